@@ -1,0 +1,5 @@
+"""`python -m locum`."""
+
+from locum.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""What happens to a run, in the order a streaming client sees it.
+
+Events about objects follow a commit and carry the object as committed; deltas are only ever streamed. How an event
+looks on the wire is the edge's business.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from locum.domain.messages import FilePath, ImageFile, Message
+from locum.domain.runs import Run
+from locum.domain.steps import Image, Step
+from locum.domain.threads import Thread
+
+
+class ThreadCreated(msgspec.Struct, frozen=True):
+    """`thread.created`"""
+
+    thread: Thread
+
+
+class RunEvent(msgspec.Struct, frozen=True):
+    """`thread.run.<what>`"""
+
+    what: str
+    run: Run
+
+
+class StepEvent(msgspec.Struct, frozen=True):
+    """`thread.run.step.<what>`"""
+
+    what: str
+    step: Step
+
+
+class MessageEvent(msgspec.Struct, frozen=True):
+    """`thread.message.<what>`"""
+
+    what: str
+    message: Message
+
+
+# Every entry of a list in a delta has its index in the final list; strings under one path are concatenated by clients,
+# so `id` and `file_id` appear once.
+
+
+class FilePathAnnotationDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_path"):
+    index: int
+    text: str
+    start_index: int
+    end_index: int
+    file_path: FilePath
+
+
+class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
+    value: str | UnsetType = UNSET
+    annotations: tuple[FilePathAnnotationDelta, ...] | UnsetType = UNSET
+
+
+class TextPartDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
+    index: int
+    text: TextDelta
+
+
+class ImageFilePartDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image_file"):
+    index: int
+    image_file: ImageFile
+
+
+class MessageDelta(msgspec.Struct, frozen=True):
+    """`thread.message.delta`"""
+
+    message_id: str
+    content: tuple[TextPartDelta | ImageFilePartDelta, ...]
+
+
+class LogOutputDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="logs"):
+    index: int
+    logs: str
+
+
+class ImageOutputDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="image"):
+    index: int
+    image: Image
+
+
+class CodeInterpreterDelta(msgspec.Struct, frozen=True, kw_only=True):
+    input: str | UnsetType = UNSET
+    outputs: tuple[LogOutputDelta | ImageOutputDelta, ...] | UnsetType = UNSET
+
+
+class CodeInterpreterCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="code_interpreter"):
+    index: int
+    id: str | UnsetType = UNSET
+    code_interpreter: CodeInterpreterDelta
+
+
+class StepDelta(msgspec.Struct, frozen=True):
+    """`thread.run.step.delta`"""
+
+    step_id: str
+    tool_calls: tuple[CodeInterpreterCallDelta, ...]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """`done`: nothing follows."""
+
+
+class StreamError(msgspec.Struct, frozen=True, kw_only=True):
+    """`error`: the stream itself failed (a run that fails says so by `thread.run.failed`)."""
+
+    message: str
+    code: Literal["server_error"] = "server_error"
+
+
+Event = ThreadCreated | RunEvent | StepEvent | MessageEvent | MessageDelta | StepDelta | Done | StreamError

@@ -1,0 +1,132 @@
+"""Messages: what people and assistants said, with the files they point to."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from locum.domain.files import File
+from locum.domain.tools import CodeInterpreterTool
+
+SANDBOX_PREFIX = "sandbox:/mnt/data/"
+"""How a model links a file it made; clients look for this text."""
+
+
+class FilePath(msgspec.Struct, frozen=True):
+    """The file an annotation stands for."""
+
+    file_id: str
+
+
+class FilePathAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_path"):
+    """`text` is `value[start_index:end_index]` in code points, end exclusive."""
+
+    text: str
+    start_index: int
+    end_index: int
+    file_path: FilePath
+
+
+Annotation = FilePathAnnotation
+
+
+class Text(msgspec.Struct, frozen=True, kw_only=True):
+    """Text and what in it stands for a file."""
+
+    value: str
+    annotations: tuple[Annotation, ...] = ()
+
+
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """A text content part."""
+
+    text: Text
+
+
+class ImageFile(msgspec.Struct, frozen=True):
+    """An image in the Files API."""
+
+    file_id: str
+
+
+class ImageFilePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_file"):
+    """An image content part."""
+
+    image_file: ImageFile
+
+
+ContentPart = TextPart | ImageFilePart
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that came with a message, and the tools it is for."""
+
+    file_id: str
+    tools: tuple[CodeInterpreterTool, ...] = ()
+
+
+class IncompleteDetails(msgspec.Struct, frozen=True):
+    """Why a message was not finished."""
+
+    reason: Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosted API's `message` object."""
+
+    id: str
+    created_at: int
+    thread_id: str
+    role: Literal["user", "assistant"]
+    content: tuple[ContentPart, ...]
+    status: Literal["in_progress", "incomplete", "completed"] = "completed"
+    assistant_id: str | None = None
+    run_id: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    completed_at: int | None = None
+    incomplete_at: int | None = None
+    incomplete_details: IncompleteDetails | None = None
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined by a blank line."""
+        return "\n\n".join(part.text.value for part in self.content if isinstance(part, TextPart))
+
+
+def incomplete(
+    message: Message,
+    reason: Literal["run_cancelled", "run_expired", "run_failed"],
+    *,
+    now: int,
+    text: str | None = None,
+) -> Message:
+    """The message as it stands when its run ends before it: `text` is what had been said by then."""
+    content = message.content if text is None else (*message.content, TextPart(Text(value=text)))
+    return msgspec.structs.replace(
+        message, content=content, status="incomplete", incomplete_at=now, incomplete_details=IncompleteDetails(reason)
+    )
+
+
+def annotate(value: str, files: dict[str, File]) -> tuple[FilePathAnnotation, ...]:
+    """Annotations for every `sandbox:/mnt/data/…` link to one of `files`, in the order of the text.
+
+    files: path below /mnt/data -> file. A link may be written with percent escapes. Longer names win over names they
+    begin with, and no two annotations overlap.
+    """
+    found: dict[int, FilePathAnnotation] = {}
+    taken: list[tuple[int, int]] = []
+    for path in sorted(files, key=len, reverse=True):
+        for text in dict.fromkeys((SANDBOX_PREFIX + path, SANDBOX_PREFIX + quote(path))):
+            start = value.find(text)
+            while start >= 0:
+                end = start + len(text)
+                if all(end <= low or start >= high for low, high in taken):
+                    taken.append((start, end))
+                    found[start] = FilePathAnnotation(
+                        text=text, start_index=start, end_index=end, file_path=FilePath(files[path].id)
+                    )
+                start = value.find(text, end)
+    return tuple(found[start] for start in sorted(found))

@@ -1,0 +1,134 @@
+"""Run steps: the journal of a run. What is written here is never done again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from locum.domain.runs import LastError, Usage
+
+
+class LogOutput(msgspec.Struct, frozen=True, tag_field="type", tag="logs"):
+    """What a cell printed, its last value and its traceback."""
+
+    logs: str
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image in the Files API."""
+
+    file_id: str
+
+
+class ImageOutput(msgspec.Struct, frozen=True, tag_field="type", tag="image"):
+    """A figure a cell drew."""
+
+    image: Image
+
+
+CodeOutput = LogOutput | ImageOutput
+
+
+class CodeInterpreter(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell. `outputs` is None until it has run: that is what a worker that takes over looks at."""
+
+    input: str
+    outputs: tuple[CodeOutput, ...] | None = None
+    written: tuple[str, ...] = ()
+    """Paths below /mnt/data of the files the cell wrote; not on the wire."""
+
+
+class CodeInterpreterCall(msgspec.Struct, frozen=True, tag_field="type", tag="code_interpreter"):
+    """A call of the code interpreter."""
+
+    id: str
+    code_interpreter: CodeInterpreter
+
+    @property
+    def is_done(self) -> bool:
+        return self.code_interpreter.outputs is not None
+
+
+ToolCall = CodeInterpreterCall
+
+
+class MessageCreation(msgspec.Struct, frozen=True):
+    """Points to the message a step made."""
+
+    message_id: str
+
+
+class MessageCreationDetails(msgspec.Struct, frozen=True, tag_field="type", tag="message_creation"):
+    """Details of a step that makes a message."""
+
+    message_creation: MessageCreation
+
+
+class ToolCallsDetails(msgspec.Struct, frozen=True, tag_field="type", tag="tool_calls"):
+    """Details of a step that calls tools; empty until the model has said which."""
+
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+StepDetails = MessageCreationDetails | ToolCallsDetails
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosted API's `run step` object."""
+
+    id: str
+    created_at: int
+    assistant_id: str
+    thread_id: str
+    run_id: str
+    step_details: StepDetails
+    status: Literal["in_progress", "cancelled", "failed", "completed", "expired"] = "in_progress"
+    last_error: LastError | None = None
+    completed_at: int | None = None
+    cancelled_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    expires_at: int | None = None
+    usage: Usage | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == "in_progress"
+
+    @property
+    def is_answered(self) -> bool:
+        """The model's answer is in it: what is missing is only the tools' part."""
+        return not self.is_open or (
+            isinstance(self.step_details, ToolCallsDetails) and bool(self.step_details.tool_calls)
+        )
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return self.step_details.tool_calls if isinstance(self.step_details, ToolCallsDetails) else ()
+
+    @property
+    def message_id(self) -> str | None:
+        details = self.step_details
+        return details.message_creation.message_id if isinstance(details, MessageCreationDetails) else None
+
+
+def with_tool_calls(step: Step, calls: tuple[ToolCall, ...], *, usage: Usage | None) -> Step:
+    """The step once the model has said what it wants done, or one of the calls has been done."""
+    return msgspec.structs.replace(step, step_details=ToolCallsDetails(tool_calls=calls), usage=usage)
+
+
+def complete(step: Step, *, now: int, usage: Usage) -> Step:
+    """Everything of the step is done."""
+    return msgspec.structs.replace(step, status="completed", completed_at=now, usage=usage)
+
+
+def close(step: Step, status: Literal["failed", "cancelled", "expired"], *, now: int, error: LastError | None) -> Step:
+    """The step ends because its run does."""
+    stamp = {"failed": "failed_at", "cancelled": "cancelled_at", "expired": "expired_at"}[status]
+    return msgspec.structs.replace(step, status=status, last_error=error, usage=step.usage or Usage(), **{stamp: now})
+
+
+def total_usage(steps: list[Step]) -> Usage:
+    """A run's usage is the sum of its steps'."""
+    return sum((step.usage for step in steps if step.usage), Usage())

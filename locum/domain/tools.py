@@ -1,0 +1,41 @@
+"""Tools an assistant may use, and the resources they work on."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class CodeInterpreterTool(msgspec.Struct, frozen=True, tag_field="type", tag="code_interpreter"):
+    """Python in a session of the thread's own."""
+
+
+Tool = CodeInterpreterTool
+"""The tools that are served. Function tools and file search join here when their issue lands."""
+
+
+class CodeInterpreterResources(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that stand at /mnt/data in the code interpreter's session."""
+
+    file_ids: tuple[str, ...] = ()
+
+
+class ToolResources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Only the keys that were set are shown."""
+
+    code_interpreter: CodeInterpreterResources | None = None
+
+    @property
+    def code_interpreter_file_ids(self) -> tuple[str, ...]:
+        return self.code_interpreter.file_ids if self.code_interpreter else ()
+
+    def with_code_interpreter_files(self, file_ids: tuple[str, ...]) -> ToolResources:
+        """The same resources and these files, each once, in the order they came."""
+        merged = tuple(dict.fromkeys((*self.code_interpreter_file_ids, *file_ids)))
+        return msgspec.structs.replace(self, code_interpreter=CodeInterpreterResources(file_ids=merged))
+
+    def without_file(self, file_id: str) -> ToolResources:
+        """The same resources once that file is deleted."""
+        if file_id not in self.code_interpreter_file_ids:
+            return self
+        kept = tuple(each for each in self.code_interpreter_file_ids if each != file_id)
+        return msgspec.structs.replace(self, code_interpreter=CodeInterpreterResources(file_ids=kept))

@@ -1,0 +1,73 @@
+"""Everything that can go wrong in words a caller can act on. No HTTP here: `api/errors.py` translates once.
+
+LocumError
+├── InvalidRequest          the request is wrong: 400 with `param` and `code`
+├── NotFound                no such object, or not this resource's: the two must look the same
+├── Unauthenticated         no key, or a wrong one
+├── Forbidden               the request may not be made from there
+├── TooLarge                more bytes than allowed
+├── Unavailable             a part of the server cannot serve now; try again
+├── LeaseLost               another owner has the run (or nobody has it any more); never reaches a client
+├── ModelError              the model's server did not give a usable answer (see `models/`)
+├── SandboxUnavailable      no isolation, no code interpreter: says why and what to do (see `sandbox/`)
+└── StartupError            the server cannot start: one line that says what to do
+"""
+
+from __future__ import annotations
+
+
+class LocumError(Exception):
+    """Base of all errors raised on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(LocumError):
+    """The request cannot be served as it is. `param` is the path of the offending parameter, e.g. `tools[0].type`."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class NotFound(LocumError):
+    """No such object for this resource. An object of another resource gives the very same words."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class Unauthenticated(LocumError):
+    """`presented` is the key that was offered, masked, or None when there was none."""
+
+    def __init__(self, message: str, *, presented: str | None = None) -> None:
+        super().__init__(message)
+        self.presented = presented
+
+
+class Forbidden(LocumError):
+    """The request comes from where no request may come from (a foreign web page, a name that is not loopback)."""
+
+
+class TooLarge(LocumError):
+    """More bytes than the limit named in the message."""
+
+
+class Unavailable(LocumError):
+    """Not now. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LeaseLost(LocumError):
+    """A fenced write touched no row: this worker no longer owns the run and must drop it."""
+
+
+class StartupError(LocumError):
+    """The server cannot start; the message is one line that says what to do."""

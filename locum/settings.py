@@ -1,0 +1,100 @@
+"""The one table of settings: `LOCUM_*` variables, `locum.toml` in the working directory, and flags of `locum serve`.
+
+A flag wins over a variable, a variable over the file. Documentation and CLI help are made from the descriptions here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from locum.errors import StartupError
+
+TOML_FILE = "locum.toml"
+
+
+def _not_blank(value: str | None) -> str | None:
+    return value.strip() or None if value is not None else None
+
+
+OptionalText = Annotated[str | None, AfterValidator(_not_blank)]
+"""A variable that is set but empty is a variable that is not set."""
+
+
+class ModelTable(BaseModel):
+    """`[models."gpt-4o"]` in `locum.toml`: where a model or deployment name goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: OptionalText = None
+    model: OptionalText = None
+    api_key_env: OptionalText = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and what it is for."""
+
+    model_config = SettingsConfigDict(env_prefix="LOCUM_", toml_file=TOML_FILE, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Any but a loopback address needs LOCUM_API_KEY.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(Path("locum-data"), description="Directory of everything Locum keeps.")
+    api_key: OptionalText = Field(None, description="The default resource's key. Only its digest is stored.")
+    model_base_url: OptionalText = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server, e.g. http://localhost:11434/v1. Unset: the demo model.",
+    )
+    model_api_key: OptionalText = Field(None, description="Key for that server, if it wants one.")
+    model: OptionalText = Field(
+        None, description="Upstream model that serves every model name not mapped otherwise. Unset: names pass through."
+    )
+    models: dict[str, ModelTable] = Field(
+        default_factory=dict,
+        description='Tables in locum.toml that map a model or deployment name, e.g. [models."gpt-4o"].',
+    )
+    sandbox: Literal["auto", "namespaces", "weak", "off"] = Field(
+        "auto", description="How the code interpreter's Python is held: auto, namespaces, weak or off."
+    )
+    sandbox_session_seconds: int = Field(
+        3600, ge=1, description="How long a thread's code interpreter session is kept since it was last used."
+    )
+    sandbox_cell_seconds: int = Field(120, ge=1, description="How long one call of the code interpreter may take.")
+    sandbox_memory_bytes: int = Field(
+        1024**3,
+        ge=64 * 1024**2,
+        description="Memory of one session, its files included; a session that takes more ends.",
+    )
+    sandbox_disk_bytes: int = Field(
+        512 * 1024**2, ge=1024**2, description="What one session's /mnt/data and /tmp may hold together."
+    )
+    run_expiry_seconds: int = Field(600, ge=1, description="How long a run may take before it expires.")
+    run_slots: int = Field(64, ge=1, description="How many runs are worked on at a time.")
+    log_format: Literal["console", "json"] = Field("console", description="Form of the log on standard error.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, **flags: Any) -> Settings:
+        """The settings in force; flags that are None were not given. StartupError names the first wrong one."""
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(str(part) for part in first["loc"]).upper()
+            raise StartupError(f"LOCUM_{name}: {first['msg']}, but it is {first['input']!r}.") from None
+        except ValueError as error:  # not TOML
+            raise StartupError(f"{TOML_FILE} cannot be read: {error}") from None

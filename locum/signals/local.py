@@ -1,0 +1,59 @@
+"""Signals within one process. All methods are called from the event loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class LocalSignals:
+    """Who waits for what. Nothing is kept for those who come later."""
+
+    def __init__(self) -> None:
+        self._work = asyncio.Event()
+        self._cancels: set[str] = set()
+        self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.is_stopping = False
+        """Nobody should wait any longer."""
+
+    def wake(self) -> None:
+        """There may be a run to claim, or one to cancel."""
+        self._work.set()
+
+    def cancel(self, run_id: str) -> None:
+        """Its row says `cancelling` (or it is gone): whoever works on it should look."""
+        self._cancels.add(run_id)
+        self._work.set()
+
+    async def wait_for_work(self, timeout_seconds: float) -> set[str]:
+        """Return at the next wake-up, or after `timeout_seconds`; the runs that were to be cancelled since."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._work.wait(), timeout_seconds)
+        self._work.clear()
+        cancels, self._cancels = self._cancels, set()
+        return cancels
+
+    def changed(self, run_id: str) -> None:
+        """The run's row has changed."""
+        for watcher in self._watchers.get(run_id, ()):
+            watcher.set()
+
+    def stop(self) -> None:
+        """The server stops: whoever waits for a run goes on."""
+        self.is_stopping = True
+        for run_id in tuple(self._watchers):
+            self.changed(run_id)
+
+    @contextmanager
+    def watch(self, run_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the run's row changes; clear it before looking at the row."""
+        watcher = asyncio.Event()
+        self._watchers[run_id].add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers[run_id].discard(watcher)
+            if not self._watchers[run_id]:
+                del self._watchers[run_id]

@@ -1,0 +1,1 @@
+"""Rows: the truth. One module of synchronous `fn(conn, …)` functions per noun; `database.py` decides where they run."""

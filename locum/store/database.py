@@ -1,0 +1,206 @@
+"""Where store functions run: SQLite with one writer thread and group commit, and a few reader threads.
+
+A store function is synchronous, takes a connection and knows nothing of threads: `await db.write(lambda conn: …)`.
+
+- Writes queue up for the one connection that writes and checkpoints. All that wait are committed together (each in its
+  own savepoint, so that one's error rolls back only its own work): `synchronous=FULL` is paid once per batch. A write
+  is acknowledged after the commit, never before.
+- Reads run on connections that cannot write, each in a snapshot of its own.
+- One process owns the data directory (`lock_data_dir`): SQLite before 3.51.3 can corrupt the database when two
+  connections write or checkpoint at once, and one owner is also what makes the leases of a dead process void at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, event
+
+from locum import crashpoints
+from locum.errors import StartupError, Unavailable
+
+T = TypeVar("T")
+
+_MAX_BATCH = 128
+_READERS = 4
+
+
+class Database(Protocol):
+    """What the rest of Locum sees of a database."""
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction of its own; returns once it is committed, raises what `fn` raises."""
+        ...
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn`, which only reads, on one consistent snapshot."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for, then let go of the database."""
+        ...
+
+
+def lock_data_dir(directory: Path) -> IO[str]:
+    """Take the data directory for this process: the returned file holds the lock until it is closed."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (directory / "lock").open("a+")
+    except OSError as error:
+        raise StartupError(
+            f"The data directory {directory} cannot be used ({error.strerror}). Choose another with --data-dir."
+        ) from None
+    try:
+        _lock(lock)
+    except OSError:
+        lock.close()
+        raise StartupError(
+            f"The data directory {directory} is in use by another Locum process. "
+            "Stop that one, or choose another directory with --data-dir."
+        ) from None
+    return lock
+
+
+def _lock(file: IO[str]) -> None:
+    """Take the one lock on an open file, or raise OSError at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+    """An engine whose transactions begin the way Locum needs: writers take the lock at once."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}", connect_args={"check_same_thread": False}, poolclass=sa.pool.StaticPool
+    )
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-16384",
+            "journal_size_limit=67108864",
+            *(("query_only=ON", "wal_autocheckpoint=0") if read_only else ("wal_autocheckpoint=1000",)),
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+_Job = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+
+
+class SQLite:
+    """A `Database` in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer_engine = sqlite_engine(path)
+        self._path = path
+        self._reader = threading.local()
+        self._reader_engines: list[sa.Engine] = []
+        self._readers = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="locum-read")
+        self._writer = threading.Thread(target=self._write_forever, name="locum-write", daemon=True)
+        self._writer.start()
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put((fn, future, loop))
+        # A caller that is cancelled must not make the commit's fate unknown to the next reader of the row: the
+        # transaction runs to its end either way.
+        return await asyncio.shield(future)
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown()
+        for engine in (self._writer_engine, *self._reader_engines):
+            engine.dispose()
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        connection: Connection | None = getattr(self._reader, "connection", None)
+        if connection is None:
+            engine = sqlite_engine(self._path, read_only=True)
+            self._reader_engines.append(engine)
+            connection = self._reader.connection = engine.connect()
+        with connection.begin():
+            return fn(connection)
+
+    def _write_forever(self) -> None:
+        with self._writer_engine.connect() as connection:
+            while batch := self._next_batch():
+                self._commit(connection, batch)
+
+    def _next_batch(self) -> list[_Job]:
+        """Everything that waits, at least one; empty when the database is to close."""
+        job = self._jobs.get()
+        batch: list[_Job] = []
+        while job is not None:
+            batch.append(job)
+            if len(batch) == _MAX_BATCH:
+                break
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+        else:
+            self._jobs.put(None)  # seen while collecting: the next round ends
+            return batch
+        return batch
+
+    def _commit(self, connection: Connection, batch: list[_Job]) -> None:
+        answers: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            with connection.begin():
+                for job in batch:
+                    try:
+                        with connection.begin_nested():
+                            answers.append((job, job[0](connection), None))
+                    except Exception as error:
+                        answers.append((job, None, error))
+        except sa.exc.OperationalError as error:  # the commit itself: disk full, I/O error
+            refused = Unavailable(f"The database could not write ({error.orig}). Nothing of this request was kept.")
+            answers = [(job, None, refused) for job in batch]
+        if any(error is None for _, _, error in answers):
+            crashpoints.reach("commit")
+        for loop in {job[2] for job in batch}:
+            mine = [answer for answer in answers if answer[0][2] is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(answers: list[tuple[_Job, Any, BaseException | None]]) -> None:
+    for (_, future, _), result, error in answers:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

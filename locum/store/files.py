@@ -1,0 +1,70 @@
+"""Rows of files. The bytes are in `blobs`, under the file's id; no row is written before its blob is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from locum.domain.files import File
+from locum.domain.pages import Listing, Page
+from locum.errors import NotFound
+from locum.store.rows import decode, encode, page_of
+from locum.store.tables import files as table
+
+
+def insert(conn: Connection, resource: str, file: File) -> None:
+    conn.execute(
+        sa.insert(table).values(
+            id=file.id,
+            resource=resource,
+            purpose=file.purpose,
+            thread_id=file.origin.thread_id if file.origin else None,
+            path=file.origin.path if file.origin else None,
+            doc=encode(file),
+        )
+    )
+
+
+def get(conn: Connection, resource: str, file_id: str) -> File:
+    doc = conn.execute(
+        sa.select(table.c.doc).where(table.c.id == file_id, table.c.resource == resource)
+    ).scalar_one_or_none()
+    if doc is None:
+        raise NotFound(f"No such File object: {file_id}", param="id")
+    return decode(doc, File)
+
+
+def delete(conn: Connection, resource: str, file_id: str) -> None:
+    conn.execute(sa.delete(table).where(table.c.id == file_id, table.c.resource == resource))
+
+
+def page(conn: Connection, resource: str, page: Page, *, purpose: str | None = None) -> Listing[File]:
+    where = table.c.resource == resource
+    if purpose is not None:
+        where = sa.and_(where, table.c.purpose == purpose)
+    return page_of(conn, File, table, where, page, noun="file")
+
+
+def existing(conn: Connection, resource: str, file_ids: Iterable[str]) -> list[File]:
+    """Those of the files that (still) exist."""
+    docs = conn.execute(
+        sa.select(table.c.doc).where(table.c.resource == resource, table.c.id.in_(list(dict.fromkeys(file_ids))))
+    ).scalars()
+    return [decode(doc, File) for doc in docs]
+
+
+def made_in_thread(conn: Connection, resource: str, thread_id: str) -> dict[str, File]:
+    """Path below /mnt/data -> the newest file a run of the thread made there."""
+    rows = conn.execute(
+        sa.select(table.c.path, table.c.doc)
+        .where(table.c.thread_id == thread_id, table.c.resource == resource, table.c.path.is_not(None))
+        .order_by(table.c.seq)
+    )
+    return {path: decode(doc, File) for path, doc in rows}
+
+
+def known_ids(conn: Connection) -> set[str]:
+    """Ids of all files of all resources: what the blob sweeper keeps."""
+    return set(conn.execute(sa.select(table.c.id)).scalars())

@@ -1,0 +1,58 @@
+"""What every noun's store functions share: docs to objects, and keyset pages."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from locum.domain.pages import Listing, Page
+from locum.errors import NotFound
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def encode(value: msgspec.Struct) -> str:
+    """The doc of an object."""
+    return msgspec.json.encode(value).decode()
+
+
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def decode(doc: str, kind: type[T]) -> T:
+    """The object a doc holds."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    return decoder.decode(doc)  # type: ignore[no-any-return]
+
+
+def page_of(
+    conn: Connection, kind: type[T], table: sa.Table, where: sa.ColumnElement[bool], page: Page, *, noun: str
+) -> Listing[T]:
+    """The rows of `table` that match `where`, cut to `page`.
+
+    `after` and `before` look the cursor up among the same rows: a cursor of another thread or resource is unknown.
+    With `before` alone the page is the one that ends just before it.
+    """
+    position = table.c.seq
+    query = sa.select(table.c.doc).where(where)
+    forward = page.order == "asc"
+    for cursor, later in ((page.after, forward), (page.before, not forward)):
+        if cursor is not None:
+            seq = conn.execute(sa.select(position).where(where, table.c.id == cursor)).scalar_one_or_none()
+            if seq is None:
+                raise NotFound(f"No {noun} found with id '{cursor}'.")
+            query = query.where(position > seq if later else position < seq)
+    backwards = page.before is not None and page.after is None
+    ascending = forward != backwards
+    query = query.order_by(position.asc() if ascending else position.desc()).limit(page.limit + 1)
+    docs = list(conn.execute(query).scalars())
+    has_more = len(docs) > page.limit
+    docs = docs[: page.limit]
+    if backwards:
+        docs.reverse()
+    return Listing(data=tuple(decode(doc, kind) for doc in docs), has_more=has_more)

@@ -1,0 +1,116 @@
+"""The tables. A row is a few indexed columns and `doc`, the object's JSON: the columns are copies, `doc` is the object.
+
+Every row carries its resource. `seq` numbers rows in the order they were inserted and is what pages are cut by.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from locum.domain.runs import ACTIVE
+
+metadata = sa.MetaData()
+
+_Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER PRIMARY KEY counts up by itself there
+
+
+def _seq() -> sa.Column[int]:
+    return sa.Column("seq", _Sequence, primary_key=True, autoincrement=True)
+
+
+def _id() -> sa.Column[str]:
+    return sa.Column("id", sa.String(64), nullable=False, unique=True)
+
+
+def _resource() -> sa.Column[str]:
+    return sa.Column("resource", sa.String(64), nullable=False)
+
+
+def _doc() -> sa.Column[str]:
+    return sa.Column("doc", sa.Text, nullable=False)
+
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    _resource(),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+assistants = sa.Table("assistants", metadata, _seq(), _id(), _resource(), _doc())
+sa.Index("ix_assistants_resource", assistants.c.resource, assistants.c.seq)
+
+threads = sa.Table("threads", metadata, _seq(), _id(), _resource(), _doc())
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    _id(),
+    _resource(),
+    # Per thread, so that a page of a million messages is two index look-ups.
+    sa.Column("thread_id", sa.String(64), nullable=False, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.String(64)),
+    _doc(),
+)
+sa.Index("ix_messages_run", messages.c.run_id)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("thread_id", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    # Who is at work on it: see engine/worker.py.
+    sa.Column("owner", sa.String(64)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("fence", sa.BigInteger, nullable=False, default=0),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    _doc(),
+)
+sa.Index("ix_runs_thread", runs.c.thread_id, runs.c.seq)
+_is_active = runs.c.status.in_(ACTIVE)
+sa.Index("ux_runs_active", runs.c.thread_id, unique=True, sqlite_where=_is_active, postgresql_where=_is_active)
+sa.Index("ix_runs_active", runs.c.seq, sqlite_where=_is_active, postgresql_where=_is_active)
+
+run_steps = sa.Table(
+    "run_steps",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("thread_id", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    _doc(),
+)
+sa.Index("ix_run_steps_run", run_steps.c.run_id, run_steps.c.seq)
+
+files = sa.Table(
+    "files",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("purpose", sa.String(32), nullable=False),
+    # Of a generated file: where it was made, so that a link in a later message finds it.
+    sa.Column("thread_id", sa.String(64)),
+    sa.Column("path", sa.Text),
+    _doc(),
+)
+sa.Index("ix_files_resource", files.c.resource, files.c.seq)
+sa.Index("ix_files_thread", files.c.thread_id, files.c.seq)
+
+file_uses = sa.Table(
+    "file_uses",
+    metadata,
+    # Which assistants and threads have a file in their tool resources: a deleted file leaves them.
+    sa.Column("file_id", sa.String(64), primary_key=True),
+    sa.Column("object_id", sa.String(64), primary_key=True),
+    _resource(),
+)
+sa.Index("ix_file_uses_object", file_uses.c.object_id)

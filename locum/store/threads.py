@@ -1,0 +1,43 @@
+"""Rows of threads."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from locum.domain.threads import Thread
+from locum.errors import NotFound
+from locum.store import file_uses
+from locum.store.rows import decode, encode
+from locum.store.tables import messages, run_steps, runs
+from locum.store.tables import threads as table
+
+
+def insert(conn: Connection, resource: str, thread: Thread) -> None:
+    conn.execute(sa.insert(table).values(id=thread.id, resource=resource, doc=encode(thread)))
+    if file_ids := thread.tool_resources.code_interpreter_file_ids:
+        file_uses.replace(conn, resource, thread.id, file_ids)
+
+
+def get(conn: Connection, resource: str, thread_id: str, *, for_update: bool = False) -> Thread:
+    """The thread. With `for_update` whoever else writes to this thread waits until the transaction ends."""
+    query = sa.select(table.c.doc).where(table.c.id == thread_id, table.c.resource == resource)
+    doc = conn.execute(query.with_for_update() if for_update else query).scalar_one_or_none()
+    if doc is None:
+        raise NotFound(f"No thread found with id '{thread_id}'.")
+    return decode(doc, Thread)
+
+
+def save(conn: Connection, resource: str, thread: Thread) -> None:
+    conn.execute(
+        sa.update(table).where(table.c.id == thread.id, table.c.resource == resource).values(doc=encode(thread))
+    )
+    file_uses.replace(conn, resource, thread.id, thread.tool_resources.code_interpreter_file_ids)
+
+
+def delete(conn: Connection, resource: str, thread_id: str) -> None:
+    """The thread and all that stands in it."""
+    file_uses.replace(conn, resource, thread_id, ())
+    for each in (run_steps, messages, runs):
+        conn.execute(sa.delete(each).where(each.c.thread_id == thread_id, each.c.resource == resource))
+    conn.execute(sa.delete(table).where(table.c.id == thread_id, table.c.resource == resource))

@@ -1,0 +1,1 @@
+"""The live streams of this process's runs."""
