@@ -1,0 +1,327 @@
+"""What the demo model can do: a list of small skills, the first that matches a conversation acts on it.
+
+Everything here is a pure function of the conversation, so the same prompt always gets the same answer.
+A skill that needs Python is three functions: when it matches, which programs to try, how to answer from the output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+import msgspec
+
+from locum.models.demo import expressions, programs
+from locum.models.demo.conversation import Conversation
+from locum.models.demo.words import text
+
+_MAX_ATTEMPTS = 3
+_MAX_QUOTED = 2000
+_MAX_COUNT = 200
+_MAX_FORMULAS = 4
+
+
+class Say(msgspec.Struct, frozen=True):
+    """Answer with this text."""
+
+    text: str
+
+
+class RunCode(msgspec.Struct, frozen=True):
+    """Call the code interpreter with this program."""
+
+    code: str
+
+
+Reply = Say | RunCode
+
+
+class Skill(msgspec.Struct, frozen=True):
+    matches: Callable[[Conversation], bool]
+    act: Callable[[Conversation], Reply]
+
+
+def reply(conversation: Conversation) -> Reply:
+    """The demo model's next move."""
+    skill = next(skill for skill in SKILLS if skill.matches(conversation))
+    answer = skill.act(conversation)
+    if isinstance(answer, Say):
+        return Say(answer.text + text("signature", conversation.language))
+    return answer
+
+
+def _programmed(
+    write: Callable[[Conversation], list[str]], answer: Callable[[Conversation, str], str | None]
+) -> Callable[[Conversation], Reply]:
+    """Run the programs in turn until one goes through, then answer from its output.
+
+    `answer` gives None when the output does not hold what the program prints.
+    """
+
+    def act(conversation: Conversation) -> Reply:
+        language, tried = conversation.language, conversation.attempts
+        if not conversation.can_run:
+            return Say(text("no_interpreter", language))
+        error = tried[-1].error if tried else None
+        if not tried or error is not None:
+            candidates = write(conversation)[:_MAX_ATTEMPTS]
+            if len(tried) < len(candidates):
+                return RunCode(candidates[len(tried)].strip() + "\n")
+            return Say(text("gave_up", language, count=len(tried), error=error))
+        output = tried[-1].output
+        said = answer(conversation, output)
+        if said is None:
+            return Say(text("unreadable", language, output=_quoted(conversation, output)))
+        if tried[0].error is not None:
+            said = text("corrected", language, error=tried[0].error) + said
+        return Say(said)
+
+    return act
+
+
+def _facts(output: str) -> str | None:
+    """The bullets a program printed, as a list."""
+    facts = [line[len(programs.BULLET) :] for line in output.splitlines() if line.startswith(programs.BULLET)]
+    return "\n".join(f"- {fact}" for fact in facts) or None
+
+
+def _quoted(conversation: Conversation, output: str) -> str:
+    output = output.strip()
+    if not output:
+        return text("nothing_printed", conversation.language)
+    shown = output if len(output) <= _MAX_QUOTED else output[:_MAX_QUOTED] + "\n…"
+    return "```\n" + shown.replace("```", "'''") + "\n```"
+
+
+def _links(paths: list[str]) -> str:
+    return ", ".join(f"[{PurePosixPath(path).name}](sandbox:{path})" for path in dict.fromkeys(paths))
+
+
+def _says(pattern: str) -> Callable[[Conversation], bool]:
+    compiled = re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    return lambda conversation: compiled.search(conversation.text) is not None
+
+
+# ---- Python given by the user
+
+_FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_asks_to_run = _says(r"\b(run|execute|try)\b|실행|돌려")
+_WRITTEN = re.compile(
+    r"(?:savefig|to_\w+)\(\s*[\"'](/mnt/data/[^\"']+)|open\(\s*[\"'](/mnt/data/[^\"']+)[\"'],\s*[\"'][wax]"
+)
+
+
+def _has_program(conversation: Conversation) -> bool:
+    match = _FENCE.search(conversation.text)
+    if match is None:
+        return False
+    around = _FENCE.sub("", conversation.text)
+    return not around.strip() or _asks_to_run(msgspec.structs.replace(conversation, text=around))
+
+
+def _run_program(conversation: Conversation) -> Reply:
+    """Run it once, as it is: mending a program of the user's is the user's business."""
+    language, tried = conversation.language, conversation.attempts
+    match = _FENCE.search(conversation.text)
+    code = match[1] if match else ""
+    if not conversation.can_run:
+        return Say(text("no_interpreter", language))
+    if not tried:
+        return RunCode(code)
+    output = _quoted(conversation, tried[-1].output)
+    if (error := tried[-1].error) is not None:
+        return Say(text("raised", language, error=error, output=output))
+    said = text("ran", language, output=output) if tried[-1].output.strip() else text("ran_silently", language)
+    written = [first or second for first, second in _WRITTEN.findall(code)]
+    return Say(said + (text("saved", language, links=_links(written)) if written else ""))
+
+
+# ---- an error, and its correction
+
+_asks_for_error = _says(
+    # gaps are bounded everywhere: a message may be long and hostile
+    r"\b(show|demonstrate|how)\b.{0,40}\b(fix|correct|recover|handle)\w{0,3}\b.{0,40}\b(error|mistake|bug)"
+    r"|\b(error|mistake|bug)s?\b.{0,40}\b(fix|correct)|(오류|에러|실수).{0,20}(고치|고쳐|수정|바로잡)"
+)
+
+
+def _mend(conversation: Conversation) -> Reply:
+    language, tried = conversation.language, conversation.attempts
+    if not conversation.can_run:
+        return Say(text("no_interpreter", language))
+    if not tried:
+        return RunCode(programs.misspelt(language).lstrip())
+    error = tried[-1].error
+    if error is not None:
+        missing = re.search(r"KeyError: ['\"](.+?)['\"]", tried[-1].output)
+        if missing and len(tried) < _MAX_ATTEMPTS:
+            return RunCode(programs.respelt(missing[1], language).lstrip())
+        return Say(text("gave_up", language, count=len(tried), error=error))
+    facts = _facts(tried[-1].output)
+    if facts is None or tried[0].error is None:
+        return Say(text("unreadable", language, output=_quoted(conversation, tried[-1].output)))
+    return Say(text("mended", language, error=tried[0].error, facts=facts))
+
+
+# ---- equations and sums
+
+_SOLUTION = re.compile(r"^[A-Za-z] = .+$")
+
+
+def _equations(conversation: Conversation) -> list[expressions.Equation]:
+    return expressions.equations(conversation.text)[:_MAX_FORMULAS]
+
+
+def _solutions(conversation: Conversation, output: str) -> str | None:
+    """One sentence for each equation of the output."""
+    language = conversation.language
+    sentences = []
+    for block in output.split("equation: ")[1:]:
+        equation, *lines = (line.strip() for line in block.splitlines())
+        solutions = [re.sub(r"\bI\b", "i", line) for line in lines if _SOLUTION.match(line)]
+        if len(solutions) == 1:
+            sentences.append(text("solution", language, equation=equation, solution=solutions[0]))
+        elif solutions:
+            named = text("and", language).join(f"**{solution}**" for solution in solutions)
+            sentences.append(text("solutions", language, equation=equation, solutions=named))
+        elif "no solution" in lines:
+            sentences.append(text("no_solution", language, equation=equation))
+        elif every := next((line for line in lines if line.startswith("every value of ")), None):
+            sentences.append(text("every_solution", language, equation=equation, unknown=every[-1]))
+    return "\n\n".join(sentences) or None
+
+
+_asks_for_sum = _says(r"what(?:'s| is)|calculat|compute|how much|=\s*\?|계산|얼마|몇")
+
+
+def _sum(conversation: Conversation) -> str:
+    return expressions.arithmetic(conversation.text) or ""
+
+
+def _result(conversation: Conversation, output: str) -> str | None:
+    result = output.strip().splitlines()[:1]
+    if not result:
+        return None
+    return text("result", conversation.language, expression=_sum(conversation).replace("**", "^"), result=result[0])
+
+
+# ---- data and charts
+
+_DATA_FILE = re.compile(r"\.(csv|tsv|xlsx|json)$", re.IGNORECASE)
+_FILE_NAME = re.compile(r"(?<![\w./-])[\w./-]{1,255}\.(?:csv|tsv|xlsx?|json|pdf|txt|png|md)\b", re.IGNORECASE)
+
+_asks_for_chart = _says(r"\b(chart|plot|graph|draw|sketch|diagram)|visuali[sz]|그래프|차트|시각화|그려|플롯|도표")
+_asks_for_file = _says(r"\b(csv|tables?|files?)\b|표|파일")
+_asks_about_data = _says(
+    r"\b(data|dataset|describe|summar\w+|analy\w+|statistic\w*|average|mean|total|column|row|table|file|csv|tsv|xlsx|json"
+    r"|spreadsheet|what|show|explore|report)\b|데이터|자료|분석|요약|설명|통계|평균|합계|열|행|표|파일|무엇|뭐|보여"
+)
+
+
+def _without_file_names(conversation: Conversation) -> Conversation:
+    return msgspec.structs.replace(conversation, text=_FILE_NAME.sub(" ", conversation.text))
+
+
+def _data_file(conversation: Conversation) -> str | None:
+    """The file the question names, else the one that came last, leaving aside what the demo model itself saved."""
+    paths = [path for path in conversation.files if _DATA_FILE.search(path)]
+    named = [path for path in paths if PurePosixPath(path).name in conversation.text]
+    given = [path for path in paths if not path.endswith("_summary.csv")]
+    return next(reversed(named or given or paths), None)
+
+
+def _concerns_data(conversation: Conversation) -> bool:
+    if _data_file(conversation) is None:
+        return False
+    return _asks_about_data(conversation) or _asks_for_chart(conversation) or bool(_FILE_NAME.search(conversation.text))
+
+
+def _describe(conversation: Conversation) -> list[str]:
+    return programs.describe(
+        _data_file(conversation) or "",
+        conversation.text,
+        conversation.language,
+        chart=_asks_for_chart(conversation),
+        save=_asks_for_file(_without_file_names(conversation)),
+    )
+
+
+def _described(conversation: Conversation, output: str) -> str | None:
+    facts = _facts(output)
+    if facts is None:
+        return None
+    name = PurePosixPath(_data_file(conversation) or "").name
+    said = text("data", conversation.language, name=name, facts=facts)
+    saved = re.findall(r"^saved (/mnt/data/\S+)$", output, re.MULTILINE)
+    return said + (text("saved", conversation.language, links=_links(saved)) if saved else "")
+
+
+_NAMED_CURVES = (
+    (re.compile(r"\bsine|사인", re.IGNORECASE), expressions.Function("sin(x)", "x")),
+    (re.compile(r"\bcosine|코사인", re.IGNORECASE), expressions.Function("cos(x)", "x")),
+    (re.compile(r"\bparabola|포물선", re.IGNORECASE), expressions.Function("x**2", "x")),
+)
+_NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)"
+_LIMITS = re.compile(rf"(?<![\d.]){_NUMBER} ?(?:to|and|until|~|부터|에서) ?{_NUMBER}", re.IGNORECASE)
+
+
+def _functions(conversation: Conversation) -> list[expressions.Function]:
+    asked = _without_file_names(conversation).text
+    found = expressions.functions(asked)
+    return (found or [curve for pattern, curve in _NAMED_CURVES if pattern.search(asked)])[:_MAX_FORMULAS]
+
+
+def _plot(conversation: Conversation) -> list[str]:
+    match = _LIMITS.search(conversation.text)
+    limits = (float(match[1]), float(match[2])) if match else None
+    if limits is not None and limits[0] >= limits[1]:
+        limits = None
+    return programs.plot(_functions(conversation), limits, conversation.language)
+
+
+def _plotted(conversation: Conversation, output: str) -> str:
+    named = ", ".join(map(str, _functions(conversation)))
+    return text("plotted", conversation.language, functions=named, facts=_facts(output) or "").rstrip()
+
+
+# ---- talk
+
+_COUNT = re.compile(r"\bcount (?:\w{1,20} ){0,4}?to (\d{1,6})\b|(\d{1,6})까지\s?(?:\S{1,10}\s)?세", re.IGNORECASE)
+
+
+def _count(conversation: Conversation) -> Reply:
+    match = _COUNT.search(conversation.text)
+    last = min(int(match[1] or match[2]), _MAX_COUNT) if match else 0
+    return Say(", ".join(map(str, range(1, last + 1))))
+
+
+def _says_text(key: str) -> Callable[[Conversation], Reply]:
+    return lambda conversation: Say(text(key, conversation.language))
+
+
+def _fallback(conversation: Conversation) -> Reply:
+    language = conversation.language
+    return Say(text("unknown", language) + text("introduction", language))
+
+
+SKILLS: tuple[Skill, ...] = (
+    Skill(_has_program, _run_program),
+    Skill(_asks_for_error, _mend),
+    Skill(lambda c: bool(_equations(c)), _programmed(lambda c: programs.solve(_equations(c)), _solutions)),
+    Skill(lambda c: _asks_for_chart(c) and bool(_functions(c)), _programmed(_plot, _plotted)),
+    Skill(lambda c: bool(_COUNT.search(c.text)), _count),
+    Skill(_says(r"^\s*(hi|hello|hey|good (morning|evening|day))\b.{0,20}$|^\s*안녕.{0,10}$"), _says_text("hello")),
+    Skill(_says(r"^\s*(thanks|thank you)\b.{0,30}$|^\s*(고마워|감사).{0,10}$"), _says_text("thanks")),
+    Skill(
+        _says(r"\b(who|what) are you\b|what can you do|^\s*help\W*$|누구|무엇을 할 수|뭘 할 수|도움말"),
+        _says_text("introduction"),
+    ),
+    Skill(lambda c: _asks_for_sum(c) and bool(_sum(c)), _programmed(lambda c: programs.calculate(_sum(c)), _result)),
+    Skill(_concerns_data, _programmed(_describe, _described)),
+    Skill(
+        _asks_for_chart,
+        _programmed(lambda _: programs.sample_chart(), lambda c, _: text("sample_chart", c.language)),
+    ),
+    Skill(lambda _: True, _fallback),
+)

@@ -1,0 +1,175 @@
+"""Which backend answers a model name, and under which name it is asked.
+
+An app keeps the model (or Azure deployment) names it was written with; this is where they become an upstream's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from locum.models.chat import ChatModel, ModelError
+from locum.models.demo import NAME as DEMO_NAME
+from locum.models.demo import DemoModel
+from locum.models.openai_compatible import Connections, OpenAICompatible, SettingNames
+
+_LIST_FRESH_SECONDS = 60.0
+_NO_LIST_FRESH_SECONDS = 5.0
+_NAMES_SHOWN = 8
+
+
+class MappedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A `[models."name"]` table. What is left out is the default backend's."""
+
+    base_url: str | None = None
+    model: str | None = None
+    api_key: str | None = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one model name leads. The limits are None where the owner has set none."""
+
+    model: ChatModel
+    upstream_name: str
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+
+class Routes:
+    """The rules of the road: a mapped name takes its table, every other name the default backend, and with no backend
+    at all the demo model answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        default_model: str | None = None,
+        mapped: Mapping[str, MappedModel] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        **client_options: Any,
+    ) -> None:
+        """`client_options` go to every `OpenAICompatible` as they are (time-outs, attempts)."""
+        self._connections = Connections()
+        self._options = {"connections": self._connections, **client_options}
+        self._default_model = default_model or None
+        self._default: OpenAICompatible | None = None
+        if base_url:
+            self._default = OpenAICompatible(base_url=base_url, api_key=api_key, **self._options)
+        self._mapped = dict(mapped or {})
+        self._backends = {name: self._backend(name, table) for name, table in self._mapped.items()}
+        self._demo = DemoModel()
+        self._monotonic = monotonic
+        self._listed: list[str] | None = None
+        self._listed_until: float | None = None
+        self._listing = asyncio.Lock()
+
+    async def resolve(self, name: str) -> Route:
+        """The route of a model name. `ModelError` (misconfigured) when no backend knows it, naming the setting."""
+        table = self._mapped.get(name, MappedModel())
+        backend = self._backends.get(name, self._default)
+        model: ChatModel
+        if backend is not None:
+            model = backend
+            upstream_name = table.model or (name if table.base_url else await self._default_name(name))
+        elif self.is_demo:
+            model, upstream_name = self._demo, DEMO_NAME
+        else:
+            raise ModelError(
+                f"no model server is set for the model {name!r}: set LOCUM_MODEL_BASE_URL, "
+                f'or map the name in [models."{name}"] of locum.toml',
+                kind="misconfigured",
+            )
+        return Route(
+            model=model,
+            upstream_name=upstream_name,
+            context_window=table.context_window,
+            max_output_tokens=table.max_output_tokens,
+        )
+
+    async def names(self) -> list[str]:
+        """The model names worth offering: the mapped ones, then the upstream's own."""
+        names = list(self._mapped)
+        if self.is_demo:
+            names.append(DEMO_NAME)
+        else:
+            names += await self._upstream_names() or ([self._default_model] if self._default_model else [])
+        return list(dict.fromkeys(names))
+
+    def describe(self) -> str:
+        """One line for the console at start-up."""
+        if self.is_demo:
+            return "demo model (built in, rule-based; set LOCUM_MODEL_BASE_URL to use a real one)"
+        lines = []
+        if self._default is not None:
+            which = (
+                f"model {self._default_model} for every name" if self._default_model else "each model by its own name"
+            )
+            lines.append(f"{self._default.base_url}, {which}")
+        for name, table in self._mapped.items():
+            if (backend := self._backends[name]) is not None:
+                model = table.model or (name if table.base_url else self._default_model) or name
+                lines.append(f"{name} -> {backend.base_url}, model {model}")
+        return "; ".join(lines)
+
+    @property
+    def is_demo(self) -> bool:
+        """No backend is configured anywhere: the demo model answers to every name."""
+        return self._default is None and not any(self._backends.values())
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    def _backend(self, name: str, table: MappedModel) -> OpenAICompatible | None:
+        """The backend of a mapped name: the default one, unless its table names an address or a key of its own."""
+        if table.base_url is None and table.api_key is None:
+            return self._default
+        base_url = table.base_url or (self._default.configured_url if self._default else None)
+        if base_url is None:
+            return None
+        where = f'[models."{name}"]'
+        names = SettingNames(
+            base_url=f"base_url in {where}" if table.base_url else "LOCUM_MODEL_BASE_URL",
+            api_key=f"the API key of {where}",
+            model=f"model in {where}",
+        )
+        # The default key is not lent to another address.
+        return OpenAICompatible(base_url=base_url, api_key=table.api_key, names=names, **self._options)
+
+    async def _default_name(self, name: str) -> str:
+        """Under which name the default backend is asked."""
+        if self._default_model:
+            return self._default_model
+        listed = await self._upstream_names()
+        if not listed or name in listed or f"{name}:latest" in listed:  # Ollama lists llama3 as llama3:latest
+            return name
+        if len(listed) == 1:
+            return listed[0]
+        shown = ", ".join(listed[:_NAMES_SHOWN]) + (", …" if len(listed) > _NAMES_SHOWN else "")
+        address = self._default.base_url if self._default else ""
+        raise ModelError(
+            f"the model server at {address} does not know the model {name!r}; it has: {shown}. "
+            f'Set LOCUM_MODEL to the one that shall answer, or map the name in [models."{name}"] of locum.toml',
+            kind="misconfigured",
+        )
+
+    async def _upstream_names(self) -> list[str] | None:
+        """What the default backend lists, asked for at most once in a while; None when there is no list to be had."""
+        if self._default is None:
+            return None
+        async with self._listing:
+            if self._listed_until is None or self._monotonic() >= self._listed_until:
+                try:
+                    self._listed = await self._default.list_models()
+                except ModelError:  # the model call itself will tell the owner what is wrong
+                    self._listed = None
+                fresh = _NO_LIST_FRESH_SECONDS if self._listed is None else _LIST_FRESH_SECONDS
+                self._listed_until = self._monotonic() + fresh
+            return self._listed
