@@ -1,0 +1,305 @@
+"""The server's way to the code interpreter: finds or starts sandboxd, and speaks with it.
+
+Covered: sandboxd is started with an empty environment, no inherited descriptor and in a process group of its own, so
+that it holds no secret and no Ctrl-C of the server reaches it. Not covered: isolation itself; see `jail` and `seccomp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from locum import __version__
+from locum.errors import LocumError
+from locum.sandbox import wire
+from locum.sandbox.limits import Limits
+from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status
+
+__all__ = ["Limits", "Sandbox"]
+
+_SOCKET_NAME = "sandboxd.sock"
+_START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+_START_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_STREAM_LIMIT = 1024 * 1024
+_ERRORS: dict[str, type[LocumError]] = {
+    error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, LocumError)
+}
+_GONE = (ConnectionError, asyncio.IncompleteReadError, FileNotFoundError)
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Sandbox:
+    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        mode: Literal["auto", "namespaces", "weak", "off"] = "auto",
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        python: str | None = None,
+    ) -> None:
+        self._directory = directory.absolute()
+        self._config = wire.Config(version=__version__, mode=mode, python=python or sys.executable, limits=limits)
+        self._status = Status(tier="off", reason="the sandbox has not been started")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._presence: Connection | None = None
+        self._starting = asyncio.Lock()
+        self._lives = 0
+        self._opened: dict[str, int] = {}  # session -> the life of sandboxd it was last opened in
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    async def start(self) -> Status:
+        """Find a live sandboxd or start one. Never raises for a machine that cannot isolate: then the tier is off."""
+        refusal = _refusal(self._config.mode)
+        if refusal is not None:
+            self._status = refusal
+            return refusal
+        async with self._starting:
+            if self._presence is None or self._presence[0].at_eof():
+                try:
+                    await self._find_or_start()
+                except (OSError, TimeoutError, *_GONE) as failure:
+                    reason = f"sandboxd did not start: {failure or type(failure).__name__}"
+                    self._status = Status(tier="off", reason=reason, fix=f"see {self._directory / 'sandboxd.log'}")
+        return self._status
+
+    async def open(self, session: str) -> Opened:
+        await self._ensure()
+        lost = self._opened.get(session, self._lives) != self._lives
+        reply = await self._ask(wire.Open(session, lost))
+        if not isinstance(reply, wire.IsOpen):
+            raise _unexpected(reply)
+        self._opened[session] = self._lives
+        return reply.opened
+
+    async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
+        async with self._call(wire.Put(session, name, tag)) as (reader, writer):
+            answer = asyncio.ensure_future(wire.read_reply(reader))
+            try:
+                async for chunk in chunks:
+                    for at in range(0, len(chunk), wire.CHUNK):
+                        writer.write(wire.bytes_frame(chunk[at : at + wire.CHUNK]))
+                        await writer.drain()
+                    if answer.done():
+                        break  # it does not fit, and is said so before the end
+                else:
+                    writer.write(wire.bytes_frame(b""))
+                _checked(await answer)
+            except ConnectionError:
+                _checked(await answer)
+            finally:
+                answer.cancel()
+                await asyncio.gather(answer, return_exceptions=True)
+
+    async def execute(
+        self, session: str, call_id: str, code: str, on_output: Callable[[str], None] | None = None
+    ) -> CellResult:
+        """Run a cell, once per call id. Cancelling this coroutine interrupts the cell."""
+        code = code.encode(errors="replace").decode()
+        async with self._call(wire.Execute(session, call_id, code)) as (reader, writer):
+            try:
+                while True:
+                    reply = _checked(await wire.read_reply(reader))
+                    if isinstance(reply, wire.Result):
+                        return reply.result
+                    if isinstance(reply, wire.Piece) and on_output is not None:
+                        on_output(reply.text)
+            except asyncio.CancelledError:
+                writer.write(wire.frame(wire.Interrupt()))
+                raise
+
+    async def get(self, session: str, key: str) -> AsyncIterator[bytes]:
+        async with self._call(wire.Get(session, key)) as (reader, _):
+            while isinstance(reply := await wire.read_reply(reader), bytes):
+                yield reply
+            _checked(reply)
+
+    async def delete(self, session: str) -> None:
+        self._opened.pop(session, None)
+        if self._presence is not None:
+            await self._ask(wire.Delete(session))
+
+    async def close(self) -> None:
+        """End sandboxd and all sessions."""
+        if self._presence is None:
+            return
+        with contextlib.suppress(*_GONE):
+            await self._shut_down()
+        await asyncio.to_thread(self._reap)
+        self._status = Status(tier="off", reason="the sandbox has been closed")
+
+    async def _ensure(self) -> None:
+        if self._presence is None or self._presence[0].at_eof():
+            await self.start()
+        if self._status.tier == "off":
+            fix = f" To have it: {self._status.fix}." if self._status.fix else ""
+            raise SandboxUnavailable(f"The code interpreter is not available: {self._status.reason}.{fix}")
+
+    async def _ask(self, request: wire.Request) -> wire.Reply:
+        async with self._call(request) as (reader, _):
+            return _checked(await wire.read_reply(reader))
+
+    @contextlib.asynccontextmanager
+    async def _call(self, request: wire.Request) -> AsyncIterator[Connection]:
+        """One connection for one call. Whatever ends it early means that sandboxd died."""
+        await self._ensure()
+        try:
+            reader, writer = await self._connect()
+        except OSError as failure:
+            await self._hang_up()
+            raise SessionLost("sandboxd has died: variables and files of all sessions are lost") from failure
+        try:
+            writer.write(wire.frame(request))
+            yield reader, writer
+        except _GONE as failure:
+            raise SessionLost("sandboxd died during the call: variables and files are lost") from failure
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _connect(self) -> Connection:
+        """Through the folder's descriptor: a socket's whole path may be too long for the kernel."""
+        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            path = f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
+            return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
+        finally:
+            os.close(folder)
+
+    async def _find_or_start(self) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        await self._hang_up()
+        ready = await self._greet()
+        if ready is not None and ready.config != self._config:
+            await self._shut_down()  # that one was started with other settings
+            ready = None
+        if ready is None:
+            ready = await self._launch()
+        self._status = ready.status
+        self._lives += 1
+
+    async def _greet(self) -> wire.Ready | None:
+        """Say hello to the sandboxd that is there, if one is; the connection is kept to show that we live."""
+        try:
+            reader, writer = await self._connect()
+        except OSError:
+            return None
+        try:
+            writer.write(wire.frame(wire.Hello()))
+            reply = await wire.read_reply(reader)
+        except _GONE:
+            writer.close()
+            return None
+        except msgspec.DecodeError:  # of another version of Locum
+            self._presence = reader, writer
+            await self._shut_down()
+            return None
+        if not isinstance(reply, wire.Ready):
+            raise _unexpected(reply)
+        self._presence = reader, writer
+        return reply
+
+    async def _shut_down(self) -> None:
+        """Returns when it has ended, which the end of the connection that shows our presence tells."""
+        assert self._presence is not None
+        try:
+            _, writer = await self._connect()
+            writer.write(wire.frame(wire.Shutdown()))
+            writer.close()
+            await self._presence[0].read()
+        finally:
+            await self._hang_up()
+
+    async def _launch(self) -> wire.Ready:
+        await asyncio.to_thread(self._reap)
+        async with asyncio.timeout(_START_SECONDS):
+            while True:
+                if self._process is None or self._process.poll() is not None:
+                    self._process = self._spawn()
+                ready = await self._greet()
+                if ready is not None:
+                    return ready
+                await asyncio.sleep(_POLL_SECONDS)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        log = os.open(self._directory / "sandboxd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        package_parent = str(Path(__file__).parents[2])
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-B", "-c", _START, str(self._directory), package_parent],
+                cwd="/",
+                env=_ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as config:
+            config.write(wire.encode_config(self._config))
+        return process
+
+    async def _hang_up(self) -> None:
+        if self._presence is not None:
+            _, writer = self._presence
+            self._presence = None
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def _reap(self) -> None:
+        """Wait for the sandboxd that we started, if it has ended or is about to."""
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def _refusal(mode: str) -> Status | None:
+    """What can be said without trying."""
+    if mode == "off":
+        return Status(tier="off", reason="it is switched off by the settings", fix="set LOCUM_SANDBOX=auto")
+    if mode == "weak":
+        reason = "running code without namespaces (mode weak) is not offered by this version"
+        return Status(tier="off", reason=reason, fix="set LOCUM_SANDBOX=auto")
+    if sys.platform != "linux":
+        reason = f"code can be isolated on Linux only, and this is {sys.platform}"
+        return Status(tier="off", reason=reason, fix="run the server in a Linux container or virtual machine")
+    if os.uname().machine not in ("x86_64", "aarch64"):
+        reason = f"there is no system call filter for {os.uname().machine}"
+        return Status(tier="off", reason=reason, fix="run the server on x86_64 or aarch64")
+    return None
+
+
+def _checked(reply: wire.Reply | bytes) -> wire.Reply:
+    if isinstance(reply, wire.Failure):
+        raise _ERRORS.get(reply.kind, LocumError)(reply.message)
+    if isinstance(reply, bytes):
+        raise _unexpected(reply)
+    return reply
+
+
+def _unexpected(reply: object) -> LocumError:
+    return SessionLost(f"sandboxd answered with {type(reply).__name__}, which answers something else")

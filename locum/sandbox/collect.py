@@ -1,0 +1,244 @@
+"""The host's hands in a session's files: every name in there was chosen by hostile code.
+
+Covered: every open goes beneath the session's folder and through no link (openat2), to regular files only, without
+waiting (a FIFO, a device); entries, depth, file count and bytes are bounded, bytes by counting what is read and not
+by what a file claims to be; names are made safe to show; nothing is ever decoded, unpacked or run. The folder was
+received before the session ran any code, and outlives it.
+
+Not covered: what is in the files. Whoever serves them must not let a browser take them for a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from locum.errors import LocumError
+from locum.sandbox import jail, linux
+from locum.sandbox.limits import Limits
+from locum.sandbox.output import clean
+
+_CHUNK = 256 * 1024
+_MOST_ENTRIES = 4000
+_MOST_DEPTH = 8
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A regular file at `path` (as the session named it) beneath the session's folder."""
+
+    path: bytes
+    name: str
+    size: int
+    inode: int
+
+
+Snapshot = dict[bytes, tuple[int, int, int]]
+
+
+def walk(folder: int, top: str) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Regular files below `top`, nearest first; hidden ones and byte code are nobody's output."""
+    waiting = deque([(os.fsencode(top), 0)])
+    seen = 0
+    while waiting:
+        path, depth = waiting.popleft()
+        try:
+            fd = linux.open_beneath(folder, path, _READ | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > _MOST_ENTRIES:
+                        return
+                    name = os.fsencode(entry.name)
+                    if name.startswith(b".") or name == b"__pycache__":
+                        continue
+                    with contextlib.suppress(OSError):
+                        about = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+                        if stat.S_ISREG(about.st_mode):
+                            yield path + b"/" + name, about
+                        elif stat.S_ISDIR(about.st_mode) and depth < _MOST_DEPTH:
+                            waiting.append((path + b"/" + name, depth + 1))
+        finally:
+            os.close(fd)
+
+
+def snapshot(folder: int) -> Snapshot:
+    return {path: _mark(about) for path, about in walk(folder, jail.DATA)}
+
+
+def _mark(about: os.stat_result) -> tuple[int, int, int]:
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def changed_files(folder: int, before: Snapshot, limits: Limits) -> tuple[list[Found], int]:
+    """Files that are new or different since `before`, within the limits, and how many were left out for them."""
+    kept: list[Found] = []
+    names: set[str] = set()
+    total = left_out = 0
+    for path, about in walk(folder, jail.DATA):
+        if before.get(path) == _mark(about):
+            continue
+        if len(kept) >= limits.files_per_cell or total + about.st_size > limits.files_bytes_per_cell:
+            left_out += 1
+            continue
+        total += about.st_size
+        name = _unique(safe_name(path.removeprefix(jail.DATA.encode() + b"/")), names)
+        kept.append(Found(path, name, about.st_size, about.st_ino))
+    return kept, left_out
+
+
+def images(folder: int, limits: Limits) -> tuple[list[Found], int]:
+    """What the runner left as images, in order; a file that does not begin as a PNG is not one."""
+    candidates = sorted(walk(folder, jail.IMAGES), key=lambda item: (len(item[0]), item[0]))
+    kept: list[Found] = []
+    for path, about in candidates:
+        found = Found(path, f"image-{len(kept) + 1}.png", about.st_size, about.st_ino)
+        if len(kept) < limits.images_per_cell and about.st_size <= limits.image_bytes and _is_png(folder, found):
+            kept.append(found)
+    return kept, len(candidates) - len(kept)
+
+
+def clear_images(folder: int) -> None:
+    for path, _ in walk(folder, jail.IMAGES):
+        with contextlib.suppress(OSError):
+            remove(folder, path)
+
+
+def remove(folder: int, path: bytes) -> None:
+    """Unlink by the parent that was reached through no link."""
+    parent, name = os.path.split(path)
+    fd = linux.open_beneath(folder, parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.unlink(name, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _is_png(folder: int, found: Found) -> bool:
+    try:
+        return next(read(folder, found), b"").startswith(_PNG)
+    except OSError:
+        return False
+
+
+def read(folder: int, found: Found) -> Iterator[bytes]:
+    """The bytes of the very file that was found, and never more of them than it had."""
+    fd = linux.open_beneath(folder, found.path, _READ)
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_ino != found.inode:
+            raise FileNotFoundError(found.name)
+        left = found.size
+        while left and (data := os.read(fd, min(left, _CHUNK))):
+            left -= len(data)
+            yield data
+    finally:
+        os.close(fd)
+
+
+def safe_name(path: bytes) -> str:
+    """A name for people and programs: no control characters, no `..`, not longer than a file's name may be."""
+    text = clean(path.decode(errors="replace")).replace("\n", "_").replace("\t", "_").replace("\\", "_")
+    parts = [part.strip() for part in text.split("/")]
+    parts = [part for part in parts if part not in ("", ".", "..")]
+    name = "/".join(parts) or "unnamed"
+    return name if len(name.encode()) <= 255 else _shortened(name)
+
+
+def _shortened(name: str) -> str:
+    """The last part with its ending, cut in the middle."""
+    last = name.rsplit("/", 1)[-1]
+    stem, dot, ending = last.rpartition(".")
+    if not dot or len(ending.encode()) > 16:
+        stem, ending = last, ""
+    room = 255 - len(ending.encode()) - 1
+    return stem.encode()[:room].decode(errors="ignore") + (f".{ending}" if ending else "")
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    stem, dot, ending = name.rpartition(".") if "." in name.rsplit("/", 1)[-1] else (name, "", "")
+    number = 2
+    candidate = name
+    while candidate in taken:
+        candidate = f"{stem}-{number}{dot}{ending}"
+        number += 1
+    taken.add(candidate)
+    return candidate
+
+
+class Incoming:
+    """A file on its way into /mnt/data: hidden until it is whole, then there under its name at once."""
+
+    def __init__(self, folder: int, name: str, owner: int) -> None:
+        if "/" in name or "\0" in name or name in ("", ".", "..") or len(name.encode()) > 255:
+            raise LocumError(f"{name!r} cannot be the name of a file in /mnt/data")
+        self._name = name
+        self._hidden = f".incoming-{secrets.token_hex(8)}"
+        self._data = linux.open_beneath(folder, jail.DATA, os.O_RDONLY | os.O_DIRECTORY)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self._hidden, flags, 0o644, dir_fd=self._data)
+            os.fchmod(self._fd, 0o644)
+            os.fchown(self._fd, owner, owner)
+        except OSError:
+            os.close(self._data)
+            raise
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def keep(self) -> None:
+        os.rename(self._hidden, self._name, src_dir_fd=self._data, dst_dir_fd=self._data)
+        self._hidden = ""
+
+    def close(self) -> None:
+        os.close(self._fd)
+        if self._hidden:
+            with contextlib.suppress(OSError):
+                os.unlink(self._hidden, dir_fd=self._data)
+        os.close(self._data)
+
+
+def copy_files(source: int, target: int, owner: int) -> None:
+    """What a session that died had in /mnt/data, for the one that follows it. What does not fit stays behind."""
+    for path, about in walk(source, jail.DATA):
+        with contextlib.suppress(OSError):
+            parent = os.path.dirname(path)  # noqa: PTH120
+            _make_folders(target, parent, owner)
+            fd = linux.open_beneath(target, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                os.fchown(fd, owner, owner)
+                for data in read(source, Found(path, "", about.st_size, about.st_ino)):
+                    os.write(fd, data)
+                os.utime(fd, ns=(about.st_atime_ns, about.st_mtime_ns))
+            finally:
+                os.close(fd)
+
+
+def _make_folders(folder: int, path: bytes, owner: int) -> None:
+    parts = path.split(b"/")
+    for depth in range(1, len(parts)):
+        parent = linux.open_beneath(folder, b"/".join(parts[:depth]), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(parts[depth], 0o755, dir_fd=parent)
+                os.chown(parts[depth], owner, owner, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def used_bytes(folder: int) -> int:
+    about = os.statvfs(folder)
+    return (about.f_blocks - about.f_bfree) * about.f_frsize

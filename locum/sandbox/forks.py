@@ -1,0 +1,236 @@
+"""The host's end of the zygote: starts it, waits for it to be warm, asks it for session processes.
+
+Covered: the zygote gets a clean environment and one descriptor. Not covered: see `zygote` and `jail`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from locum.errors import LocumError
+from locum.sandbox import jail
+from locum.sandbox.limits import Limits
+from locum.sandbox.worker import Worker
+
+_PACKAGE_PARENT = Path(__file__).parents[2]
+_START = "import sys; sys.path.insert(0, '.'); from locum.sandbox.zygote import main; main()"
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/tmp",  # noqa: S108
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+_START_SECONDS = 20.0
+_WARM_SECONDS = 180.0
+
+
+class ForkFailed(LocumError):
+    """The zygote, or a session under it, could not be had. `number` is the errno when the kernel refused."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class ForkServer:
+    """One zygote. When it ends, all its sessions have ended with it, and a new object takes its place."""
+
+    def __init__(self, directory: Path, python: str, limits: Limits) -> None:
+        self.alive = False
+        self.privileged = False
+        self.warmth: dict[str, Any] = {}
+        self._directory = directory
+        self._python = python
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._free_slots = set(range(4096))
+        self._few_at_once = asyncio.Semaphore(8)
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._workers: dict[int, Worker] = {}
+        self._jailed: asyncio.Future[None] = self._loop.create_future()
+        self._warm: asyncio.Future[None] = self._loop.create_future()
+
+    async def start(self) -> None:
+        """Returns when the zygote sits in its stripped root, before it has loaded anything."""
+        jail.prepare_folder(self._directory)
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  the main thread's child: its death takes the zygote along
+                [self._python, "-I", "-B", "-c", _START, str(theirs.fileno())],
+                cwd=_PACKAGE_PARENT,
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self.alive = True
+        self._loop.add_reader(self._control, self._hear)
+        self._say(root=str(self._directory / "root"), cache=str(self._directory / "cache"))
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._jailed
+        except TimeoutError:
+            raise ForkFailed("the sandbox's fork server did not start in time") from None
+
+    async def warm(self) -> None:
+        """Load the libraries. Forks that are asked for meanwhile wait."""
+        self._say(warm=True)
+        await self.wait_warm()
+
+    async def wait_warm(self) -> None:
+        async with asyncio.timeout(_WARM_SECONDS):
+            await asyncio.shield(self._warm)
+
+    async def fork(self) -> Worker:
+        async with self._few_at_once:
+            return await self._fork()
+
+    async def _fork(self) -> Worker:
+        if not self.alive:
+            raise ForkFailed("the sandbox's fork server has ended")
+        number, slot = next(self._numbers), self._free_slots.pop()
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        output, their_output = os.pipe()
+        control.setblocking(False)
+        os.set_blocking(output, False)
+        reply = self._waiting[number] = self._loop.create_future()
+        pidfd = folder = -1
+        try:
+            with theirs:
+                try:
+                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                finally:
+                    os.close(their_output)
+            async with asyncio.timeout(_START_SECONDS):
+                pidfd = await reply
+                folder = await self._ready(control, output)
+            return self._adopt(number, pidfd, control, output, folder, slot)
+        except (OSError, TimeoutError, ForkFailed) as failure:
+            if isinstance(failure, BrokenPipeError):
+                self._end("the sandbox's fork server has ended")
+            control.close()
+            os.close(output)
+            for fd in (pidfd, folder):
+                if fd >= 0:
+                    with contextlib.suppress(ProcessLookupError):
+                        if fd == pidfd:
+                            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    os.close(fd)
+            self._free_slots.add(slot)
+            if isinstance(failure, ForkFailed):
+                raise
+            raise ForkFailed(f"a session could not start: {failure}") from failure
+        finally:
+            self._waiting.pop(number, None)
+
+    def _adopt(self, number: int, pidfd: int, control: socket.socket, output: int, folder: int, slot: int) -> Worker:
+        owner = jail.FIRST_HOST_UID + slot if self.privileged else -1  # -1: files are ours as they are
+        worker = Worker(
+            pidfd=pidfd, control=control, output=output, folder=folder, slot=slot, owner=owner, limits=self._limits
+        )
+        self._workers[number] = worker
+        return worker
+
+    def _session_limits(self) -> dict[str, int]:
+        names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
+        return {name: getattr(self._limits, name) for name in names}
+
+    async def _ready(self, control: socket.socket, output: int) -> int:
+        """The one message that may carry a descriptor, sent before the process runs anybody's code."""
+        arrived: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(control, _settle, arrived)
+        try:
+            await arrived
+        finally:
+            self._loop.remove_reader(control)
+        data, fds, _, _ = socket.recv_fds(control, 4096, 1)
+        if not data or not fds:
+            words = os.read(output, 4096).decode(errors="replace").strip()
+            raise ForkFailed(words or "a session could not start")
+        return fds[0]
+
+    def _hear(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._end("the sandbox's fork server has ended")
+            return
+        message = json.loads(data)
+        if "forked" in message:
+            self._answer_fork(message, fds)
+        elif "ended" in message:
+            self._note_end(message["ended"], message["status"])
+        elif "warm" in message:
+            self.warmth = message
+            _settle(self._warm)
+        elif "jailed" in message:
+            self.privileged = message["privileged"]
+            _settle(self._jailed)
+        else:
+            self._end(message["failed"], message["errno"])
+
+    def _answer_fork(self, message: dict[str, Any], fds: list[int]) -> None:
+        reply = self._waiting.get(message["forked"])
+        if reply is None or reply.done():
+            for fd in fds:
+                os.close(fd)
+        elif fds:
+            reply.set_result(fds[0])
+        else:
+            reply.set_exception(ForkFailed(message["failed"]))
+
+    def _note_end(self, number: int, status: int) -> None:
+        worker = self._workers.pop(number, None)
+        if worker is not None:
+            self._free_slots.add(worker.slot)
+            if not worker.status.done():
+                worker.status.set_result(status)
+
+    def _end(self, words: str, number: int | None = None) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+        waiting: list[asyncio.Future[Any]] = [self._jailed, self._warm, *self._waiting.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(ForkFailed(words, number))
+                future.exception()  # whoever waits gets it; nobody need wait
+
+    def _say(self, **message: Any) -> None:
+        self._say_with((), **message)
+
+    def _say_with(self, fds: tuple[int, ...], **message: Any) -> None:
+        socket.send_fds(self._control, [json.dumps(message).encode()], fds)
+
+    def close(self) -> None:
+        """Kill the zygote, and with it every session."""
+        self._end("the sandbox was closed")
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

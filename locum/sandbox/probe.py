@@ -1,0 +1,122 @@
+"""The boot probe: may code run on this machine at all? A real session is asked to get out in the plainest ways.
+
+Covered: reading the password file, finding the server's files, opening a socket, seeing other processes, writing to the
+system, becoming root, making a namespace, and that the program files can be read. Only when every
+attempt fails is the tier `namespaces`; otherwise it is `off`, with the reason and what to do.
+
+Not covered: subtle attacks; the tests have those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import sys
+from pathlib import Path
+
+from locum.sandbox.forks import ForkFailed, ForkServer
+from locum.sandbox.output import Transcript
+from locum.sandbox.session import Status
+
+_ATTEMPTS = """
+import ctypes, json, os, socket
+
+def works(attempt):
+    try:
+        return bool(attempt())
+    except Exception:
+        return False
+
+def writes(path):
+    with open(path, "w"):
+        return True
+
+libc = ctypes.CDLL(None)
+print(json.dumps({
+    "read the password file": works(lambda: open("/etc/shadow").read()),
+    "find the server's files": works(lambda: os.path.exists(DIRECTORY)),
+    "open a socket": works(lambda: socket.socket()),
+    "see other processes": works(lambda: [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]),
+    "write to the system": any(works(lambda: writes(path + "/probe")) for path in ("/usr", "/etc", "/", "/opt")),
+    "become root": works(lambda: os.setuid(0) is None),
+    "make a namespace": libc.unshare(0x10000000) == 0,
+    "get around the system call filter": "Seccomp:\\t2" not in works_text("/proc/self/status"),
+    "run without program files": not works(lambda: __import__("wave")),
+}))
+"""
+_HELPERS = """
+def works_text(path):
+    try:
+        return open(path).read()
+    except OSError:
+        return "Seccomp:\\t2"
+"""
+_PROBE_SECONDS = 20.0
+
+
+async def probe(forks: ForkServer, directory: Path) -> Status:
+    """Start the zygote and one session under it, and attack from there."""
+    try:
+        await forks.start()
+        worker = await forks.fork()
+    except (ForkFailed, OSError) as failure:
+        number = getattr(failure, "number", None) or getattr(failure, "errno", None)
+        return Status(tier="off", reason=f"this machine does not let code be isolated: {failure}", fix=advise(number))
+    text = ""
+    try:
+        code = f"DIRECTORY = {str(directory)!r}\n{_HELPERS}{_ATTEMPTS}"
+        transcript = Transcript(16_384, lambda piece: None)
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await worker.run(code, transcript, asyncio.Event())
+        text = transcript.close()
+        outcome: dict[str, bool] = json.loads(text)
+    except (TimeoutError, ValueError):
+        return Status(
+            tier="off", reason=f"the sandbox's self-test did not run: {text.strip()[-300:]}", fix=advise(None)
+        )
+    finally:
+        worker.release()
+    return judge(outcome, directory)
+
+
+def judge(outcome: dict[str, bool], directory: Path) -> Status:
+    holes = [attempt for attempt, succeeded in outcome.items() if succeeded]
+    if not holes:
+        return Status(tier="namespaces", reason="each session has its own namespaces and system call filter")
+    if "run without program files" in holes:
+        return Status(
+            tier="off",
+            reason="a session cannot read the Python installation",
+            fix=f"make {sys.prefix} readable for others (chmod -R o+rX), or name another Python for the sandbox",
+        )
+    if "find the server's files" in holes:
+        return Status(
+            tier="off",
+            reason=f"the data directory ({directory}) lies inside the folders of the Python installation",
+            fix="move the data directory to a place of its own",
+        )
+    return Status(tier="off", reason=f"the self-test could {', '.join(holes)}", fix=advise(None))
+
+
+def advise(number: int | None, root: Path = Path("/")) -> str:
+    """The one thing to do, from what this machine says about itself."""
+    if _reads(root / "proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    if _reads(root / "proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
+    if _reads(root / "proc/sys/user/max_user_namespaces") == "0" or number == errno.ENOSPC:
+        return "sudo sysctl -w user.max_user_namespaces=15000"
+    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+        return (
+            "run the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+            "--security-opt systempaths=unconfined"
+        )
+    return "run the server where user namespaces are allowed (Linux 5.12 or newer), or as root"
+
+
+def _reads(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

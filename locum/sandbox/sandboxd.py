@@ -1,0 +1,217 @@
+"""The process that holds the code interpreter's sessions, apart from the server: it outlives a server that is killed.
+
+Covered: its environment, arguments and memory hold no secret; its socket can be used by its own user only; there is
+one per folder; when it dies, by whatever, every session dies with it; when no server has been connected for a while,
+it ends by itself. Not covered: a server is trusted, also with the names of other servers' sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from locum.errors import LocumError
+from locum.sandbox import wire
+from locum.sandbox.forks import ForkServer
+from locum.sandbox.probe import probe
+from locum.sandbox.session import Status
+from locum.sandbox.sessions import Call, Sessions
+
+log = logging.getLogger("locum.sandbox")
+
+SOCKET_NAME = "sandboxd.sock"
+
+
+class Daemon:
+    """Answers one call per connection; ends when it is told to, or when nobody has been connected for long enough."""
+
+    def __init__(self, directory: Path, config: wire.Config) -> None:
+        self._directory = directory
+        self._config = config
+        self._sessions = Sessions(config.limits, self._make_forks)
+        self._status: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+        self._over = asyncio.Event()
+        self._connected = 0
+        self._linger: asyncio.TimerHandle | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def run(self, listening: socket.socket) -> None:
+        server = await asyncio.start_unix_server(self._serve, sock=listening)
+        self._wait_for_company()
+        start = asyncio.create_task(self._start())
+        await self._over.wait()
+        server.close()
+        start.cancel()
+        for task in list(self._serving):
+            task.cancel()
+        await asyncio.gather(start, *self._serving, return_exceptions=True)
+        await self._sessions.close()
+
+    async def _start(self) -> None:
+        forks = self._make_forks()
+        try:
+            status = await probe(forks, self._directory)
+            if status.tier == "off":
+                forks.close()
+            else:
+                self._sessions.begin(forks)
+        except Exception as failure:
+            log.exception("the boot probe failed")
+            forks.close()
+            status = Status(tier="off", reason=f"the sandbox's self-test failed: {failure}", fix="see sandboxd.log")
+        log.info("tier %s: %s", status.tier, status.reason)
+        self._status.set_result(status)
+
+    def _make_forks(self) -> ForkServer:
+        return ForkServer(self._directory, self._config.python, self._config.limits)
+
+    def _wait_for_company(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(self._config.limits.linger_seconds, self._over.set)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self._connected += 1
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        try:
+            if _is_own_user(writer):
+                await self._answer(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, msgspec.DecodeError, asyncio.CancelledError):
+            pass  # the other end is gone, or we are
+        except LocumError as failure:
+            await _reply(writer, wire.Failure(type(failure).__name__, failure.message))
+        except Exception as failure:
+            log.exception("a call failed")
+            await _reply(writer, wire.Failure("SessionLost", f"sandboxd failed: {failure}"))
+        finally:
+            writer.close()
+            self._serving.discard(task)
+            self._connected -= 1
+            if self._connected == 0:
+                self._wait_for_company()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await wire.read_request(reader)
+        match request:
+            case wire.Hello():
+                status = await asyncio.shield(self._status)
+                await _reply(writer, wire.Ready(status, self._config, os.getpid()))
+                await reader.read()  # until the server ends
+            case wire.Open(session=key, lost=lost):
+                await _reply(writer, wire.IsOpen(await self._sessions.open(key, lost=lost)))
+            case wire.Put(session=key, name=name, tag=tag):
+                await self._sessions.put(key, name, tag, _chunks(reader))
+                await _reply(writer, wire.Done())
+            case wire.Execute(session=key, call_id=call_id, code=code):
+                await self._execute(self._sessions.call(key, call_id, code), reader, writer)
+            case wire.Get(session=key, key=output):
+                for data in self._sessions.read(key, output):
+                    writer.write(wire.bytes_frame(data))
+                    await writer.drain()
+                await _reply(writer, wire.Done())
+            case wire.Delete(session=key):
+                self._sessions.delete(key)
+                await _reply(writer, wire.Done())
+            case wire.Shutdown():
+                self._over.set()
+                await _reply(writer, wire.Done())
+            case _:
+                raise ConnectionError("no call begins like this")
+
+    async def _execute(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tell what the cell prints. A server that goes away stops listening, not the cell; only Interrupt does."""
+        telling = asyncio.create_task(_tell(call, writer))
+        hearing = asyncio.create_task(_hear(call, reader))
+        try:
+            await asyncio.wait((telling, hearing), return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                telling.result()
+        finally:
+            telling.cancel()
+            hearing.cancel()
+            await asyncio.gather(telling, hearing, return_exceptions=True)
+
+
+async def _tell(call: Call, writer: asyncio.StreamWriter) -> None:
+    async for piece in call.follow():
+        await _reply(writer, wire.Piece(piece))
+    if call.result is not None:
+        await _reply(writer, wire.Result(call.result))
+    elif call.failure is not None:
+        raise call.failure
+
+
+async def _hear(call: Call, reader: asyncio.StreamReader) -> None:
+    """Ends when the other end has nothing more to say, which after its request is Interrupt or nothing."""
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        if isinstance(await wire.read_request(reader), wire.Interrupt):
+            call.interrupt.set()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while data := await wire.read_request(reader):
+        if not isinstance(data, bytes):
+            raise ConnectionError("a file consists of bytes")
+        yield data
+
+
+async def _reply(writer: asyncio.StreamWriter, message: wire.Reply) -> None:
+    with contextlib.suppress(ConnectionError):
+        writer.write(wire.frame(message))
+        await writer.drain()
+
+
+def _is_own_user(writer: asyncio.StreamWriter) -> bool:
+    """The folder's mode says so already; a folder's mode can be changed by mistake."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[1] in (0, os.getuid())
+
+
+def _listen(directory: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path = directory / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    os.chdir(directory)  # a socket's whole path may be too long for the kernel
+    listening.bind(SOCKET_NAME)
+    path.chmod(0o600)
+    listening.listen(128)
+    return listening
+
+
+def main() -> None:
+    """`sandboxd <folder>`, with its configuration as JSON on standard input."""
+    os.umask(0o077)
+    directory = Path(sys.argv[1])
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=wire.Config)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    lock = (directory / "sandboxd.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # another one serves this folder
+    listening = _listen(directory)
+    asyncio.run(_run(directory, config, listening))
+    (directory / SOCKET_NAME).unlink(missing_ok=True)
+
+
+async def _run(directory: Path, config: wire.Config, listening: socket.socket) -> None:
+    await Daemon(directory, config).run(listening)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The vocabulary of the code interpreter's sandbox: what its client asks and what comes back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from locum.errors import LocumError
+
+Tier = Literal["namespaces", "weak", "off"]
+"""How model-written code is held. `namespaces` is the full isolation; `weak` is an explicit opt-in; `off` refuses."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the boot probe found. `reason` is for people; `fix` is the one line to do where `tier` is off."""
+
+    tier: Tier
+    reason: str
+    fix: str | None = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """A file a cell made. `key` fetches its bytes with `Sandbox.get` until the session's next cell begins.
+
+    `name` is safe (no path separators beyond `/` between sub-folders of /mnt/data, no control characters) and relative
+    to /mnt/data for files; images have a name such as `image-1.png`.
+    """
+
+    key: str
+    name: str
+    size: int
+
+
+class CellResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one cell.
+
+    logs: stdout, stderr, the last expression and the traceback in the order they came; control characters removed,
+    truncated in the middle with a note when longer than the limit.
+    ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
+    `SessionDied`.
+    reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
+    """
+
+    logs: str
+    ok: bool
+    error: str | None = None
+    images: tuple[Output, ...] = ()
+    files: tuple[Output, ...] = ()
+    reset: bool = False
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with."""
+
+    fresh: bool
+    files: dict[str, str]
+
+
+class SandboxUnavailable(LocumError):
+    """The code interpreter cannot run code; the message says why and what to do about it."""
+
+
+class SessionLost(LocumError):
+    """The session (or all of sandboxd) went away in mid-call: variables are gone, the next call starts anew."""
+
+
+class QuotaExceeded(LocumError):
+    """The bytes do not fit into the session's /mnt/data."""

@@ -1,0 +1,397 @@
+"""Sessions as sandboxd keeps them: one per key, each with a process, files with their tags, and the cells it ran.
+
+Covered: a cell runs once per call id, however often it is asked for; a session whose process died gets a successor
+with the same files; idle sessions end after their time and make room when there are too many or too large ones.
+
+Not covered: nothing is written to disk: sessions end with sandboxd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from locum.sandbox import collect, policy
+from locum.sandbox.forks import ForkFailed, ForkServer
+from locum.sandbox.limits import Limits
+from locum.sandbox.output import Transcript
+from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
+from locum.sandbox.worker import Ending, Worker
+
+log = logging.getLogger("locum.sandbox")
+
+_KEPT_RESULTS = 64
+_KEPT_NAMES = 10_000
+_WATCH_SECONDS = 0.25
+_SWEEP_SECONDS = 5.0
+
+
+class Call:
+    """One cell: what it has shown so far, and, when it is over, what became of it."""
+
+    def __init__(self) -> None:
+        self.interrupt = asyncio.Event()
+        self.pieces: list[str] = []
+        self.result: CellResult | None = None
+        self.failure: Exception | None = None
+        self._news = asyncio.Event()
+
+    def add(self, piece: str) -> None:
+        self.pieces.append(piece)
+        self._tell()
+
+    def finish(self, result: CellResult | None, failure: Exception | None = None) -> None:
+        self.result, self.failure = result, failure
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def follow(self) -> AsyncIterator[str]:
+        """Every piece from the first on, for as many listeners as there are; ends when the cell has."""
+        told = 0
+        while True:
+            news = self._news
+            while told < len(self.pieces):
+                told += 1
+                yield self.pieces[told - 1]
+            if self.result is not None or self.failure is not None:
+                return
+            await news.wait()
+
+
+class Session:
+    """What belongs to one key. `worker` may have died: its files are still there for the successor."""
+
+    def __init__(self, key: str, *, existed: bool, now: float) -> None:
+        self.key = key
+        self.worker: Worker | None = None
+        self.tags: dict[str, str] = {}
+        self.calls: OrderedDict[str, Call] = OrderedDict()
+        self.outputs: dict[str, collect.Found] = {}
+        self.lock = asyncio.Lock()
+        self.last_used = now
+        self.running = 0
+        self.fresh = True
+        self.lost_variables = existed
+        self.lost_reported = False
+
+    def close(self) -> None:
+        if self.worker is not None:
+            self.worker.release()
+
+
+class Sessions:
+    def __init__(
+        self,
+        limits: Limits,
+        make_forks: Callable[[], ForkServer],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        memory = policy.machine_memory()
+        self._limits = limits
+        self._most = policy.most_sessions(limits, memory)
+        self._budget = policy.memory_budget(limits, memory)
+        self._make_forks = make_forks
+        self._clock = clock
+        self._forks: ForkServer | None = None
+        self._starting = asyncio.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()  # keys whose variables were lost
+        self._refilling = asyncio.Lock()
+        self._spares: deque[Worker] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, forks: ForkServer) -> None:
+        """Take over a zygote that the probe has started; it loads its libraries from here on."""
+        self._forks = forks
+        self._keep(self._warm_up(forks))
+        self._keep(self._watch())
+        self._keep(self._sweep())
+
+    async def open(self, key: str, *, lost: bool) -> Opened:
+        session = self._sessions.get(key)
+        if session is None:
+            self._make_room()
+            existed = lost or key in self._ended
+            session = self._sessions[key] = Session(key, existed=existed, now=self._clock())
+        with self._using(session):
+            async with session.lock:
+                try:
+                    await self._ensure_worker(session)
+                except ForkFailed as failure:
+                    if session.worker is None:
+                        self._drop(session)
+                    raise SandboxUnavailable(f"the code interpreter could not start: {failure}") from failure
+                fresh, session.fresh = session.fresh, False
+                return Opened(fresh=fresh, files=dict(session.tags))
+
+    async def put(self, key: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
+        session = self._known(key)
+        with self._using(session):
+            async with session.lock:
+                worker = await self._ensure_worker(session)
+                try:
+                    incoming = collect.Incoming(worker.folder, name, worker.owner)
+                    try:
+                        async for chunk in chunks:
+                            incoming.write(chunk)
+                        incoming.keep()
+                    finally:
+                        incoming.close()
+                except OSError as failure:
+                    raise _put_failure(name, failure, self._limits) from failure
+                session.tags[name] = tag
+
+    def call(self, key: str, call_id: str, code: str) -> Call:
+        """The cell of that id, started if it is new. It runs to its end whoever listens."""
+        session = self._known(key)
+        call = session.calls.get(call_id)
+        if call is None:
+            call = session.calls[call_id] = Call()
+            while len(session.calls) > _KEPT_RESULTS:
+                session.calls.popitem(last=False)
+            self._keep(self._run(session, call, code))
+        return call
+
+    async def _run(self, session: Session, call: Call, code: str) -> None:
+        with self._using(session):
+            async with session.lock:
+                try:
+                    call.finish(await self._cell(session, call, code))
+                except Exception as failure:
+                    log.exception("a cell could not be run")
+                    call.finish(None, SessionLost(f"the session was lost: {failure}"))
+
+    async def _cell(self, session: Session, call: Call, code: str) -> CellResult:
+        worker = await self._ensure_worker(session)
+        if call.interrupt.is_set():
+            return CellResult(logs="[The cell was interrupted before it began.]\n", ok=False, error="KeyboardInterrupt")
+        lost_before, session.lost_variables = session.lost_variables, False
+        collect.clear_images(worker.folder)
+        session.outputs = {}
+        before = collect.snapshot(worker.folder)
+        transcript = Transcript(self._limits.output_bytes, call.add)
+        ending = await worker.run(code, transcript, call.interrupt)
+        worker.look()
+        session.lost_reported = ending.lost
+        files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
+        images, images_left_out = collect.images(worker.folder, self._limits)
+        note = self._note(ending, files_left_out, images_left_out)
+        error = {"timeout": "Timeout", "interrupted": "KeyboardInterrupt", "died": "SessionDied"}.get(ending.how)
+        error = error or ending.error
+        return CellResult(
+            logs=transcript.close(note),
+            ok=error is None,
+            error=error,
+            images=_offer(session, "image", images),
+            files=_offer(session, "file", files),
+            reset=lost_before or ending.lost,
+        )
+
+    def _note(self, ending: Ending, files: int, images: int) -> str:
+        """How the cell ended, in words the model can act on."""
+        lost = " Its variables are lost; the files in /mnt/data were kept." if ending.lost else ""
+        lines = []
+        if ending.how == "timeout":
+            lines.append(f"[The cell ran longer than {self._limits.cell_seconds:g} seconds and was stopped.{lost}]")
+        elif ending.how == "interrupted":
+            lines.append(f"[The cell was interrupted.{lost}]")
+        elif ending.how == "died":
+            lines.append(f"[The session died: {ending.reason}.{lost}]")
+        if files:
+            lines.append(f"[{files} files were not collected: too many, or too large.]")
+        if images:
+            lines.append(f"[{images} images were not collected: too many, or too large.]")
+        return "".join(f"{line}\n" for line in lines)
+
+    def read(self, key: str, output: str) -> Iterator[bytes]:
+        session = self._known(key)
+        found = session.outputs.get(output)
+        if found is None or session.worker is None:
+            raise SessionLost("that output is no longer there: it can be fetched until the session's next cell begins")
+        session.last_used = self._clock()
+        try:
+            yield from collect.read(session.worker.folder, found)
+        except OSError as failure:
+            raise SessionLost(f"{found.name} is no longer there") from failure
+
+    def delete(self, key: str) -> None:
+        session = self._sessions.get(key)
+        if session is not None:
+            self._drop(session)
+        self._ended.pop(key, None)
+
+    async def _ensure_worker(self, session: Session) -> Worker:
+        """The session's process, or a successor that has the files of the one that died."""
+        old = session.worker
+        if old is not None and old.is_alive():
+            return old
+        worker = await self._take_worker()
+        if self._sessions.get(session.key) is not session:
+            worker.release()
+            raise SessionLost("the session was deleted meanwhile")
+        if old is not None:
+            await asyncio.to_thread(collect.copy_files, old.folder, worker.folder, worker.owner)
+            old.release()
+            session.fresh = True
+            session.lost_variables |= not session.lost_reported
+        session.worker = worker
+        session.outputs = {}
+        return worker
+
+    async def _take_worker(self) -> Worker:
+        forks = await self._warm_forks()
+        while self._spares:
+            worker = self._spares.popleft()
+            if worker.is_alive():
+                break
+            worker.release()
+        else:
+            worker = await self._fork(forks)
+        self._keep(self._refill(forks))
+        return worker
+
+    async def _fork(self, forks: ForkServer) -> Worker:
+        """A zygote may have died so recently that only this attempt shows it."""
+        try:
+            return await forks.fork()
+        except ForkFailed:
+            if forks.alive:
+                raise
+            return await (await self._warm_forks()).fork()
+
+    async def _warm_forks(self) -> ForkServer:
+        """The zygote, or a new one when it has died."""
+        async with self._starting:
+            if self._forks is None or not self._forks.alive:
+                if self._forks is not None:
+                    self._forks.close()
+                self._forks = self._make_forks()
+                await self._forks.start()
+                await self._forks.warm()
+            else:
+                await self._forks.wait_warm()
+            return self._forks
+
+    async def _warm_up(self, forks: ForkServer) -> None:
+        try:
+            await forks.warm()
+            log.info("zygote is warm: %s", forks.warmth)
+            await self._refill(forks)
+        except (ForkFailed, TimeoutError) as failure:
+            log.error("the zygote could not load its libraries: %s", failure)
+            forks.close()
+
+    async def _refill(self, forks: ForkServer) -> None:
+        async with self._refilling:
+            with contextlib.suppress(ForkFailed):
+                while forks.alive and len(self._spares) < self._limits.spare_sessions:
+                    self._spares.append(await forks.fork())
+
+    def _make_room(self) -> None:
+        """Before one more session: those that were idle longest leave."""
+        leaving = policy.evicted(self._uses(), most=self._most - 1, budget=self._budget)
+        for key in leaving:
+            self._expire(key)
+        if len(self._sessions) >= self._most:
+            raise SandboxUnavailable(f"all {self._most} sessions of the code interpreter are running code; try again")
+
+    def _uses(self) -> list[policy.Use]:
+        return [
+            policy.Use(key, session.last_used, session.running > 0, session.worker.memory if session.worker else 0)
+            for key, session in self._sessions.items()
+        ]
+
+    async def _watch(self) -> None:
+        """The memory of every session that runs code; of all together, the sum."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            busy = [session for session in self._sessions.values() if session.running and session.worker]
+            for session in busy:
+                if session.worker is not None:
+                    session.worker.look()
+            if not busy:
+                continue
+            for key in policy.evicted(self._uses(), most=self._most, budget=self._budget):
+                self._expire(key)
+            largest = max(busy, key=lambda session: session.worker.memory if session.worker else 0)
+            if sum(use.memory for use in self._uses()) > self._budget and largest.worker is not None:
+                largest.worker.kill("all sessions together used more memory than there is for them")
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.expire_idle()
+
+    def expire_idle(self) -> list[str]:
+        leaving = policy.expired(self._uses(), self._clock(), self._limits.idle_seconds)
+        for key in leaving:
+            self._expire(key)
+        return leaving
+
+    def _expire(self, key: str) -> None:
+        """End a session, but remember that there was one: its next cell says that variables are gone."""
+        self._drop(self._sessions[key])
+        self._ended[key] = None
+        while len(self._ended) > _KEPT_NAMES:
+            self._ended.popitem(last=False)
+
+    def _drop(self, session: Session) -> None:
+        if self._sessions.get(session.key) is session:
+            del self._sessions[session.key]
+        session.close()
+
+    def _known(self, key: str) -> Session:
+        session = self._sessions.get(key)
+        if session is None:
+            raise SessionLost("there is no such session (any more); open it first")
+        return session
+
+    @contextlib.contextmanager
+    def _using(self, session: Session) -> Iterator[None]:
+        session.running += 1
+        try:
+            yield
+        finally:
+            session.running -= 1
+            session.last_used = self._clock()
+
+    def _keep(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for session in list(self._sessions.values()):
+            self._drop(session)
+        for worker in self._spares:
+            worker.release()
+        if self._forks is not None:
+            self._forks.close()
+
+
+def _offer(session: Session, kind: str, found: list[collect.Found]) -> tuple[Output, ...]:
+    """Give each file a key to fetch it by: what the session called it never comes back as a path."""
+    outputs = []
+    for number, file in enumerate(found, start=1):
+        key = f"{kind}-{number}"
+        session.outputs[key] = file
+        outputs.append(Output(key=key, name=file.name, size=file.size))
+    return tuple(outputs)
+
+
+def _put_failure(name: str, failure: OSError, limits: Limits) -> Exception:
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        size = limits.disk_bytes // 2**20
+        return QuotaExceeded(f"{name} does not fit: /mnt/data holds {size} MiB and {limits.inodes} files")
+    return QuotaExceeded(f"{name} cannot be written to /mnt/data: {failure.strerror}")

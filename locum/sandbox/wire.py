@@ -1,0 +1,139 @@
+"""What goes over the socket between the server and sandboxd: frames of JSON, and frames of plain bytes.
+
+One connection serves one call. A frame is a length (4 bytes, big endian), one byte for its kind, and the payload; an
+empty frame of bytes ends a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import msgspec
+
+from locum.sandbox.limits import Limits
+from locum.sandbox.session import CellResult, Opened, Status
+
+CHUNK = 256 * 1024
+_LONGEST = 64 * 1024 * 1024
+_HEAD = struct.Struct("!IB")
+_JSON, _BYTES = 0, 1
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running sandboxd was started with; another configuration needs another sandboxd."""
+
+    version: str
+    mode: str
+    python: str
+    limits: Limits
+
+
+class Hello(msgspec.Struct, tag=True):
+    """Answered with Ready; the connection stays open as long as the server lives."""
+
+
+class Open(msgspec.Struct, tag=True):
+    session: str
+    lost: bool
+
+
+class Put(msgspec.Struct, tag=True):
+    session: str
+    name: str
+    tag: str
+
+
+class Execute(msgspec.Struct, tag=True):
+    session: str
+    call_id: str
+    code: str
+
+
+class Interrupt(msgspec.Struct, tag=True):
+    """Sent on the connection of an Execute."""
+
+
+class Get(msgspec.Struct, tag=True):
+    session: str
+    key: str
+
+
+class Delete(msgspec.Struct, tag=True):
+    session: str
+
+
+class Shutdown(msgspec.Struct, tag=True):
+    pass
+
+
+Request = Hello | Open | Put | Execute | Interrupt | Get | Delete | Shutdown
+
+
+class Ready(msgspec.Struct, tag=True):
+    status: Status
+    config: Config
+    pid: int
+
+
+class IsOpen(msgspec.Struct, tag=True):
+    opened: Opened
+
+
+class Piece(msgspec.Struct, tag=True):
+    text: str
+
+
+class Result(msgspec.Struct, tag=True):
+    result: CellResult
+
+
+class Done(msgspec.Struct, tag=True):
+    pass
+
+
+class Failure(msgspec.Struct, tag=True):
+    """`kind` names the exception the client raises."""
+
+    kind: str
+    message: str
+
+
+Reply = Ready | IsOpen | Piece | Result | Done | Failure
+
+_encode = msgspec.json.Encoder().encode
+_requests = msgspec.json.Decoder(Request)
+_replies = msgspec.json.Decoder(Reply)
+
+
+def frame(message: Request | Reply) -> bytes:
+    return _framed(_JSON, _encode(message))
+
+
+def bytes_frame(data: bytes) -> bytes:
+    return _framed(_BYTES, data)
+
+
+def _framed(kind: int, payload: bytes) -> bytes:
+    return _HEAD.pack(len(payload), kind) + payload
+
+
+async def read_request(reader: asyncio.StreamReader) -> Request | bytes:
+    kind, payload = await _read(reader)
+    return payload if kind == _BYTES else _requests.decode(payload)
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply | bytes:
+    kind, payload = await _read(reader)
+    return payload if kind == _BYTES else _replies.decode(payload)
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    length, kind = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+    if length > _LONGEST:
+        raise ConnectionError(f"a frame of {length} bytes is longer than any that is sent")
+    return kind, await reader.readexactly(length)
+
+
+def encode_config(config: Config) -> bytes:
+    return _encode(config)
