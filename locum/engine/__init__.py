@@ -1,0 +1,1 @@
+"""What makes runs move. It meets the services only through rows, signals and streams."""

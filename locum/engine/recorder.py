@@ -1,0 +1,339 @@
+"""The only writer of a run once it is claimed: each verb is one fenced transaction, then the events that follow.
+
+A verb that was begun is finished, events included, even when its task is cancelled meanwhile: a client never misses the
+event of something that was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
+
+import msgspec
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.clock import Clock
+from locum.domain import messages as message_domain
+from locum.domain import runs as run_domain
+from locum.domain import steps as step_domain
+from locum.domain.events import Done, Event, MessageEvent, RunEvent, StepEvent
+from locum.domain.files import File
+from locum.domain.messages import Attachment, ImageFile, ImageFilePart, Message, Text, TextPart
+from locum.domain.runs import LastError, Run, Usage
+from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
+from locum.domain.tools import CodeInterpreterTool
+from locum.engine.context import Journal, visible_files
+from locum.errors import LocumError
+from locum.signals.local import LocalSignals
+from locum.store import files as file_store
+from locum.store import messages as message_store
+from locum.store import runs as run_store
+from locum.store import steps as step_store
+from locum.store import threads as thread_store
+from locum.store.database import Database
+from locum.store.runs import Claim
+from locum.streams.hub import Streams
+
+T = TypeVar("T")
+
+Ending = Literal["failed", "cancelled", "expired"]
+
+
+class CancelRequested(LocumError):
+    """The run's row says `cancelling`: nothing may be added to it but its end."""
+
+
+class Unanswered(msgspec.Struct, frozen=True):
+    """What an earlier worker had opened for a turn whose end was never written. It is used again, or removed."""
+
+    messages: tuple[tuple[Step, Message], ...] = ()
+    tool_calls: Step | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()))
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A message in progress and its step. The message's images are its content so far."""
+
+    step: Step
+    message: Message
+
+
+class Recorder:
+    """Writes one claimed run."""
+
+    def __init__(self, db: Database, clock: Clock, signals: LocalSignals, streams: Streams, claim: Claim) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._streams = streams
+        self.claim = claim
+
+    async def load(self) -> tuple[Journal, Unanswered]:
+        """The run as the rows tell it: the turns that are done, and what was left open."""
+        return await self._db.read(self._load)
+
+    def _load(self, conn: Connection) -> tuple[Journal, Unanswered]:
+        resource, thread_id = self.claim.resource, self.claim.thread_id
+        run = run_store.fenced(conn, self.claim)
+        thread = thread_store.get(conn, resource, thread_id)
+        conversation = message_store.conversation(conn, resource, thread_id)
+        own = {message.id: message for message in conversation if message.run_id == run.id}
+        steps = step_store.of_run(conn, resource, run.id)
+        # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
+        # the message that ends a run is written together with the run's end.
+        done = len(steps)
+        while done and not (steps[done - 1].tool_calls):
+            done -= 1
+        left = steps[done:]
+        thread_files = thread.tool_resources.code_interpreter_file_ids
+        wanted = (*run.tool_resources.code_interpreter_file_ids, *thread_files)
+        known = {file.id: file for file in file_store.existing(conn, resource, wanted)} if wanted else {}
+        journal = Journal(
+            run=run,
+            conversation=tuple(message for message in conversation if message.run_id != run.id),
+            steps=tuple(steps[:done]),
+            messages=own,
+            mounted=visible_files(run, thread_files, known),
+            made=file_store.made_in_thread(conn, resource, thread_id),
+        )
+        unanswered = Unanswered(
+            messages=tuple((step, own[step.message_id]) for step in left if step.message_id in own),
+            tool_calls=next((step for step in left if not step.message_id), None),
+        )
+        return journal, unanswered
+
+    async def started(self) -> Run:
+        """The claim has been committed: tell of it."""
+        run = await self._db.read(lambda conn: run_store.fenced(conn, self.claim))
+        self._tell(RunEvent("in_progress", run))
+        return run
+
+    async def open_message(self, run: Run, images: tuple[str, ...], again: tuple[Step, Message] | None) -> Opened:
+        """The model has begun to say something: a step and its message, both in progress."""
+        now = self._now()
+        if again:
+            step = msgspec.structs.replace(again[0], status="in_progress", completed_at=None, usage=None)
+            message = msgspec.structs.replace(again[1], status="in_progress", completed_at=None, content=())
+        else:
+            message = Message(
+                id=ids.new("msg_"),
+                created_at=now,
+                thread_id=run.thread_id,
+                role="assistant",
+                content=(),
+                status="in_progress",
+                assistant_id=run.assistant_id,
+                run_id=run.id,
+            )
+            step = self._new_step(run, MessageCreationDetails(MessageCreation(message.id)), now=now)
+        with_images = msgspec.structs.replace(
+            message, content=tuple(ImageFilePart(ImageFile(file_id)) for file_id in images)
+        )
+
+        def write(conn: Connection, _run: Run) -> None:
+            if again:
+                step_store.save(conn, self.claim.resource, step)
+                message_store.save(conn, self.claim.resource, with_images)
+            else:
+                step_store.insert(conn, self.claim.resource, step)
+                message_store.insert(conn, self.claim.resource, with_images)
+
+        await self._commit(
+            write,
+            lambda _: (
+                StepEvent("created", step),
+                StepEvent("in_progress", step),
+                MessageEvent("created", message),
+                MessageEvent("in_progress", message),
+            ),
+        )
+        return Opened(step=step, message=with_images)
+
+    async def interim_message(self, opened: Opened, text: str) -> None:
+        """The model has said something and goes on to call tools. Its usage is counted with those."""
+        now = self._now()
+        message = _completed(opened.message, text, {}, now=now)
+        step = step_domain.complete(opened.step, now=now, usage=Usage())
+
+        def write(conn: Connection, _run: Run) -> None:
+            message_store.save(conn, self.claim.resource, message)
+            step_store.save(conn, self.claim.resource, step)
+
+        await self._commit(write, lambda _: (MessageEvent("completed", message), StepEvent("completed", step)))
+
+    async def open_tool_calls(self, run: Run, again: Step | None) -> Step:
+        """The model has begun to call tools: a step in progress, with no calls yet."""
+        step = again or self._new_step(run, ToolCallsDetails(), now=self._now())
+
+        def write(conn: Connection, _run: Run) -> None:
+            if again is None:
+                step_store.insert(conn, self.claim.resource, step)
+
+        await self._commit(write, lambda _: (StepEvent("created", step), StepEvent("in_progress", step)))
+        return step
+
+    async def tool_calls(
+        self, step: Step, calls: tuple[ToolCall, ...], usage: Usage, leftover: tuple[Step, ...]
+    ) -> Step:
+        """The model has said which calls it wants: from here on they are made, never asked for again."""
+        answered = step_domain.with_tool_calls(step, calls, usage=usage)
+
+        def write(conn: Connection, run: Run) -> None:
+            step_store.save(conn, self.claim.resource, answered)
+            self._remove(conn, leftover)
+            run_store.progressed(conn, self.claim.resource, run.id)
+
+        await self._commit(write, lambda _: ())
+        return answered
+
+    async def call_done(self, step: Step, call: ToolCall, files: tuple[File, ...]) -> Step:
+        """A call has been made: its outputs and the files it wrote; the last one completes the step."""
+        calls = tuple(call if each.id == call.id else each for each in step.tool_calls)
+        step = step_domain.with_tool_calls(step, calls, usage=step.usage)
+        if all(each.is_done for each in calls):
+            step = step_domain.complete(step, now=self._now(), usage=step.usage or Usage())
+
+        def write(conn: Connection, run: Run) -> None:
+            for file in files:
+                file_store.insert(conn, self.claim.resource, file)
+            step_store.save(conn, self.claim.resource, step)
+            run_store.progressed(conn, self.claim.resource, run.id)
+
+        await self._commit(write, lambda _: (StepEvent("completed", step),) if not step.is_open else ())
+        return step
+
+    async def final_message(
+        self, opened: Opened, text: str, usage: Usage, files: dict[str, File], leftover: tuple[Step, ...]
+    ) -> Message:
+        """The run's answer: message, step, run and usage in one transaction."""
+        now = self._now()
+        message = _completed(opened.message, text, files, now=now)
+        step = step_domain.complete(opened.step, now=now, usage=usage)
+
+        def write(conn: Connection, run: Run) -> Run:
+            message_store.save(conn, self.claim.resource, message)
+            step_store.save(conn, self.claim.resource, step)
+            self._remove(conn, leftover)
+            total = step_domain.total_usage(step_store.of_run(conn, self.claim.resource, run.id))
+            run = run_domain.complete(run, now=now, usage=total)
+            run_store.save(conn, self.claim.resource, run)
+            return run
+
+        await self._commit(
+            write,
+            lambda run: (
+                MessageEvent("completed", message),
+                StepEvent("completed", step),
+                RunEvent("completed", run),
+                Done(),
+            ),
+        )
+        return message
+
+    async def end(self, ending: Ending, *, error: LastError | None = None, said: str | None = None) -> None:
+        """The run ends before its answer. `said`: what of an open message had been said by then."""
+
+        def write(conn: Connection) -> tuple[Event, ...]:
+            run = run_store.fenced(conn, self.claim)
+            return end_run(conn, self.claim.resource, run, ending, now=self._now(), error=error, said=said)
+
+        await self._finish(self._db.write(write), lambda events: (*events, Done()))
+
+    async def release(self) -> None:
+        """Give the run back: another worker, or this one after a restart, goes on where it stands."""
+        await self._db.write(lambda conn: run_store.release(conn, self.claim))
+
+    async def _commit(self, write: Callable[[Connection, Run], T], events: Callable[[T], tuple[Event, ...]]) -> None:
+        def fenced(conn: Connection) -> T:
+            run = run_store.fenced(conn, self.claim)
+            if run.status == "cancelling":
+                raise CancelRequested(run.id)
+            return write(conn, run)
+
+        await self._finish(self._db.write(fenced), events)
+
+    async def _finish(self, writing: Awaitable[T], events: Callable[[T], tuple[Event, ...]]) -> None:
+        async def write_and_tell() -> None:
+            self._tell(*events(await writing))
+
+        await asyncio.shield(asyncio.ensure_future(write_and_tell()))
+
+    def _tell(self, *events: Event) -> None:
+        self._streams.publish(self.claim.run_id, *events)
+        if any(isinstance(event, RunEvent) for event in events):
+            self._signals.changed(self.claim.run_id)
+
+    def _remove(self, conn: Connection, leftover: tuple[Step, ...]) -> None:
+        for step in leftover:
+            step_store.delete(conn, self.claim.resource, step.id)
+            if step.message_id:
+                message_store.delete(conn, self.claim.resource, step.message_id)
+
+    def _new_step(self, run: Run, details: MessageCreationDetails | ToolCallsDetails, *, now: int) -> Step:
+        return Step(
+            id=ids.new("step_"),
+            created_at=now,
+            assistant_id=run.assistant_id,
+            thread_id=run.thread_id,
+            run_id=run.id,
+            step_details=details,
+            expires_at=run.expires_at,
+        )
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def end_run(
+    conn: Connection,
+    resource: str,
+    run: Run,
+    ending: Ending,
+    *,
+    now: int,
+    error: LastError | None = None,
+    said: str | None = None,
+) -> tuple[Event, ...]:
+    """Close a run and whatever is open in it; the events in the order a stream shows them."""
+    events: list[Event] = []
+    steps = step_store.of_run(conn, resource, run.id)
+    for position, step in enumerate(steps):
+        if not step.is_open:
+            continue
+        if step.message_id:
+            message = message_store.get(conn, resource, run.thread_id, step.message_id)
+            message = message_domain.incomplete(message, f"run_{ending}", now=now, text=said)  # type: ignore[arg-type]
+            message_store.save(conn, resource, message)
+            events.append(MessageEvent("incomplete", message))
+        steps[position] = step_domain.close(step, ending, now=now, error=error)
+        step_store.save(conn, resource, steps[position])
+        events.append(StepEvent(ending, steps[position]))
+    usage = step_domain.total_usage(steps)
+    match ending:
+        case "failed":
+            assert error is not None
+            run = run_domain.fail(run, now=now, error=error, usage=usage)
+        case "cancelled":
+            run = run_domain.cancelled(run, now=now, usage=usage)
+        case "expired":
+            run = run_domain.expire(run, usage=usage)
+    run_store.save(conn, resource, run)
+    return (*events, RunEvent(ending, run))
+
+
+def _completed(message: Message, text: str, files: dict[str, File], *, now: int) -> Message:
+    """The message with its text; files it links are annotated and attached."""
+    annotations = message_domain.annotate(text, files)
+    linked = dict.fromkeys(annotation.file_path.file_id for annotation in annotations)
+    return msgspec.structs.replace(
+        message,
+        content=(*message.content, TextPart(Text(value=text, annotations=annotations))),
+        attachments=tuple(Attachment(file_id=each, tools=(CodeInterpreterTool(),)) for each in linked),
+        status="completed",
+        completed_at=now,
+    )

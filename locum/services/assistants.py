@@ -1,0 +1,65 @@
+"""Assistants: create, retrieve, list, update, delete."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain.assistants import Assistant
+from locum.domain.pages import Listing, Page
+from locum.services.checks import require_files
+from locum.services.params import AssistantParams, said
+from locum.store import assistants as store
+from locum.store.database import Database
+
+
+class Assistants:
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def create(self, principal: Principal, params: AssistantParams) -> Assistant:
+        """A new assistant; NotFound when one of its files does not exist."""
+        assistant = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
+
+        def insert(conn: Connection) -> None:
+            require_files(conn, principal.resource, assistant.tool_resources.code_interpreter_file_ids)
+            store.insert(conn, principal.resource, assistant)
+
+        await self._db.write(insert)
+        return assistant
+
+    async def retrieve(self, principal: Principal, assistant_id: str) -> Assistant:
+        return await self._db.read(lambda conn: store.get(conn, principal.resource, assistant_id))
+
+    async def list(self, principal: Principal, page: Page) -> Listing[Assistant]:
+        return await self._db.read(lambda conn: store.page(conn, principal.resource, page))
+
+    async def update(self, principal: Principal, assistant_id: str, params: AssistantParams) -> Assistant:
+        """Change what `params` says; runs that exist keep the assistant as it was."""
+
+        def change(conn: Connection) -> Assistant:
+            before = store.get(conn, principal.resource, assistant_id)
+            after = msgspec.structs.replace(before, **said(params))
+            require_files(conn, principal.resource, _added_files(before, after))
+            store.save(conn, principal.resource, after)
+            return after
+
+        return await self._db.write(change)
+
+    async def delete(self, principal: Principal, assistant_id: str) -> None:
+        """Remove the assistant; its threads and runs stay."""
+
+        def remove(conn: Connection) -> None:
+            store.get(conn, principal.resource, assistant_id)
+            store.delete(conn, principal.resource, assistant_id)
+
+        await self._db.write(remove)
+
+
+def _added_files(before: Assistant, after: Assistant) -> tuple[str, ...]:
+    had = before.tool_resources.code_interpreter_file_ids
+    return tuple(each for each in after.tool_resources.code_interpreter_file_ids if each not in had)

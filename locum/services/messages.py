@@ -1,0 +1,78 @@
+"""Messages: create, retrieve, list, update, delete."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import Connection
+
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain.messages import Message
+from locum.domain.pages import Listing, Page
+from locum.errors import InvalidRequest
+from locum.services.params import NewMessage
+from locum.services.threads import add_messages
+from locum.store import messages as store
+from locum.store import runs as run_store
+from locum.store import threads as thread_store
+from locum.store.database import Database
+
+
+class Messages:
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def create(self, principal: Principal, thread_id: str, new: NewMessage) -> Message:
+        """Add to the thread; refused in the hosted API's words while a run is active on it."""
+        now = int(self._clock())
+
+        def insert(conn: Connection) -> Message:
+            thread = thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            if busy := run_store.active(conn, principal.resource, thread_id):
+                raise InvalidRequest(f"Can't add messages to {thread_id} while a run {busy.id} is active.")
+            return add_messages(conn, principal.resource, thread, (new,), now=now)[0]
+
+        return await self._db.write(insert)
+
+    async def retrieve(self, principal: Principal, thread_id: str, message_id: str) -> Message:
+        def get(conn: Connection) -> Message:
+            thread_store.get(conn, principal.resource, thread_id)
+            return store.get(conn, principal.resource, thread_id, message_id)
+
+        return await self._db.read(get)
+
+    async def list(
+        self, principal: Principal, thread_id: str, page: Page, *, run_id: str | None = None
+    ) -> Listing[Message]:
+        """A page of the thread; with `run_id`, of what that run wrote."""
+
+        def get(conn: Connection) -> Listing[Message]:
+            thread_store.get(conn, principal.resource, thread_id)
+            return store.page(conn, principal.resource, thread_id, page, run_id=run_id)
+
+        return await self._db.read(get)
+
+    async def update(
+        self, principal: Principal, thread_id: str, message_id: str, *, metadata: dict[str, str] | UnsetType = UNSET
+    ) -> Message:
+        """Replace the metadata; nothing else of a message can change."""
+
+        def change(conn: Connection) -> Message:
+            thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            message = store.get(conn, principal.resource, thread_id, message_id)
+            if metadata is not UNSET:
+                message = msgspec.structs.replace(message, metadata=metadata)
+                store.save(conn, principal.resource, message)
+            return message
+
+        return await self._db.write(change)
+
+    async def delete(self, principal: Principal, thread_id: str, message_id: str) -> None:
+        def remove(conn: Connection) -> None:
+            thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            store.get(conn, principal.resource, thread_id, message_id)
+            store.delete(conn, principal.resource, message_id)
+
+        await self._db.write(remove)

@@ -1,0 +1,232 @@
+"""Runs: create (with or without its thread), retrieve, wait, list, update, cancel.
+
+A run is only written here; a worker of the engine finds the row and makes it move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain import runs as domain
+from locum.domain.assistants import Assistant
+from locum.domain.events import RunEvent, ThreadCreated
+from locum.domain.files import Surface
+from locum.domain.pages import Listing, Page
+from locum.domain.runs import Run
+from locum.domain.threads import Thread
+from locum.domain.tools import ToolResources
+from locum.errors import InvalidRequest
+from locum.services.checks import require_files
+from locum.services.params import NewRun, NewThread
+from locum.services.threads import add_messages, insert_thread
+from locum.signals.local import LocalSignals
+from locum.store import assistants as assistant_store
+from locum.store import runs as store
+from locum.store import threads as thread_store
+from locum.store.database import Database
+from locum.streams.hub import Reader, Streams
+
+_RESERVED_SECONDS = 10
+"""How long a streamed run waits for a worker of the process its client is connected to."""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was created; `thread` where it came with one, `reader` where the caller wants its events."""
+
+    run: Run
+    thread: Thread | None = None
+    reader: Reader | None = None
+
+
+class Runs:
+    """`owner` is this process's name as a worker; `expiry_seconds` is how long a run may take."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        signals: LocalSignals,
+        streams: Streams,
+        *,
+        owner: str,
+        expiry_seconds: int,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._streams = streams
+        self._owner = owner
+        self._expiry_seconds = expiry_seconds
+
+    async def create(
+        self, principal: Principal, thread_id: str, new: NewRun, *, surface: Surface, stream: bool = False
+    ) -> Started:
+        """Queue a run; refused in the hosted API's words while another is active on the thread."""
+        now = self._clock()
+
+        def insert(conn: Connection) -> Run:
+            thread = thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            return self._insert(conn, principal.resource, thread, new, surface=surface, stream=stream, now=now)
+
+        run = await self._db.write(insert)
+        return self._started(run, thread=None, stream=stream)
+
+    async def create_and_run(
+        self, principal: Principal, new_thread: NewThread, new: NewRun, *, surface: Surface, stream: bool = False
+    ) -> Started:
+        """A thread and a run on it, both or neither."""
+        now = self._clock()
+
+        def insert(conn: Connection) -> tuple[Thread, Run]:
+            thread = insert_thread(conn, principal.resource, new_thread, now=int(now))
+            run = self._insert(conn, principal.resource, thread, new, surface=surface, stream=stream, now=now)
+            return thread, run
+
+        thread, run = await self._db.write(insert)
+        return self._started(run, thread=thread, stream=stream)
+
+    async def retrieve(self, principal: Principal, thread_id: str, run_id: str) -> Run:
+        def get(conn: Connection) -> Run:
+            thread_store.get(conn, principal.resource, thread_id)
+            return store.get(conn, principal.resource, thread_id, run_id)
+
+        return await self._db.read(get)
+
+    async def wait(self, principal: Principal, thread_id: str, run_id: str, seconds: float) -> Run:
+        """The run once there is something for its caller to do, or as it is after `seconds`."""
+        with self._signals.watch(run_id) as change:
+            run = await self.retrieve(principal, thread_id, run_id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while run.status in ("queued", "in_progress", "cancelling") and not self._signals.is_stopping:
+                        await change.wait()
+                        change.clear()
+                        run = await self.retrieve(principal, thread_id, run_id)
+        return run
+
+    async def list(self, principal: Principal, thread_id: str, page: Page) -> Listing[Run]:
+        def get(conn: Connection) -> Listing[Run]:
+            thread_store.get(conn, principal.resource, thread_id)
+            return store.page(conn, principal.resource, thread_id, page)
+
+        return await self._db.read(get)
+
+    async def update(
+        self, principal: Principal, thread_id: str, run_id: str, *, metadata: dict[str, str] | UnsetType = UNSET
+    ) -> Run:
+        """Replace the metadata; nothing else of a run can be changed by a caller."""
+
+        def change(conn: Connection) -> Run:
+            thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            run = store.get(conn, principal.resource, thread_id, run_id, for_update=True)
+            if metadata is not UNSET:
+                run = msgspec.structs.replace(run, metadata=metadata)
+                store.save(conn, principal.resource, run)
+            return run
+
+        return await self._db.write(change)
+
+    async def cancel(self, principal: Principal, thread_id: str, run_id: str) -> Run:
+        """Ask for the end of a run: the row first, then the signal. It is `cancelled` once its worker has let go."""
+
+        def change(conn: Connection) -> Run:
+            thread_store.get(conn, principal.resource, thread_id, for_update=True)
+            run = domain.request_cancel(store.get(conn, principal.resource, thread_id, run_id, for_update=True))
+            store.save(conn, principal.resource, run)
+            return run
+
+        run = await self._db.write(change)
+        self._streams.publish(run_id, RunEvent("cancelling", run))
+        self._signals.changed(run_id)
+        self._signals.cancel(run_id)
+        return run
+
+    def _insert(
+        self,
+        conn: Connection,
+        resource: str,
+        thread: Thread,
+        new: NewRun,
+        *,
+        surface: Surface,
+        stream: bool,
+        now: float,
+    ) -> Run:
+        assistant = assistant_store.get(conn, resource, new.assistant_id)
+        run = effective_run(
+            assistant, new, thread_id=thread.id, surface=surface, now=int(now), expiry_seconds=self._expiry_seconds
+        )
+        require_files(conn, resource, new.tool_resources.code_interpreter_file_ids)
+        store.insert(
+            conn,
+            resource,
+            run,
+            owner=self._owner if stream else None,
+            lease_until=now + _RESERVED_SECONDS if stream else None,
+        )
+        add_messages(conn, resource, thread, new.additional_messages, now=int(now))
+        return run
+
+    def _started(self, run: Run, *, thread: Thread | None, stream: bool) -> Started:
+        reader = None
+        if stream:
+            reader = self._streams.open(run.id)
+            if thread is not None:
+                self._streams.publish(run.id, ThreadCreated(thread))
+            self._streams.publish(run.id, RunEvent("created", run), RunEvent("queued", run))
+        self._signals.wake()
+        return Started(run=run, thread=thread, reader=reader)
+
+
+def effective_run(
+    assistant: Assistant, new: NewRun, *, thread_id: str, surface: Surface, now: int, expiry_seconds: int
+) -> Run:
+    """The run as asked for; what was not said comes from the assistant. The only place where the two are merged."""
+
+    def chosen(name: str) -> Any:
+        value = getattr(new, name)
+        return getattr(assistant, name) if value is UNSET else value
+
+    instructions = chosen("instructions") or ""
+    if new.additional_instructions:
+        instructions = (
+            f"{instructions}\n\n{new.additional_instructions}" if instructions else new.additional_instructions
+        )
+    run = Run(
+        id=ids.new("run_"),
+        created_at=now,
+        thread_id=thread_id,
+        assistant_id=assistant.id,
+        status="queued",
+        model=chosen("model"),
+        instructions=instructions,
+        tools=chosen("tools"),
+        expires_at=now + expiry_seconds,
+        tool_resources=assistant.tool_resources if new.tool_resources == ToolResources() else new.tool_resources,
+        metadata=new.metadata,
+        temperature=chosen("temperature"),
+        top_p=chosen("top_p"),
+        response_format=chosen("response_format"),
+        reasoning_effort=chosen("reasoning_effort"),
+        tool_choice=new.tool_choice,
+        parallel_tool_calls=new.parallel_tool_calls,
+        truncation_strategy=new.truncation_strategy,
+        surface=surface,
+    )
+    if isinstance(run.tool_choice, dict) and not run.tools:
+        named = run.tool_choice.get("type")
+        raise InvalidRequest(
+            f"Invalid value for 'tool_choice': the tool '{named}' is not in 'tools'.",
+            param="tool_choice",
+            code="invalid_value",
+        )
+    return run

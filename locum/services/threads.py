@@ -1,0 +1,108 @@
+"""Threads: create, retrieve, update, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain.messages import Message, Text, TextPart
+from locum.domain.threads import Thread
+from locum.services.checks import require_files, with_attachments
+from locum.services.params import NewMessage, NewThread, ThreadChanges, said
+from locum.signals.local import LocalSignals
+from locum.store import messages as message_store
+from locum.store import runs as run_store
+from locum.store import threads as store
+from locum.store.database import Database
+
+
+class Threads:
+    """`forget_session` ends the code interpreter's session of a deleted thread."""
+
+    def __init__(
+        self, db: Database, clock: Clock, signals: LocalSignals, forget_session: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._forget_session = forget_session
+
+    async def create(self, principal: Principal, new: NewThread) -> Thread:
+        """A new thread with its messages, in order."""
+        now = int(self._clock())
+        return await self._db.write(lambda conn: insert_thread(conn, principal.resource, new, now=now))
+
+    async def retrieve(self, principal: Principal, thread_id: str) -> Thread:
+        return await self._db.read(lambda conn: store.get(conn, principal.resource, thread_id))
+
+    async def update(self, principal: Principal, thread_id: str, changes: ThreadChanges) -> Thread:
+        """Change metadata or tool resources; allowed while a run is active."""
+
+        def change(conn: Connection) -> Thread:
+            before = store.get(conn, principal.resource, thread_id, for_update=True)
+            after = msgspec.structs.replace(before, **said(changes))
+            had = before.tool_resources.code_interpreter_file_ids
+            now_has = after.tool_resources.code_interpreter_file_ids
+            require_files(conn, principal.resource, (each for each in now_has if each not in had))
+            store.save(conn, principal.resource, after)
+            return after
+
+        return await self._db.write(change)
+
+    async def delete(self, principal: Principal, thread_id: str) -> None:
+        """Remove the thread with its messages and runs; a run at work on it stops. Files it made stay."""
+
+        def remove(conn: Connection) -> str | None:
+            store.get(conn, principal.resource, thread_id, for_update=True)
+            active = run_store.active(conn, principal.resource, thread_id)
+            store.delete(conn, principal.resource, thread_id)
+            return active.id if active else None
+
+        stopped = await self._db.write(remove)
+        if stopped:
+            self._signals.cancel(stopped)
+            self._signals.changed(stopped)
+        await self._forget_session(thread_id)
+
+
+def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:
+    """Insert a thread and the messages it begins with."""
+    resources = with_attachments(new.tool_resources, new.messages)
+    require_files(conn, resource, resources.code_interpreter_file_ids)
+    thread = Thread(id=ids.new("thread_"), created_at=now, metadata=new.metadata, tool_resources=resources)
+    store.insert(conn, resource, thread)
+    for message in new.messages:
+        insert_message(conn, resource, thread.id, message, now=now)
+    return thread
+
+
+def insert_message(conn: Connection, resource: str, thread_id: str, new: NewMessage, *, now: int) -> Message:
+    """Insert a message a caller wrote; whether the thread may take it has been decided before."""
+    require_files(conn, resource, (each.file_id for each in new.attachments))
+    message = Message(
+        id=ids.new("msg_"),
+        created_at=now,
+        completed_at=now,
+        thread_id=thread_id,
+        role=new.role,
+        content=tuple(TextPart(Text(value=text)) for text in new.texts),
+        attachments=new.attachments,
+        metadata=new.metadata,
+    )
+    message_store.insert(conn, resource, message)
+    return message
+
+
+def add_messages(
+    conn: Connection, resource: str, thread: Thread, new: tuple[NewMessage, ...], *, now: int
+) -> list[Message]:
+    """Insert messages and let their attachments join the thread's tool resources."""
+    resources = with_attachments(thread.tool_resources, new)
+    if resources != thread.tool_resources:
+        store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
+    return [insert_message(conn, resource, thread.id, message, now=now) for message in new]

@@ -1,0 +1,49 @@
+"""A server whose model is a scripted one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.models.upstream import ScriptedUpstream
+from tests.serving import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def scripted_server(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Its model is `upstream`; runs expire after a minute, so that a test that went wrong ends."""
+    data_dir = tmp_path_factory.mktemp("scripted") / "data"
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60"}
+    with ServerProcess(data_dir, env=env) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _fresh_script(upstream: ScriptedUpstream) -> None:
+    """What a test did not use up is not the next one's."""
+    upstream.answer = None
+    upstream.forget()
+
+
+@pytest.fixture
+def api(scripted_server: ServerProcess, _fresh_script: None) -> Iterator[openai.AzureOpenAI]:
+    with scripted_server.azure(max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def assistant(api: openai.AzureOpenAI) -> str:
+    return api.beta.assistants.create(model="gpt-4o", instructions="Be brief.", tools=[{"type": "code_interpreter"}]).id
+
+
+@pytest.fixture
+def thread(api: openai.AzureOpenAI) -> str:
+    return api.beta.threads.create(messages=[{"role": "user", "content": "hello"}]).id

@@ -1,0 +1,241 @@
+"""kill -9 of the server, between any two lines: every run completes by itself, nothing is lost, nothing done twice.
+
+`LOCUM_CRASH_AT=n` kills the server at its n-th crash point: after every commit, every model answer, every cell, every
+blob. Each point of each scenario is tried, until one is reached that the run no longer passes.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.models.upstream import Call, Reply, ScriptedUpstream, Text, Usage
+from tests.serving import ServerProcess
+
+COMPLETE_SECONDS = 60
+
+
+def _results(body: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in body["messages"] if message["role"] == "tool"]
+
+
+def _text(body: dict[str, Any]) -> Reply:
+    return Text("Hello.", usage=Usage(10, 5))
+
+
+def _code(body: dict[str, Any]) -> Reply:
+    if not _results(body):
+        code = (
+            "open('/mnt/data/out.csv', 'w').write('a,b\\n1,2\\n')\n"
+            "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint(6 * 7)"
+        )
+        return Call("code_interpreter", {"code": code}, text="Let me see.", usage=Usage(20, 7))
+    assert "42" in _results(body)[-1]
+    return Text("It is 42: [out](sandbox:/mnt/data/out.csv)", usage=Usage(30, 9))
+
+
+def _fix(body: dict[str, Any]) -> Reply:
+    match len(_results(body)):
+        case 0:
+            return Call("code_interpreter", {"code": "x = 1\n1 / 0"}, usage=Usage(20, 7))
+        case 1:
+            assert "ZeroDivisionError" in _results(body)[-1]
+            return Call("code_interpreter", {"code": "print('fixed', 1 / 1)"}, usage=Usage(21, 8))
+        case _:
+            assert "fixed" in _results(body)[-1]
+            return Text("Fixed.", usage=Usage(30, 9))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A run, and what stands there when it is done."""
+
+    answer: Callable[[dict[str, Any]], Reply]
+    model_calls: int
+    texts: tuple[str, ...]
+    step_types: tuple[str, ...]
+    files: int
+
+
+SCENARIOS = {
+    "text": Scenario(_text, 1, ("Hello.",), ("message_creation",), 0),
+    "code": Scenario(
+        _code,
+        2,
+        ("Let me see.", "It is 42: [out](sandbox:/mnt/data/out.csv)"),
+        ("message_creation", "tool_calls", "message_creation"),
+        2,
+    ),
+    "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0),
+}
+
+
+@pytest.fixture
+def crashing(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that is killed and started again, with an assistant in it."""
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url})
+    server.start()
+    yield server
+    if not server.is_running:
+        server.start()
+    server.stop()
+
+
+def make_assistant(server: ServerProcess) -> str:
+    with server.openai() as api:
+        return api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
+
+
+def start_run(server: ServerProcess, assistant: str, thread: str) -> bool:
+    """Ask for a run; False when the server died before it answered."""
+    try:
+        with server.openai(max_retries=0) as api:
+            api.beta.threads.runs.create(thread, assistant_id=assistant)
+    except openai.APIConnectionError:
+        return False
+    return True
+
+
+def died_before_the_end(server: ServerProcess, thread: str) -> bool:
+    """Wait until the run has completed, or the server is dead."""
+    deadline = time.monotonic() + COMPLETE_SECONDS
+    with server.openai(max_retries=0) as api:
+        while server.is_running:
+            assert time.monotonic() < deadline, server.output
+            with suppress(openai.APIConnectionError):
+                run = api.beta.threads.runs.list(thread).data[0]
+                if run.status not in ("queued", "in_progress"):
+                    return False
+    return True
+
+
+def check(server: ServerProcess, upstream: ScriptedUpstream, scenario: Scenario, thread: str, asked: int) -> None:
+    """The run is complete by itself, and everything is there exactly once."""
+    with server.openai() as api:
+        (run,) = api.beta.threads.runs.list(thread).data
+        run = api.beta.threads.runs.poll(run.id, thread_id=thread)
+        assert run.status == "completed", (run.last_error, server.output)
+        messages = api.beta.threads.messages.list(thread, order="asc").data
+        said = [
+            "".join(part.text.value for part in message.content if part.type == "text")
+            for message in messages
+            if message.role == "assistant"
+        ]
+        assert tuple(said) == scenario.texts
+        assert all(message.status == "completed" for message in messages)
+        steps = api.beta.threads.runs.steps.list(run.id, thread_id=thread, order="asc").data
+        assert tuple(step.type for step in steps) == scenario.step_types
+        assert all(step.status == "completed" for step in steps)
+        assert run.usage is not None
+        assert run.usage.total_tokens == sum(step.usage.total_tokens for step in steps if step.usage)
+        made = [file for file in api.files.list().data if file.purpose == "assistants_output"]
+        linked = {part.image_file.file_id for m in messages for part in m.content if part.type == "image_file"}
+        for message in messages:
+            for part in message.content:
+                if part.type == "text":
+                    linked |= {a.file_path.file_id for a in part.text.annotations if a.type == "file_path"}
+        mine = [file for file in made if file.id in linked]
+        assert len(mine) == scenario.files
+        for file in mine:
+            assert len(api.files.content(file.id).read()) == file.bytes
+    assert len(upstream.requests) - asked <= scenario.model_calls + 1
+
+
+def blobs(server: ServerProcess) -> set[str]:
+    folder = server.data_dir / "blobs"
+    return {path.name for path in folder.glob("*/*") if path.parent.name != "tmp"}
+
+
+def files(server: ServerProcess) -> set[str]:
+    with server.openai() as api:
+        return {file.id.partition("-")[2] for file in api.files.list().data}
+
+
+def wait_until_swept(server: ServerProcess) -> None:
+    """Blobs without a row are removed soon after a start."""
+    deadline = time.monotonic() + 20
+    while blobs(server) != files(server):
+        assert time.monotonic() < deadline, (blobs(server), files(server))
+
+
+def try_every_point(crashing: ServerProcess, upstream: ScriptedUpstream, name: str) -> list[str]:
+    """Crash at point 1, 2, 3 … of the scenario; the points that were reached."""
+    scenario = SCENARIOS[name]
+    upstream.answer = scenario.answer
+    assistant = make_assistant(crashing)
+    reached = []
+    for point in range(1, 100):
+        with crashing.openai() as api:
+            thread = api.beta.threads.create(messages=[{"role": "user", "content": "go"}]).id
+        crashing.kill()
+        asked = len(upstream.requests)
+        crashing.start(LOCUM_CRASH_AT=str(point))
+        if crashing.is_running and start_run(crashing, assistant, thread) and not died_before_the_end(crashing, thread):
+            check(crashing, upstream, scenario, thread, asked)
+            return reached
+        crashing.wait_until_dead()
+        crashing.start()
+        reached.append(crashing.output.rsplit("crash point: ", 1)[1].splitlines()[0])
+        with crashing.openai() as api:
+            if not api.beta.threads.runs.list(thread).data:  # it died before the run was acknowledged
+                assert start_run(crashing, assistant, thread)
+        check(crashing, upstream, scenario, thread, asked)
+        wait_until_swept(crashing)
+    raise AssertionError("the scenario never ends")
+
+
+@pytest.mark.timeout(600)
+def test_a_text_run_survives_a_crash_at_every_point(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
+    reached = try_every_point(crashing, upstream, "text")
+    assert reached.count("model answered") == 1
+    assert reached.count("commit") >= 4
+
+
+@pytest.mark.timeout(900)
+def test_a_code_run_survives_a_crash_at_every_point(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
+    reached = try_every_point(crashing, upstream, "code")
+    assert reached.count("model answered") == 2
+    assert reached.count("cell executed") == 1
+    assert reached.count("blob written") == 2
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_run_that_corrects_itself_survives_a_crash_at_every_point(
+    crashing: ServerProcess, upstream: ScriptedUpstream
+) -> None:
+    reached = try_every_point(crashing, upstream, "error then fix")
+    assert reached.count("model answered") == 3
+    assert reached.count("cell executed") == 2
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_runs_survive_a_hundred_kills_at_random_moments(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
+    dice = random.Random(20261121)
+    upstream.answer = lambda body: SCENARIOS[body["messages"][0]["content"]].answer(
+        {**body, "messages": body["messages"][1:]}
+    )
+    assistant = make_assistant(crashing)
+    for number in range(100):
+        name = dice.choice(list(SCENARIOS))
+        asked = len(upstream.requests)
+        with crashing.openai() as api:
+            thread = api.beta.threads.create(messages=[{"role": "user", "content": "go"}]).id
+            api.beta.threads.runs.create(thread, assistant_id=assistant, instructions=name)
+        with suppress(subprocess.TimeoutExpired):
+            crashing.wait_until_dead(dice.uniform(0, 0.02 if name == "text" else 0.4))
+        crashing.kill()
+        crashing.start()
+        check(crashing, upstream, SCENARIOS[name], thread, asked)
+        if number % 20 == 19:
+            wait_until_swept(crashing)
