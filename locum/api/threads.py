@@ -1,0 +1,32 @@
+"""/threads"""
+
+from __future__ import annotations
+
+from locum.api.replies import Json, deleted
+from locum.api.requests import ApiRequest
+from locum.api.v2.objects import render_thread
+from locum.api.v2.requests import ThreadBody, ThreadChangesBody
+
+
+async def create(request: ApiRequest) -> Json:
+    body = await request.read(ThreadBody)
+    thread = await request.services.threads.create(request.principal, body.to_params())
+    return Json(render_thread(thread))
+
+
+async def retrieve(request: ApiRequest) -> Json:
+    thread = await request.services.threads.retrieve(request.principal, request.id("thread_id"))
+    return Json(render_thread(thread))
+
+
+async def update(request: ApiRequest) -> Json:
+    thread_id = request.id("thread_id")
+    body = await request.read(ThreadChangesBody)
+    thread = await request.services.threads.update(request.principal, thread_id, body.to_params())
+    return Json(render_thread(thread))
+
+
+async def delete(request: ApiRequest) -> Json:
+    thread_id = request.id("thread_id")
+    await request.services.threads.delete(request.principal, thread_id)
+    return deleted(thread_id, "thread.deleted")

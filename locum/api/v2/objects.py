@@ -1,0 +1,192 @@
+"""Objects and stream events as v2 shows them. Pure: domain value in, wire form out.
+
+What is a struct of the same shape in the domain (content parts, tools, usage) is left as it is: msgspec writes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import msgspec
+
+from locum.api.errors import stream_error
+from locum.domain.assistants import Assistant
+from locum.domain.events import (
+    Done,
+    Event,
+    MessageDelta,
+    MessageEvent,
+    RunEvent,
+    StepDelta,
+    StepEvent,
+    StreamError,
+    ThreadCreated,
+)
+from locum.domain.files import File
+from locum.domain.messages import Message
+from locum.domain.runs import Run
+from locum.domain.steps import CodeInterpreterCall, MessageCreationDetails, Step, StepDetails
+from locum.domain.threads import Thread
+
+_encode = msgspec.json.Encoder().encode
+
+
+def render_assistant(assistant: Assistant) -> dict[str, Any]:
+    return {
+        "id": assistant.id,
+        "object": "assistant",
+        "created_at": assistant.created_at,
+        "name": assistant.name,
+        "description": assistant.description,
+        "model": assistant.model,
+        "instructions": assistant.instructions,
+        "tools": assistant.tools,
+        "tool_resources": assistant.tool_resources,
+        "metadata": assistant.metadata,
+        "temperature": assistant.temperature,
+        "top_p": assistant.top_p,
+        "response_format": assistant.response_format,
+        "reasoning_effort": assistant.reasoning_effort,
+    }
+
+
+def render_thread(thread: Thread) -> dict[str, Any]:
+    return {
+        "id": thread.id,
+        "object": "thread",
+        "created_at": thread.created_at,
+        "metadata": thread.metadata,
+        "tool_resources": thread.tool_resources,
+    }
+
+
+def render_message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "object": "thread.message",
+        "created_at": message.created_at,
+        "thread_id": message.thread_id,
+        "status": message.status,
+        "incomplete_details": message.incomplete_details,
+        "completed_at": message.completed_at,
+        "incomplete_at": message.incomplete_at,
+        "role": message.role,
+        "content": message.content,
+        "assistant_id": message.assistant_id,
+        "run_id": message.run_id,
+        "attachments": message.attachments,
+        "metadata": message.metadata,
+    }
+
+
+def render_run(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "object": "thread.run",
+        "created_at": run.created_at,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "status": run.status,
+        "required_action": None,
+        "last_error": run.last_error,
+        "expires_at": run.expires_at,
+        "started_at": run.started_at,
+        "cancelled_at": run.cancelled_at,
+        "failed_at": run.failed_at,
+        "completed_at": run.completed_at,
+        "incomplete_details": None,
+        "model": run.model,
+        "instructions": run.instructions,
+        "tools": run.tools,
+        "tool_resources": run.tool_resources,
+        "metadata": run.metadata,
+        "usage": run.usage,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "max_prompt_tokens": None,
+        "max_completion_tokens": None,
+        "truncation_strategy": run.truncation_strategy,
+        "tool_choice": run.tool_choice,
+        "parallel_tool_calls": run.parallel_tool_calls,
+        "response_format": run.response_format,
+        "reasoning_effort": run.reasoning_effort,
+    }
+
+
+def render_step(step: Step) -> dict[str, Any]:
+    """`metadata` is null and `expires_at` is there on the hosted wire, whatever its schema says."""
+    return {
+        "id": step.id,
+        "object": "thread.run.step",
+        "created_at": step.created_at,
+        "assistant_id": step.assistant_id,
+        "thread_id": step.thread_id,
+        "run_id": step.run_id,
+        "type": "message_creation" if isinstance(step.step_details, MessageCreationDetails) else "tool_calls",
+        "status": step.status,
+        "step_details": _step_details(step.step_details),
+        "last_error": step.last_error,
+        "expired_at": step.expired_at,
+        "cancelled_at": step.cancelled_at,
+        "failed_at": step.failed_at,
+        "completed_at": step.completed_at,
+        "expires_at": step.expires_at,
+        "metadata": None,
+        "usage": step.usage if not step.is_open else None,
+    }
+
+
+def render_file(file: File) -> dict[str, Any]:
+    """`status` is deprecated, and clients still wait for it to become `processed`."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": file.created_at,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+        "expires_at": None,
+    }
+
+
+def render_event(event: Event) -> tuple[str, bytes]:
+    """The event's name, and its data on one line."""
+    match event:
+        case MessageDelta():
+            delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": event.content}}
+            return "thread.message.delta", _encode(delta)
+        case StepDelta():
+            details = {"type": "tool_calls", "tool_calls": event.tool_calls}
+            delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+            return "thread.run.step.delta", _encode(delta)
+        case RunEvent():
+            return f"thread.run.{event.what}", _encode(render_run(event.run))
+        case StepEvent():
+            return f"thread.run.step.{event.what}", _encode(render_step(event.step))
+        case MessageEvent():
+            return f"thread.message.{event.what}", _encode(render_message(event.message))
+        case ThreadCreated():
+            return "thread.created", _encode(render_thread(event.thread))
+        case StreamError():
+            return "error", _encode(stream_error(event.message, event.code))
+        case Done():
+            return "done", b"[DONE]"
+        case _:
+            assert_never(event)
+
+
+def _step_details(details: StepDetails) -> object:
+    if isinstance(details, MessageCreationDetails):
+        return details
+    return {"type": "tool_calls", "tool_calls": [_tool_call(each) for each in details.tool_calls]}
+
+
+def _tool_call(call: CodeInterpreterCall) -> dict[str, Any]:
+    cell = call.code_interpreter
+    return {
+        "id": call.id,
+        "type": "code_interpreter",
+        "code_interpreter": {"input": cell.input, "outputs": cell.outputs or ()},
+    }

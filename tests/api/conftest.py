@@ -1,0 +1,40 @@
+"""Fixtures of the edge's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.api.edge import EdgeServer
+
+
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeServer]:
+    """A keyless server, shared by all tests of the edge."""
+    with EdgeServer(tmp_path_factory.mktemp("edge")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeServer]:
+    """A server that asks for the key `sk-right-key-of-this-test`."""
+    with EdgeServer(tmp_path_factory.mktemp("keyed"), key="sk-right-key-of-this-test") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sdk(edge: EdgeServer) -> Iterator[openai.OpenAI]:
+    """The unmodified OpenAI client."""
+    with openai.OpenAI(base_url=edge.base_url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def azure_sdk(edge: EdgeServer) -> Iterator[openai.AzureOpenAI]:
+    """The unmodified Azure client."""
+    with openai.AzureOpenAI(
+        azure_endpoint=edge.azure_endpoint, api_key="any", api_version="2024-05-01-preview", max_retries=0
+    ) as client:
+        yield client

@@ -1,0 +1,179 @@
+"""The edge over real services, in a thread of the tests' process. Nothing moves the runs there: tests do."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from locum.access.keys import Keys
+from locum.api.routes import build
+from locum.blobs.disk import DiskBlobs
+from locum.clock import system_clock
+from locum.domain.events import Event
+from locum.errors import Unavailable
+from locum.services.assistants import Assistants
+from locum.services.catalog import Services
+from locum.services.files import Files
+from locum.services.messages import Messages
+from locum.services.models import Models
+from locum.services.runs import Runs
+from locum.services.steps import Steps
+from locum.services.threads import Threads
+from locum.signals.local import LocalSignals
+from locum.store import runs as run_store
+from locum.store.database import SQLite, sqlite_engine
+from locum.store.migrations import upgrade
+from locum.streams.hub import Streams
+
+V2 = {"openai-beta": "assistants=v2"}
+
+
+class Answer:
+    """A response that has been read."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+class EdgeServer:
+    """Use as a context manager. `key` None makes it keyless, with the Host and Origin guard."""
+
+    def __init__(self, directory: Path, *, key: str | None = None) -> None:
+        self._directory = directory
+        self._key = key
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self.streams = Streams()
+        self.signals = LocalSignals()
+        self.is_ready = True
+        self.port = 0
+
+    def __enter__(self) -> EdgeServer:
+        self._thread.start()
+        assert self._started.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self.streams.end_all)
+        self._server.should_exit = True
+        self._thread.join(20)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def azure_endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, beta: bool = True
+    ) -> Answer:
+        """One request; a dict or list is sent as JSON. The beta header goes with it unless `beta` is False."""
+        payload = body if isinstance(body, bytes | type(None)) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, payload, {**(V2 if beta else {}), **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def publish(self, run_id: str, *events: Event) -> None:
+        """What the engine would do."""
+        self._loop.call_soon_threadsafe(self.streams.publish, run_id, *events)
+
+    def change_run(self, run_id: str, *, thread_id: str, **changes: Any) -> None:
+        """Move a run, as the engine would."""
+
+        async def write() -> None:
+            def save(conn: Any) -> None:
+                run = run_store.get(conn, "default", thread_id, run_id)
+                run_store.save(conn, "default", msgspec.structs.replace(run, **changes))
+
+            await self._db.write(save)
+            self.signals.changed(run_id)
+
+        asyncio.run_coroutine_threadsafe(write(), self._loop).result(10)
+
+    def is_read(self, run_id: str) -> bool:
+        return self.streams.is_read(run_id)
+
+    def blobs(self) -> list[Path]:
+        return [path for path in (self._directory / "blobs").rglob("*") if path.is_file()]
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        path = self._directory / "locum.db"
+        engine = sqlite_engine(path)
+        upgrade(engine)
+        engine.dispose()
+        self._db = db = SQLite(path)
+        keys = Keys(db, system_clock, keyless=self._key is None)
+        await keys.apply_setting(self._key)
+        app = build(
+            self._services(db),
+            authenticate=keys.authenticate,
+            guard_hosts=self._key is None,
+            ready=self._check_ready,
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag only
+            await asyncio.sleep(0.01)
+        self._started.set()
+        await serving
+        listener.close()
+        await db.close()
+
+    def _services(self, db: SQLite) -> Services:
+        async def forget_session(thread_id: str) -> None:
+            pass
+
+        async def names() -> list[str]:
+            return ["demo", "team/model"]
+
+        clock = system_clock
+        return Services(
+            assistants=Assistants(db, clock),
+            threads=Threads(db, clock, self.signals, forget_session),
+            messages=Messages(db, clock),
+            runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600),
+            steps=Steps(db),
+            files=Files(db, DiskBlobs(self._directory / "blobs"), clock),
+            models=Models(names),
+        )
+
+    def _check_ready(self) -> None:
+        if not self.is_ready:
+            raise Unavailable("The worker that moves runs is not running.")
+
+
+def wait_until(condition: Any, seconds: float = 10) -> None:
+    """Until it holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
