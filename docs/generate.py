@@ -1,0 +1,40 @@
+"""Write the reference pages that are made from tables in the code: `python docs/generate.py`. A test compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from locum.settings import Settings
+
+SETTINGS = Path(__file__).parent / "settings.md"
+
+
+def settings_page() -> str:
+    """The page of all settings."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "-" if default in (None, {}) else f"`{default}`"
+        variable = '`[models."…"]` in `locum.toml`' if name == "models" else f"`LOCUM_{name.upper()}`"
+        rows.append(f"| {variable} | {shown} | {field.description} |")
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Every setting is a variable in the environment, or a key of the same name in lower case without `LOCUM_`",
+            "in `locum.toml` in the directory the server is started in. A flag of `locum serve` wins over a variable,",
+            "a variable over the file.",
+            "",
+            "| setting | default | what it is for |",
+            "|---|---|---|",
+            *rows,
+            "",
+            'A `[models."name"]` table may hold `base_url`, `model` (its name there), `api_key_env` (the variable that',
+            "holds its key), `context_window` and `max_output_tokens`; what it leaves out is the default server's.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    SETTINGS.write_text(settings_page())

@@ -1,0 +1,187 @@
+"""The composition root: settings to adapters to services, engine and edge; only here are concrete adapters named."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from starlette.types import ASGIApp
+
+from locum import ids
+from locum.access.keys import Keys
+from locum.api.routes import build
+from locum.blobs.disk import DiskBlobs
+from locum.clock import Clock, system_clock
+from locum.domain.files import blob_key
+from locum.engine.worker import Worker
+from locum.errors import StartupError, Unavailable
+from locum.models.routes import MappedModel, Routes
+from locum.sandbox.client import Sandbox
+from locum.sandbox.limits import Limits
+from locum.sandbox.session import SandboxUnavailable, SessionLost, Status
+from locum.services.assistants import Assistants
+from locum.services.catalog import Services
+from locum.services.files import Files
+from locum.services.messages import Messages
+from locum.services.models import Models
+from locum.services.runs import Runs
+from locum.services.steps import Steps
+from locum.services.threads import Threads
+from locum.settings import Settings
+from locum.signals.local import LocalSignals
+from locum.store import files as file_store
+from locum.store import runs as run_store
+from locum.store.database import SQLite, lock_data_dir, sqlite_engine
+from locum.store.migrations import upgrade
+from locum.streams.hub import Streams
+from locum.tools.code_interpreter import CodeInterpreterTool
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server that is running, but for its listening socket."""
+
+    app: ASGIApp
+    model_route: str
+    sandbox_status: Callable[[], Awaitable[Status]]
+    let_go: Callable[[], None]
+    """End what clients wait for: streams and held requests."""
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Server]:
+    """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting."""
+    if settings.api_key is None and not is_loopback(settings.host):
+        raise StartupError(
+            f"Listening on {settings.host} needs a key: set LOCUM_API_KEY (without one, only 127.0.0.1 is served)."
+        )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(lock_data_dir(settings.data_dir))
+        started_at = clock()
+        db = await _open_database(settings, stack)
+        blobs = DiskBlobs(settings.data_dir / "blobs")
+        signals, streams = LocalSignals(), Streams()
+        owner = ids.new("node_")
+
+        routes = _routes(settings)
+        stack.push_async_callback(routes.close)
+        sandbox = Sandbox(
+            settings.data_dir / "sandbox",
+            mode=settings.sandbox,
+            limits=Limits(
+                idle_seconds=settings.sandbox_session_seconds,
+                cell_seconds=settings.sandbox_cell_seconds,
+                memory_bytes=settings.sandbox_memory_bytes,
+                disk_bytes=settings.sandbox_disk_bytes,
+            ),
+        )
+        stack.push_async_callback(sandbox.close)
+        # The zygote warms up behind the open port.
+        sandbox_start = asyncio.create_task(sandbox.start(), name="sandbox")
+        stack.callback(sandbox_start.cancel)
+
+        keys = Keys(db, clock, keyless=settings.api_key is None)
+        await keys.apply_setting(settings.api_key)
+
+        async def forget_session(thread_id: str) -> None:
+            if sandbox_start.done() and sandbox.status.tier != "off":
+                with suppress(SandboxUnavailable, SessionLost):
+                    await sandbox.delete(thread_id)
+
+        services = Services(
+            assistants=Assistants(db, clock),
+            threads=Threads(db, clock, signals, forget_session),
+            messages=Messages(db, clock),
+            runs=Runs(db, clock, signals, streams, owner=owner, expiry_seconds=settings.run_expiry_seconds),
+            steps=Steps(db),
+            files=Files(db, blobs, clock),
+            models=Models(routes.names),
+        )
+        worker = Worker(
+            db,
+            clock,
+            signals,
+            streams,
+            routes,
+            CodeInterpreterTool(sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)),
+            owner=owner,
+            slots=settings.run_slots,
+        )
+        worker.start()
+        stack.push_async_callback(worker.stop)
+        sweep = asyncio.create_task(_sweep_blobs(db, blobs, started_at), name="blob sweep")
+        stack.callback(sweep.cancel)
+
+        def let_go() -> None:
+            signals.stop()
+            streams.end_all()
+
+        def ready() -> None:
+            if not worker.is_healthy:
+                raise Unavailable("The worker that moves runs is not running.")
+
+        yield Server(
+            app=build(services, authenticate=keys.authenticate, guard_hosts=settings.api_key is None, ready=ready),
+            model_route=routes.describe(),
+            sandbox_status=lambda: asyncio.shield(sandbox_start),
+            let_go=let_go,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> SQLite:
+    path = settings.data_dir / "locum.db"
+    engine = sqlite_engine(path)
+    upgrade(engine)
+    engine.dispose()
+    db = SQLite(path)
+    stack.push_async_callback(db.close)
+    # This process holds the lock on the data directory: whoever had a lease is gone.
+    await db.write(run_store.release_all)
+    return db
+
+
+def _routes(settings: Settings) -> Routes:
+    return Routes(
+        base_url=settings.model_base_url,
+        api_key=settings.model_api_key,
+        default_model=settings.model,
+        mapped={
+            name: MappedModel(
+                base_url=table.base_url,
+                model=table.model,
+                api_key=os.environ.get(table.api_key_env) if table.api_key_env else None,
+                context_window=table.context_window,
+                max_output_tokens=table.max_output_tokens,
+            )
+            for name, table in settings.models.items()
+        },
+    )
+
+
+async def _sweep_blobs(db: SQLite, blobs: DiskBlobs, before: float) -> None:
+    """Remove what an earlier process stored and never got to write a row for."""
+    candidates = await blobs.keys_before(before)
+    if not candidates:
+        return
+    known = {blob_key(file_id) for file_id in await db.read(file_store.known_ids)}
+    for key in candidates:
+        if key not in known:
+            log.info("removed a blob without a row", key=key)
+            await blobs.delete(key)

@@ -1,0 +1,173 @@
+"""The commands of `locum`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from locum import __version__
+from locum.errors import StartupError
+from locum.settings import Settings
+
+app = typer.Typer(
+    name="locum",
+    help="A self-hosted server for the Assistants API of OpenAI and Azure OpenAI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _help(name: str) -> str:
+    return f"{Settings.model_fields[name].description} [LOCUM_{name.upper()}]"
+
+
+@app.callback()
+def _commands() -> None:
+    """Kept so that `serve` is a command of its own while it is the only one."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
+    data_dir: Annotated[Path | None, typer.Option(help=_help("data_dir"))] = None,
+    sandbox: Annotated[str | None, typer.Option(help=_help("sandbox"))] = None,
+    log_format: Annotated[str | None, typer.Option(help=_help("log_format"))] = None,
+) -> None:
+    """Start the server: API, engine and code interpreter."""
+    settings = Settings.load(host=host, port=port, data_dir=data_dir, sandbox=sandbox, log_format=log_format)
+    from locum.logs import configure
+
+    configure(settings.log_format)
+    with _listen(settings.host, settings.port) as listener:
+        _run(_serve(settings, listener))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Entry point: errors that keep the server from starting are one line, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except StartupError as error:
+        print(f"locum: {error.message}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno in (13, 98, 48):
+            why = "is in use" if error.errno != 13 else "needs more rights"
+            raise StartupError(f"Port {port} on {host} {why}. Choose another with --port.") from None
+        raise StartupError(
+            f"Cannot listen on {host}: {error.strerror or error}. Choose an address with --host."
+        ) from None
+
+
+def _run(main: object) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)  # type: ignore[arg-type]
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)  # type: ignore[arg-type]
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    from locum.app import Server, running
+
+    class Uvicorn(uvicorn.Server):
+        """Uvicorn as a guest: it waits for no stream at its end, and leaves the end of the process to us."""
+
+        def __init__(self, config: uvicorn.Config, server: Server) -> None:
+            super().__init__(config)
+            self._server = server
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            try:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, self.handle_exit, number, None)
+            except NotImplementedError:  # Windows
+                with super().capture_signals():
+                    yield
+                return
+            yield
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self._server.let_go()
+            await super().shutdown(sockets)
+
+    async with running(settings) as server:
+        config = uvicorn.Config(
+            server.app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=6,
+        )
+        uvicorn_server = Uvicorn(config, server)
+        greeting = asyncio.create_task(_greet(settings, server, listener.getsockname()[1]))
+        try:
+            await uvicorn_server.serve(sockets=[listener])
+        finally:
+            greeting.cancel()
+
+
+async def _greet(settings: Settings, server: object, port: int) -> None:
+    """Say what runs where, once the sandbox's tier is known; the API answers already."""
+    from locum.app import Server
+
+    assert isinstance(server, Server)
+    # A name could lead to the other address family; every address but a wildcard can be called as it is.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    sample_key = "…" if settings.api_key else "any"
+    key = "your LOCUM_API_KEY" if settings.api_key else "any"
+    print(
+        f"""Locum {__version__}
+
+  OpenAI base URL   {base}/v1
+  Azure endpoint    {base}
+  Key               {key}{"" if settings.api_key else " (no LOCUM_API_KEY is set: only this machine may call)"}
+  Model             {server.model_route}
+  Data directory    {settings.data_dir.resolve()}
+
+  from openai import AzureOpenAI
+  client = AzureOpenAI(azure_endpoint="{base}", api_key="{sample_key}", api_version="2024-05-01-preview")
+  print(client.beta.assistants.create(model="gpt-4o", tools=[{{"type": "code_interpreter"}}]).id)
+""",
+        flush=True,
+    )
+    status = await server.sandbox_status()
+    fix = f"\n                    Fix: {status.fix}" if status.fix else ""
+    print(f"  Code interpreter  {status.tier}: {status.reason}{fix}\n\n  Ready. Stop with Ctrl-C.", flush=True)
+
+
+if __name__ == "__main__":
+    main()

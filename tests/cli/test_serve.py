@@ -1,0 +1,178 @@
+"""`locum serve` as its owner meets it: what it prints, and what keeps it from starting."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.models.upstream import Hang, ScriptedUpstream
+from tests.serving import ServerProcess
+
+
+def locum(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}
+    return subprocess.run(
+        [sys.executable, "-m", "locum", *arguments],
+        cwd=cwd,
+        env={**clean, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    for word in words:
+        assert word in line
+
+
+def test_the_console_says_where_to_go_and_what_answers(server: ServerProcess) -> None:
+    for words in (
+        f"OpenAI base URL   {server.base_url}",
+        f"Azure endpoint    {server.azure_endpoint}",
+        "from openai import AzureOpenAI",
+        "demo model",
+        str(server.data_dir),
+    ):
+        assert words in server.output
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_one_line(locum("serve", "--port", str(port), cwd=tmp_path), str(port), "is in use", "--port")
+
+
+def test_a_data_directory_in_use_is_said_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
+    done = locum("serve", "--port", "0", "--data-dir", str(server.data_dir), cwd=tmp_path)
+    assert_one_line(done, str(server.data_dir), "in use by another Locum process", "--data-dir")
+
+
+def test_an_address_others_can_reach_needs_a_key(tmp_path: Path) -> None:
+    assert_one_line(locum("serve", "--port", "0", "--host", "0.0.0.0", cwd=tmp_path), "LOCUM_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"LOCUM_PORT": "http"}, ("LOCUM_PORT", "http")),
+        ({"LOCUM_SANDBOX": "maybe"}, ("LOCUM_SANDBOX", "maybe")),
+        ({"LOCUM_MODEL_BASE_URL": "localhost:1"}, ("LOCUM_MODEL_BASE_URL",)),
+        ({"LOCUM_RUN_SLOTS": "0"}, ("LOCUM_RUN_SLOTS",)),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_in_one_line(
+    env: dict[str, str], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert_one_line(locum("serve", cwd=tmp_path, **env), *words)
+
+
+def test_a_file_of_settings_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locum.toml").write_text("port = ")
+    assert_one_line(locum("serve", cwd=tmp_path), "locum.toml")
+
+
+def test_health_and_readiness_answer_without_a_key(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_API_KEY": "secret", "LOCUM_SANDBOX": "off"}) as server:
+        for path in ("/healthz", "/readyz"):
+            with urllib.request.urlopen(server.azure_endpoint + path) as response:
+                assert json.load(response) == {"status": "ok"}
+
+
+def test_with_a_key_only_the_key_is_served_and_a_new_one_replaces_it(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"})
+    server.start(LOCUM_API_KEY="first")
+    try:
+        for client in (server.openai(api_key="first"), server.azure(api_key="first")):
+            client.beta.assistants.list()
+            client.close()
+        for client in (server.openai(api_key="wrong", max_retries=0), server.azure(api_key="wrong", max_retries=0)):
+            with pytest.raises(openai.AuthenticationError):
+                client.beta.assistants.list()
+            client.close()
+        server.stop()
+        assert b"first" not in (server.data_dir / "locum.db").read_bytes()
+        server.start(LOCUM_API_KEY="second")
+        with server.openai(api_key="second") as client:
+            client.beta.assistants.list()
+        with server.openai(api_key="first", max_retries=0) as client, pytest.raises(openai.AuthenticationError):
+            client.beta.assistants.list()
+    finally:
+        server.stop()
+
+
+def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"})
+    server.start()
+    with server.openai() as client:
+        assistant = client.beta.assistants.create(model="m", metadata={"k": "값"})
+        file = client.files.create(file=("a.txt", b"content"), purpose="assistants")
+    server.kill()
+    server.start()
+    with server.openai() as client:
+        assert client.beta.assistants.retrieve(assistant.id) == assistant
+        assert client.files.content(file.id).read() == b"content"
+    assert server.stop() == 0
+
+
+def test_the_server_stops_without_a_word_of_error(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
+    assert "rror" not in server.output
+
+
+def test_nothing_of_a_stopped_server_is_left_running(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    with server.openai() as client:
+        assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
+        thread = client.beta.threads.create(messages=[{"role": "user", "content": "solve x + 1 = 2"}]).id
+        client.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant)
+    assert processes_naming(server.data_dir)
+    server.stop()
+    assert processes_naming(server.data_dir) == []
+
+
+def processes_naming(path: Path) -> list[str]:
+    """Command lines of processes that were given this path."""
+    lines = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(each.read_text().replace("\0", " "))
+    return [line for line in lines if str(path) in line]
+
+
+def test_a_held_request_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream:
+        upstream.script([Hang("x")])
+        env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_SANDBOX": "off"}
+        with ServerProcess(tmp_path / "data", env=env) as server, server.openai(max_retries=0) as client:
+            assistant = client.beta.assistants.create(model="m").id
+            thread = client.beta.threads.create(messages=[{"role": "user", "content": "x"}]).id
+            run = client.beta.threads.runs.create(thread, assistant_id=assistant)
+            with ThreadPoolExecutor(1) as pool:
+                held = pool.submit(
+                    client.beta.threads.runs.retrieve,
+                    run.id,
+                    thread_id=thread,
+                    extra_headers={"X-Stainless-Poll-Helper": "true"},
+                )
+                upstream.wait(lambda: bool(upstream.requests))
+                assert server.stop() == 0
+                assert held.result().status == "in_progress"

@@ -1,0 +1,62 @@
+"""Documentation is tested: its code runs, its reference is what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.generate import SETTINGS, settings_page
+from locum.settings import Settings
+from tests.serving import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_settings_page_is_made_from_the_table() -> None:
+    assert SETTINGS.read_text() == settings_page(), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"))
+def test_the_readmes_python_runs_against_a_fresh_server(code: str, server: ServerProcess, tmp_path: Path) -> None:
+    here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", here],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "x = 1" in done.stdout or "1" in done.stdout.splitlines()[0]
+    assert "sympy" in done.stdout
+
+
+def test_the_readmes_locum_toml_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = blocks(ROOT / "README.md", "toml")
+    (tmp_path / "locum.toml").write_text(example)
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load().models["gpt-4o"].model == "my-large-model"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|sandbox:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_commands_in_pages_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for shell in blocks(page, "sh"):
+        for target in re.findall(r"\bmake ([a-z-]+)", shell):
+            assert target in targets, target

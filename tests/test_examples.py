@@ -1,0 +1,152 @@
+"""Every script in `examples/` runs unmodified, with an SDK of today and one of the hosted API's time, against the demo
+model and against a model server over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models.upstream import Call, Reply, ScriptedUpstream, Text
+from tests.serving import ServerProcess
+
+ROOT = Path(__file__).parent.parent
+OLD_PYTHON = ROOT / ".venv-openai-1.35" / "bin" / "python"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+SDKS = {"openai 3.52": Path(sys.executable), "openai 1.35": OLD_PYTHON}
+
+
+def _scripted(body: dict[str, Any]) -> Reply:
+    """A model that does what the examples ask for."""
+    asked = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user").lower()
+    results = [m["content"] for m in body["messages"] if m["role"] == "tool"]
+    announced = re.findall(r"- (/mnt/data/\S+)", body["messages"][0]["content"])
+    if not results:
+        if "sin(x)" in asked:
+            code = (
+                "import numpy as np, matplotlib.pyplot as plt\nx = np.linspace(0, 7)\nplt.plot(np.sin(x))\nplt.show()"
+            )
+        elif "plot this data" in asked:
+            code = (
+                f"import pandas as pd\ndf = pd.read_csv({announced[0]!r})\n"
+                "summary = df.groupby('region')['revenue'].sum()\nsummary.plot.bar()\n"
+                "summary.to_csv('/mnt/data/summary.csv')\nsummary"
+            )
+        elif announced:
+            code = f"import pandas as pd\npd.read_csv({announced[0]!r}).describe()"
+        else:
+            equation = re.search(r"[\dx^ y+*-]*[xy][\dx^ y+*-]*=[ \d+-]+", asked)
+            assert equation is not None
+            unknown = "y" if "y" in equation[0] else "x"
+            left, right = re.sub(rf"(\d)({unknown})", r"\1*\2", equation[0]).replace("^", "**").split("=")
+            code = (
+                f"import sympy\n{unknown} = sympy.symbols('{unknown}')\n"
+                f"sympy.solve(sympy.Eq({left.strip()}, {right.strip()}))"
+            )
+        return Call("code_interpreter", {"code": code})
+    link = " [summary.csv](sandbox:/mnt/data/summary.csv)" if "summary.csv" in results[-1] else ""
+    return Text(f"Here you are: {results[-1].splitlines()[0]}{link}")
+
+
+@pytest.fixture(scope="module")
+def scripted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ScriptedUpstream() as upstream:
+        upstream.answer = _scripted
+        env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+        with ServerProcess(tmp_path_factory.mktemp("scripted") / "data", env=env) as server:
+            yield server
+
+
+@pytest.fixture(params=["demo model", "model server"])
+def any_server(request: pytest.FixtureRequest) -> ServerProcess:
+    return request.getfixturevalue("server" if request.param == "demo model" else "scripted_server")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=list(SDKS))
+def python(request: pytest.FixtureRequest) -> Path:
+    found = SDKS[request.param]
+    if not found.exists():
+        pytest.skip(f"{request.param} is not installed in {found.parent.parent.name}: make test does that")
+    return found
+
+
+def run(python: Path, server: ServerProcess, folder: Path, script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [python, "-W", "ignore", ROOT / "examples" / script, *arguments],
+        cwd=folder,
+        env={**os.environ, "AZURE_OPENAI_ENDPOINT": server.azure_endpoint, "AZURE_OPENAI_API_KEY": "any"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_equation_is_solved_by_code(python: Path, any_server: ServerProcess, tmp_path: Path) -> None:
+    said = run(python, any_server, tmp_path, "solve_equation.py")
+    assert "Status: completed" in said
+    assert "1" in said.splitlines()[1]
+    assert '"type": "code_interpreter"' in said
+    assert '"type": "logs"' in said
+
+
+def test_a_file_under_the_key_with_a_space_reaches_the_code(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "file_for_the_assistant.py")
+    assert "Uploaded: assistant-" in said
+    assert "Status: completed" in said
+
+
+def test_a_file_in_file_ids_of_a_message_reaches_the_code(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "file_with_a_message.py")
+    assert "Files of the thread: ['assistant-" in said
+    assert "Status: completed" in said
+
+
+def test_an_image_is_downloaded_and_is_a_png(python: Path, any_server: ServerProcess, tmp_path: Path) -> None:
+    said = run(python, any_server, tmp_path, "sinewave.py")
+    assert "Status: completed" in said
+    assert (tmp_path / "sinewave.png").read_bytes().startswith(PNG)
+
+
+def test_a_csv_becomes_a_chart_and_a_table(python: Path, any_server: ServerProcess, tmp_path: Path) -> None:
+    said = run(python, any_server, tmp_path, "chart_from_csv.py")
+    assert "Status: completed" in said
+    assert (tmp_path / "chart.png").read_bytes().startswith(PNG)
+    (table,) = tmp_path.glob("*.csv")
+    assert table.read_text().strip()
+
+
+def test_an_event_handler_sees_code_output_and_words(python: Path, any_server: ServerProcess, tmp_path: Path) -> None:
+    said = run(python, any_server, tmp_path, "stream_events.py")
+    assert "assistant > code_interpreter" in said
+    assert "sympy" in said
+    assert "output >" in said
+    assert said.rstrip().endswith("Messages: 1, steps: 2")
+
+
+def test_two_threads_at_once_are_served_to_the_async_client(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "async_run.py")
+    assert "polled (completed):" in said
+    assert "4" in said.split("polled", 1)[1]
+    assert "streamed (completed):" in said
+    assert "2" in said.split("streamed", 1)[1]
+
+
+def test_every_example_is_described(tmp_path: Path) -> None:
+    listed = set(re.findall(r"`(\w+\.py)`", (ROOT / "examples" / "README.md").read_text()))
+    assert listed == {path.name for path in (ROOT / "examples").glob("*.py")}
