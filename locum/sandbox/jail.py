@@ -48,11 +48,11 @@ _MADE_UP = {
 TOOLS, LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
 # Modules of this package that can be imported only when the zygote already sits in its root.
 _LATE = ("notebook.py", "figures.py")
-_PIP = """#!/bin/sh
-echo "There is no internet access in this sandbox, so packages cannot be installed. Use those that are here: \
-'import importlib.metadata as m; print(sorted(d.name for d in m.distributions()))' lists them."
-exit 1
-"""
+NO_INTERNET = (
+    "There is no internet access in this sandbox, so packages cannot be installed. Use those that are here: "
+    "'import importlib.metadata as m; print(sorted(d.name for d in m.distributions()))' lists them."
+)
+_PIP = f'#!/bin/sh\necho "{NO_INTERNET}"\nexit 1\n'
 
 
 def is_privileged() -> bool:

@@ -41,10 +41,6 @@ _CJK_FONTS = (
     "IPAexGothic",
     "UnDotum",
 )
-NO_INTERNET = (
-    "There is no internet access in this sandbox, so packages cannot be installed. Use those that are here: "
-    "'import importlib.metadata as m; print(sorted(d.name for d in m.distributions()))' lists them."
-)
 
 
 def save_image(png: bytes) -> None:
@@ -153,7 +149,7 @@ class NotebookShell:
 
 def _pip(line: str) -> None:
     """Says why `%pip install` cannot work, in the words the model needs to go on."""
-    sys.stdout.write(NO_INTERNET + "\n")
+    sys.stdout.write(jail.NO_INTERNET + "\n")
 
 
 def _prepare_figures(shell: Any) -> None:

@@ -175,9 +175,6 @@ class Worker:
             self._verdict = self._verdict or verdict
             self._tree.kill()
 
-    async def ended(self) -> None:
-        await self._ended.wait()
-
     def release(self) -> None:
         """Let go of the files; the kernel frees them."""
         self.kill("no longer used")

@@ -1,0 +1,119 @@
+"""A real sandbox for the tests: one sandboxd per module, driven from plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from locum.sandbox.client import Sandbox
+from locum.sandbox.limits import MIB, Limits
+from locum.sandbox.session import CellResult, Opened, Output
+
+T = TypeVar("T")
+
+SMALL = Limits(
+    cell_seconds=10,
+    grace_seconds=0.5,
+    memory_bytes=320 * MIB,
+    disk_bytes=48 * MIB,
+    inodes=2000,
+    processes=32,
+    output_bytes=8192,
+    drain_bytes=1 * MIB,
+    files_per_cell=10,
+    files_bytes_per_cell=32 * MIB,
+    image_bytes=1 * MIB,
+    images_per_cell=5,
+)
+
+
+class Box:
+    """A Sandbox and the event loop it lives in."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self._runner = asyncio.Runner()
+        self._calls = itertools.count()
+        self._sessions = itertools.count()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def session(self) -> str:
+        """A new session, open."""
+        key = f"session-{next(self._sessions)}"
+        self.open(key)
+        return key
+
+    def open(self, key: str) -> Opened:
+        return self.run(self.sandbox.open(key))
+
+    def put(self, key: str, name: str, data: bytes, tag: str = "tag") -> None:
+        self.run(self.sandbox.put(key, name, tag, pieces(data)))
+
+    def cell(
+        self, key: str, code: str, call_id: str | None = None, on_output: Callable[[str], None] | None = None
+    ) -> CellResult:
+        return self.run(self.sandbox.execute(key, call_id or f"call-{next(self._calls)}", code, on_output))
+
+    def read(self, key: str, output: Output) -> bytes:
+        async def collect() -> bytes:
+            return b"".join([data async for data in self.sandbox.get(key, output.key)])
+
+        return self.run(collect())
+
+    def close(self) -> None:
+        self.run(self.sandbox.close())
+        self._runner.close()
+
+
+async def pieces(data: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """For what another process does in its own time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def start(directory: Path, limits: Limits = SMALL, **settings: Any) -> Box:
+    box = Box(Sandbox(directory, limits=limits, **settings))
+    status = box.run(box.sandbox.start())
+    if status.tier == "off":
+        box.close()
+        pytest.skip(f"no sandbox on this machine: {status.reason} ({status.fix})")
+    return box
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    box = start(tmp_path_factory.mktemp("data") / "sandbox")
+    yield box
+    box.close()
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """For cells that are meant to run into their time limit."""
+    limits = msgspec.structs.replace(SMALL, cell_seconds=1.0)
+    box = start(tmp_path_factory.mktemp("data") / "sandbox", limits)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def key(box: Box) -> Iterator[str]:
+    key = box.session()
+    yield key
+    box.run(box.sandbox.delete(key))

@@ -1,0 +1,138 @@
+"""The host's hands in a hostile folder, without a session around it: the folder is an ordinary one here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from locum.sandbox import collect
+from locum.sandbox.limits import Limits
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    for name in ("data", "images", "tmp"):
+        (tmp_path / name).mkdir()
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+def names(folder: int, before: collect.Snapshot | None = None, limits: Limits = Limits()) -> list[str]:  # noqa: B008
+    return [found.name for found in collect.changed_files(folder, before or {}, limits)[0]]
+
+
+def test_only_what_is_new_or_different(folder: int, tmp_path: Path) -> None:
+    for name in ("same", "changed"):
+        (tmp_path / "data" / name).write_text("x")
+    before = collect.snapshot(folder)
+    (tmp_path / "data/changed").write_text("xx")
+    (tmp_path / "data/new").write_text("x")
+    assert sorted(names(folder, before)) == ["changed", "new"]
+
+
+def test_a_fifo_a_link_and_a_hidden_file_are_passed_over(folder: int, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data/fifo")
+    (tmp_path / "data/link").symlink_to("/etc/passwd")
+    (tmp_path / "data/loop").symlink_to(".")
+    (tmp_path / "data/.hidden").write_text("x")
+    assert names(folder) == []
+
+
+def test_the_data_folder_itself_swapped_for_a_link_is_not_followed(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data").rmdir()
+    (tmp_path / "data").symlink_to("/etc")
+    assert names(folder) == []
+    with pytest.raises(OSError, match="openat2"):
+        collect.Incoming(folder, "x", -1)
+
+
+def test_a_file_swapped_after_it_was_found_is_not_read(folder: int, tmp_path: Path) -> None:
+    target = tmp_path / "data/a"
+    target.write_text("mine")
+    ((found,), _) = collect.changed_files(folder, {}, Limits())
+    target.unlink()
+    target.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="openat2"):
+        list(collect.read(folder, found))
+    target.unlink()
+    (tmp_path / "data/b").write_text("another")
+    (tmp_path / "data/c").write_text("one more: the number of the first may be used again")
+    (tmp_path / "data/c").rename(target)
+    with pytest.raises(FileNotFoundError):
+        list(collect.read(folder, found))
+
+
+def test_a_file_that_grows_is_read_up_to_the_size_it_had(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data/a").write_bytes(b"x" * 10)
+    ((found,), _) = collect.changed_files(folder, {}, Limits())
+    (tmp_path / "data/a").write_bytes(b"y" * 1000)
+    assert b"".join(collect.read(folder, found)) == b"y" * 10
+
+
+def test_limits_leave_files_out_and_count_them(folder: int, tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"data/{number}").write_bytes(b"x" * 100)
+    kept, left_out = collect.changed_files(folder, {}, Limits(files_per_cell=3))
+    assert (len(kept), left_out) == (3, 2)
+    kept, left_out = collect.changed_files(folder, {}, Limits(files_bytes_per_cell=250))
+    assert (len(kept), left_out) == (2, 3)
+
+
+def test_a_folder_is_not_searched_without_end(folder: int, tmp_path: Path) -> None:
+    deep = tmp_path / "data" / "/".join("d" * 20)
+    deep.mkdir(parents=True)
+    (deep / "x").write_text("x")
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"a.txt", "a.txt"),
+        (b"sub/a.txt", "sub/a.txt"),
+        (b"a\nb\x1b[31m.txt", "a_b.txt"),
+        (b"a\\b", "a_b"),
+        (b"../../x", "x"),
+        (b"\xff", "�"),
+        (b" . / x ", "x"),
+        (b"\x01", "unnamed"),
+        ("매출.csv".encode(), "매출.csv"),
+        (b"x" * 255 + b"/" + b"y" * 251 + b".csv", "y" * 251 + ".csv"),
+    ],
+)
+def test_a_name_is_made_safe(raw: bytes, shown: str) -> None:
+    assert collect.safe_name(raw) == shown
+
+
+def test_names_that_become_the_same_are_told_apart(folder: int, tmp_path: Path) -> None:
+    for name in ("a\x01.txt", "a\x02.txt", "a.txt"):
+        (tmp_path / "data" / name).write_text("x")
+    assert sorted(names(folder)) == ["a-2.txt", "a-3.txt", "a.txt"]
+
+
+def test_a_file_comes_in_whole_or_not_at_all(folder: int, tmp_path: Path) -> None:
+    incoming = collect.Incoming(folder, "a.txt", -1)
+    incoming.write(b"half")
+    incoming.close()
+    assert list((tmp_path / "data").iterdir()) == []
+    incoming = collect.Incoming(folder, "a.txt", -1)
+    incoming.write(b"whole")
+    incoming.keep()
+    incoming.close()
+    assert (tmp_path / "data/a.txt").read_bytes() == b"whole"
+
+
+def test_files_of_a_dead_session_are_copied_to_the_next(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data/sub").mkdir()
+    (tmp_path / "data/sub/a").write_text("a")
+    (tmp_path / "data/link").symlink_to("/etc/passwd")
+    (tmp_path / "next/data").mkdir(parents=True)
+    target = os.open(tmp_path / "next", os.O_RDONLY)
+    collect.copy_files(folder, target, -1)
+    os.close(target)
+    copied = [path for path in (tmp_path / "next/data").rglob("*") if not path.is_dir()]
+    assert [path.read_text() for path in copied] == ["a"]

@@ -1,0 +1,355 @@
+"""Lives and deaths of sandboxd: it survives its server, dies with everything under it, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from locum.sandbox.client import Sandbox
+from locum.sandbox.limits import Limits
+from locum.sandbox.session import SandboxUnavailable, SessionLost
+from tests.sandbox.conftest import SMALL, Box, start, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def processes_of(directory: Path) -> set[int]:
+    """sandboxd of that folder, and all that descends from it."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state == "Z":
+                continue
+            parents[int(entry.name)] = int(parent)
+            if os.fsencode(directory) in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those that still run; a dead one may wait a while for its parent to look."""
+    running = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                running.add(pid)
+    return running
+
+
+def environment(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_text()
+    return ""
+
+
+def daemon_of(directory: Path) -> int:
+    return min(processes_of(directory))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Box]:
+    box = start(tmp_path / "sandbox")
+    yield box
+    box.close()
+
+
+def test_close_leaves_no_process(tmp_path: Path) -> None:
+    box = start(tmp_path / "sandbox")
+    box.cell(box.session(), "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True);")
+    everyone = processes_of(tmp_path / "sandbox")
+    assert len(everyone) >= 5
+    box.close()
+    wait_until(lambda: not alive(everyone))
+
+
+def test_processes_return_to_where_they_were_after_20_sessions(own: Box, tmp_path: Path) -> None:
+    own.cell(own.session(), "1")
+    before = 4 + SMALL.spare_sessions  # sandboxd, launcher, zygote, one session
+    wait_until(lambda: len(processes_of(tmp_path / "sandbox")) == before)
+    keys = [own.session() for _ in range(20)]
+    for key in keys:
+        own.cell(key, "import subprocess; p = subprocess.Popen(['sleep', '60'])")
+    assert len(processes_of(tmp_path / "sandbox")) >= before + 40
+    descriptors = Path(f"/proc/{daemon_of(tmp_path / 'sandbox')}/fd")
+    busy = len(list(descriptors.iterdir()))
+    for key in keys:
+        own.run(own.sandbox.delete(key))
+    wait_until(lambda: len(processes_of(tmp_path / "sandbox")) == before)
+    assert len(list(descriptors.iterdir())) <= busy - 4 * 20
+
+
+def test_kill_of_sandboxd_takes_everything_along_and_the_next_call_starts_anew(own: Box, tmp_path: Path) -> None:
+    key = own.session()
+    everyone = processes_of(tmp_path / "sandbox")
+
+    async def check() -> None:
+        begun = asyncio.Event()
+        code = "import subprocess\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\nprint('begun')\ninput"
+        code += "\nimport time; time.sleep(60)"
+        cell = asyncio.create_task(own.sandbox.execute(key, "c", code, lambda piece: begun.set()))
+        await begun.wait()
+        everyone.update(processes_of(tmp_path / "sandbox"))
+        os.kill(daemon_of(tmp_path / "sandbox"), signal.SIGKILL)
+        with pytest.raises(SessionLost):
+            await cell
+
+    own.run(check())
+    with pytest.raises(SessionLost):
+        own.cell(key, "1")  # a new sandboxd is there, and knows no session
+    assert own.open(key).fresh
+    result = own.cell(key, "1 + 1")
+    assert (result.logs, result.reset) == ("2\n", True)
+    wait_until(lambda: not alive(everyone))
+
+
+def test_a_dead_zygote_is_replaced(own: Box, tmp_path: Path) -> None:
+    key = own.session()
+    own.put(key, "a.txt", b"kept")
+    daemon = daemon_of(tmp_path / "sandbox")
+    (launcher,) = (int(pid) for pid in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split())
+    everyone = processes_of(tmp_path / "sandbox")
+    os.kill(launcher, signal.SIGKILL)
+    wait_until(lambda: alive(everyone) == {daemon})
+    assert own.open(key).files == {"a.txt": "tag"}
+    result = own.cell(key, "open('a.txt').read()")
+    assert (result.logs, result.reset) == ("'kept'\n", True)
+
+
+_SERVER = """
+import asyncio, sys
+from pathlib import Path
+import msgspec
+from locum.sandbox.client import Limits, Sandbox
+
+async def main():
+    sandbox = Sandbox(Path(sys.argv[1]), limits=msgspec.json.decode(sys.argv[2], type=Limits))
+    await sandbox.start()
+    await sandbox.open("thread")
+    await sandbox.put("thread", "a.txt", "tag", pieces())
+    code = "x = 41\\nprint('begun')\\nimport os, time\\nwhile not os.path.exists('go'): time.sleep(0.01)\\nprint(x + 1)"
+    await sandbox.execute("thread", "call", code, lambda piece: print(piece, flush=True))
+
+async def pieces():
+    yield b"data"
+
+asyncio.run(main())
+"""
+
+
+def _killed_server(directory: Path, limits: Limits) -> None:
+    """A server that is killed while a cell runs."""
+    arguments = [sys.executable, "-c", _SERVER, str(directory), msgspec.json.encode(limits).decode()]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=ROOT) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"begun\n"
+        server.kill()
+
+
+def test_a_killed_server_finds_its_running_cell_again(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory = tmp_path / "sandbox"
+    _killed_server(directory, SMALL)
+    before = daemon_of(directory)
+    box = start(directory)
+    try:
+        opened = box.run(_open_and_let_go(box))
+        assert opened == {"a.txt": "tag"}
+        result = box.cell("thread", "", call_id="call")
+        assert (result.logs, result.ok) == ("begun\n42\n", True)
+        assert box.cell("thread", "x").logs == "41\n"
+        assert daemon_of(directory) == before
+    finally:
+        box.close()
+    wait_until(lambda: not alive({before}))
+
+
+async def _open_and_let_go(box: Box) -> dict[str, str]:
+    """The session is busy with the cell that the dead server began: tell the cell to go on by its own channel."""
+    cell = asyncio.create_task(box.sandbox.execute("thread", "call", ""))
+    (data,) = _folders_with("a.txt")
+    (data / "go").touch()
+    assert (await cell).logs == "begun\n42\n"
+    return (await box.sandbox.open("thread")).files
+
+
+def _folders_with(name: str) -> list[Path]:
+    """The /mnt/data of sessions on this machine that hold such a file, seen through their process 1."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        data = entry / "root/mnt/data"
+        with contextlib.suppress(OSError):
+            if (data / name).exists() and (data / name).read_bytes() == b"data":
+                found[(data / name).stat().st_ino, (data / name).stat().st_dev] = data
+    return list(found.values())
+
+
+def test_sandboxd_ends_by_itself_when_no_server_comes_back(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory = tmp_path / "sandbox"
+    _killed_server(directory, msgspec.structs.replace(SMALL, linger_seconds=0.5))
+    everyone = processes_of(directory)
+    wait_until(lambda: not alive(everyone))
+    assert not (directory / "sandboxd.sock").exists()
+
+
+def test_other_settings_take_another_sandboxd(own: Box, tmp_path: Path) -> None:
+    own.session()
+    before = processes_of(tmp_path / "sandbox")
+    other = start(tmp_path / "sandbox", msgspec.structs.replace(SMALL, processes=20))
+    try:
+        assert (
+            other.cell(other.session(), "import resource; resource.getrlimit(resource.RLIMIT_NPROC)").logs
+            == "(20, 20)\n"
+        )
+        wait_until(lambda: not alive(before))
+    finally:
+        other.close()
+
+
+def test_two_servers_of_one_folder_share_one_sandboxd(own: Box, tmp_path: Path) -> None:
+    key = own.session()
+    own.cell(key, "x = 1")
+    other = Box(Sandbox(tmp_path / "sandbox", limits=SMALL))
+    other.run(other.sandbox.start())
+    assert other.cell(key, "x", call_id="the other server's").logs == "1\n"
+    other.close()
+
+
+def test_two_servers_that_start_at_once_start_one(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+
+    async def check() -> None:
+        both = [Sandbox(tmp_path / "sandbox", limits=SMALL) for _ in range(2)]
+        await asyncio.gather(*(sandbox.start() for sandbox in both))
+        await both[0].open("a")
+        assert not (await both[1].open("a")).fresh
+        for sandbox in both:
+            await sandbox.close()
+
+    asyncio.run(check())
+
+
+def test_a_long_folder_name_is_no_problem(tmp_path: Path) -> None:
+    directory = tmp_path / ("long" * 30) / "sandbox"
+    box = start(directory)
+    assert box.cell(box.session(), "1 + 1").logs == "2\n"
+    box.close()
+
+
+def test_the_folder_and_the_socket_are_for_their_owner_only(own: Box, tmp_path: Path) -> None:
+    assert stat.S_IMODE((tmp_path / "sandbox").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "sandbox/sandboxd.sock").stat().st_mode) == 0o600
+
+
+def test_sandboxd_holds_no_secret_of_the_server(own: Box, tmp_path: Path) -> None:
+    for pid in processes_of(tmp_path / "sandbox"):
+        names = {line.split("=")[0] for line in environment(pid).split("\0") if line}
+        assert names <= {
+            "PATH", "LANG", "HOME", "LC_CTYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+            "MALLOC_ARENA_MAX",
+        }  # fmt: skip
+
+
+def test_the_session_that_was_idle_longest_makes_room(tmp_path: Path) -> None:
+    box = start(tmp_path / "sandbox", msgspec.structs.replace(SMALL, max_sessions=2))
+    try:
+        for key in ("a", "b", "c"):
+            box.open(key)
+            box.cell(key, "x = 1")
+        with pytest.raises(SessionLost):
+            box.cell("a", "x")
+        opened = box.open("a")
+        assert opened.fresh
+        result = box.cell("a", "'x' in globals()")
+        assert (result.logs, result.reset) == ("False\n", True)
+        assert not box.cell("a", "1").reset
+    finally:
+        box.close()
+
+
+@pytest.mark.parametrize("mode", ["off", "weak"])
+def test_what_is_off_says_why_and_what_to_do(mode: str, tmp_path: Path) -> None:
+    async def check() -> None:
+        sandbox = Sandbox(tmp_path / "sandbox", mode=mode)  # type: ignore[arg-type]
+        status = await sandbox.start()
+        assert (status.tier, status.fix) == ("off", "set LOCUM_SANDBOX=auto")
+        with pytest.raises(SandboxUnavailable, match="LOCUM_SANDBOX=auto"):
+            await sandbox.open("a")
+        await sandbox.close()
+
+    asyncio.run(check())
+
+
+def test_an_interpreter_that_does_not_run_turns_the_sandbox_off(tmp_path: Path) -> None:
+    async def check() -> None:
+        sandbox = Sandbox(tmp_path / "sandbox", limits=SMALL, python="/bin/false")
+        status = await sandbox.start()
+        assert status.tier == "off"
+        with pytest.raises(SandboxUnavailable):
+            await sandbox.open("a")
+        await sandbox.close()
+
+    asyncio.run(check())
+
+
+def test_another_interpreter_without_any_package_runs_cells(tmp_path: Path) -> None:
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("there is no /usr/bin/python3")
+    box = start(tmp_path / "sandbox", python="/usr/bin/python3")
+    try:
+        key = box.session()
+        result = box.cell(key, "import sys\nx = 1\nprint(sys.prefix)\nx + 1")
+        assert (result.logs, result.ok) == ("/usr\n2\n", True)
+        failed = box.cell(key, "x\n1 / 0")
+        assert failed.error == "ZeroDivisionError"
+        assert 'File "Cell In[2]", line 2' in failed.logs
+    finally:
+        box.close()
+
+
+def test_a_data_folder_inside_the_python_installation_turns_the_sandbox_off(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    if not os.access(sys.prefix, os.W_OK):
+        pytest.skip(f"{sys.prefix} cannot be written by this user")
+    inside = Path(tempfile.mkdtemp(dir=sys.prefix))
+    try:
+        inside.chmod(0o755)
+
+        async def check() -> None:
+            sandbox = Sandbox(inside / "sandbox", limits=SMALL)
+            status = await sandbox.start()
+            await sandbox.close()
+            assert (status.tier, "inside the folders of the Python installation" in status.reason) == ("off", True)
+
+        asyncio.run(check())
+    finally:
+        shutil.rmtree(inside)
+
+
+def test_nothing_heavy_is_loaded_into_the_server_or_sandboxd() -> None:
+    code = "import sys, locum.sandbox.client, locum.sandbox.sandboxd; print([m for m in HEAVY if m in sys.modules])"
+    heavy = ["numpy", "pandas", "matplotlib", "IPython", "sqlalchemy", "pydantic", "starlette"]
+    result = subprocess.run(
+        [sys.executable, "-c", code.replace("HEAVY", repr(heavy))], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def _needs_sandbox(tmp_path: Path) -> None:
+    start(tmp_path / "needed").close()

@@ -1,0 +1,87 @@
+"""The filter as a program: run here by a small BPF machine, for both architectures, without installing it."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from locum.sandbox.seccomp import allowed_calls, instructions
+
+ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
+EPERM, ENOSYS = 0x5_0000 | errno.EPERM, 0x5_0000 | errno.ENOSYS
+ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
+
+
+def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+    words = [argument & 0xFFFF_FFFF_FFFF_FFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)][:6]
+    data = struct.pack("IIQ6Q", number, ARCH[machine] if arch is None else arch, 0, *words)
+    program = instructions(machine)
+    at = accumulator = 0
+    while True:
+        code, when_true, when_false, value = program[at]
+        at += 1
+        match code:
+            case 0x20:
+                (accumulator,) = struct.unpack_from("I", data, value)
+            case 0x06:
+                return value
+            case _:
+                holds = {
+                    0x15: accumulator == value,
+                    0x35: accumulator >= value,
+                    0x25: accumulator > value,
+                    0x45: bool(accumulator & value),
+                }[code]
+                at += when_true if holds else when_false
+
+
+@pytest.fixture(params=["x86_64", "aarch64"])
+def machine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_kernel_would_take_the_program(machine: str) -> None:
+    program = instructions(machine)
+    assert len(program) <= 4096
+    assert all(0 <= jump <= 255 for _, true, false, _ in program for jump in (true, false))
+
+
+def test_exactly_the_list_is_allowed(machine: str) -> None:
+    calls = allowed_calls(machine)
+    assert all(verdict(machine, number) == ALLOW for name, number in calls.items() if name != "prctl")
+    others = set(range(463)) - set(calls.values()) - {425, 426, 427, 435}
+    assert {verdict(machine, number) for number in others} == {EPERM}
+    assert {verdict(machine, number) for number in (425, 426, 427, 435, 463, 4000)} == {ENOSYS}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("clone", (0x0120_0011,), ALLOW),
+        ("clone", (0x003D_0F00,), ALLOW),
+        ("clone", (0x1000_0011,), EPERM),
+        ("clone", (0x0002_0000,), EPERM),
+        ("prctl", (15,), ALLOW),
+        ("prctl", (4,), EPERM),
+        ("prctl", (22,), EPERM),
+        ("ioctl", (0, 0x5413), ALLOW),
+        ("ioctl", (0, 0x5412), EPERM),
+        ("ioctl", (0, 0x1_0000_5412), EPERM),
+        ("fcntl", (0, 1031), EPERM),
+        ("fcntl", (0, 1030), ALLOW),
+        ("prlimit64", (0,), ALLOW),
+        ("prlimit64", (2,), EPERM),
+        ("setpriority", (0, 0), ALLOW),
+        ("setpriority", (0, 2), EPERM),
+        ("sched_setaffinity", (1,), EPERM),
+    ],
+)
+def test_arguments_decide(name: str, arguments: tuple[int, ...], expected: int, machine: str) -> None:
+    assert verdict(machine, allowed_calls(machine)[name], *arguments) == expected
+
+
+def test_a_foreign_architecture_kills(machine: str) -> None:
+    assert verdict(machine, 1, arch=0x4000_0003) == KILL
+    assert verdict(machine, 0x4000_0001) == KILL

@@ -1,0 +1,280 @@
+"""What a session does for the one who uses it: cells as in a notebook, files in and out, each cell once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+
+from locum.errors import LocumError
+from locum.sandbox.session import QuotaExceeded, SessionLost
+from tests.sandbox.conftest import SMALL, Box, pieces
+
+
+def test_variables_survive_between_cells(box: Box, key: str) -> None:
+    box.cell(key, "x = 20\ndef double(n): return 2 * n")
+    result = box.cell(key, "double(x) + 2")
+    assert (result.logs, result.ok, result.error, result.reset) == ("42\n", True, None, False)
+
+
+def test_logs_hold_output_errors_and_the_last_expression_in_order(box: Box, key: str) -> None:
+    result = box.cell(key, "import sys\nprint('a')\nprint('b', file=sys.stderr)\n!echo c\nprint('d')\n'e'")
+    assert result.logs == "a\nb\nc\nd\n'e'\n"
+
+
+def test_a_traceback_names_the_line_and_no_host_path(box: Box, key: str) -> None:
+    result = box.cell(key, "import pandas as pd\npd.DataFrame({'a': [1]})['b']")
+    assert (result.ok, result.error) == (False, "KeyError")
+    assert "----> 2 pd.DataFrame({'a': [1]})['b']" in result.logs
+    assert "File pandas/core/frame.py" in result.logs
+    assert "site-packages" not in result.logs
+
+
+def test_a_warning_names_no_host_path(box: Box, key: str) -> None:
+    result = box.cell(key, "import numpy as np\nnp.array([1.0]) / 0")
+    assert "RuntimeWarning: divide by zero" in result.logs
+    assert "site-packages" not in result.logs
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        ("input('name? ')", "EOFError", "EOF when reading a line"),
+        ("import sys; sys.exit(3)", "SystemExit", "SystemExit: 3"),
+        ("def f(:", "SyntaxError", "invalid syntax"),
+        ("def f(): f()\nf()", "RecursionError", "maximum recursion depth"),
+        ("import requests", "ModuleNotFoundError", "No module named 'requests'"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt", "KeyboardInterrupt"),
+        ("class Übel(Exception): pass\nraise Übel('x')", "Übel", "x"),
+    ],
+)
+def test_what_fails_says_so_and_leaves_the_session_usable(
+    code: str, error: str, words: str, box: Box, key: str
+) -> None:
+    result = box.cell(key, code)
+    assert (result.ok, result.error, result.reset) == (False, error, False)
+    assert words in result.logs
+    assert box.cell(key, "1 + 1").logs == "2\n"
+
+
+def test_top_level_await_works(box: Box, key: str) -> None:
+    assert box.cell(key, "import asyncio\nawait asyncio.sleep(0, 'done')").logs == "'done'\n"
+
+
+@pytest.mark.parametrize("code", ["!pip install requests", "%pip install requests"])
+def test_pip_explains_itself(code: str, box: Box, key: str) -> None:
+    assert "There is no internet access in this sandbox" in box.cell(key, code).logs
+
+
+def test_a_plot_becomes_an_image(box: Box, key: str) -> None:
+    result = box.cell(key, "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nplt.bar([1], [2]);")
+    assert [image.name for image in result.images] == ["image-1.png", "image-2.png"]
+    data = box.read(key, result.images[1])
+    assert data.startswith(b"\x89PNG")
+    assert len(data) == result.images[1].size
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1])\nfig",
+        "from PIL import Image\nImage.new('RGB', (8, 8))",
+        "from PIL import Image\ndisplay(Image.new('RGB', (8, 8)))",
+        "class Picture:\n    def _repr_png_(self): return PNG\nPicture()",
+        "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+        "import seaborn, pandas\nseaborn.histplot(pandas.Series([1, 2, 2]));",
+    ],
+)
+def test_one_image_for_whatever_can_be_drawn(code: str, box: Box, key: str) -> None:
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * 100).decode()
+    result = box.cell(key, f"import base64; PNG = base64.b64decode('{png}')\n{code}")
+    assert len(result.images) == 1, result.logs
+
+
+def test_a_figure_that_cannot_be_drawn_is_an_error_of_the_cell(box: Box, key: str) -> None:
+    result = box.cell(key, "import matplotlib.pyplot as plt\nplt.plot([1]); plt.title('$\\\\frac{1$');")
+    assert (result.ok, result.error) == (False, "ValueError")
+    assert box.cell(key, "1 + 1").logs == "2\n"
+
+
+def test_korean_in_a_figure_gives_an_image(box: Box, key: str) -> None:
+    result = box.cell(key, "import matplotlib.pyplot as plt\nplt.plot([1, -2]); plt.title('매출');")
+    assert len(result.images) == 1
+
+
+def test_a_file_put_in_can_be_read_and_is_not_an_output(box: Box, key: str) -> None:
+    box.put(key, "매출 2024.csv", b"a,b\n1,2\n", tag="file-1")
+    result = box.cell(key, "import pandas as pd\nint(pd.read_csv('/mnt/data/매출 2024.csv').b[0])")
+    assert (result.logs, result.files) == ("2\n", ())
+    assert box.open(key).files == {"매출 2024.csv": "file-1"}
+
+
+def test_new_and_changed_files_come_out_and_others_do_not(box: Box, key: str) -> None:
+    box.put(key, "in.csv", b"1\n")
+    box.put(key, "untouched.csv", b"1\n")
+    code = "import os; os.mkdir('sub'); open('sub/new.txt', 'w').write('new')\nopen('in.csv', 'a').write('2\\n');"
+    result = box.cell(key, code)
+    assert {file.name: box.read(key, file) for file in result.files} == {"in.csv": b"1\n2\n", "sub/new.txt": b"new"}
+    assert box.cell(key, "1").files == ()
+
+
+def test_outputs_of_an_earlier_cell_are_gone(box: Box, key: str) -> None:
+    (output,) = box.cell(key, "open('a.txt', 'w').write('x');").files
+    box.cell(key, "1")
+    with pytest.raises(SessionLost):
+        box.read(key, output)
+
+
+def test_a_large_file_comes_and_goes_unchanged(box: Box, key: str) -> None:
+    data = bytes(range(256)) * 40_000
+    box.put(key, "large.bin", data)
+    result = box.cell(key, "import shutil; shutil.copy('large.bin', 'copy.bin');")
+    assert box.read(key, result.files[0]) == data
+
+
+def test_a_file_that_does_not_fit_leaves_nothing_behind(box: Box, key: str) -> None:
+    with pytest.raises(QuotaExceeded, match="48 MiB"):
+        box.put(key, "huge.bin", b"\0" * (SMALL.disk_bytes + 1))
+    assert box.cell(key, "import os; os.listdir('/mnt/data'), os.statvfs('/mnt/data').f_bavail > 10_000").logs == (
+        "([], True)\n"
+    )
+    assert box.open(key).files == {}
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "x\0y", "n" * 256])
+def test_a_name_that_is_no_file_name_is_refused(name: str, box: Box, key: str) -> None:
+    with pytest.raises(LocumError):
+        box.put(key, name, b"x")
+
+
+def test_putting_over_a_link_replaces_the_link(box: Box, key: str) -> None:
+    box.cell(key, "import os; os.symlink('/etc/passwd', 'in.csv')")
+    box.put(key, "in.csv", b"data")
+    assert box.cell(key, "import os; os.path.islink('in.csv'), open('in.csv').read()").logs == "(False, 'data')\n"
+
+
+def test_pieces_of_output_come_while_the_cell_runs_and_make_up_the_logs(box: Box, key: str) -> None:
+    async def check() -> None:
+        first = asyncio.Event()
+        told: list[str] = []
+
+        def listen(piece: str) -> None:
+            told.append(piece)
+            first.set()
+
+        code = "import os, time\nprint('begun')\nwhile not os.path.exists('go'): time.sleep(0.01)\nprint('ended')"
+        cell = asyncio.create_task(box.sandbox.execute(key, "streamed", code, listen))
+        await first.wait()
+        assert not cell.done()
+        assert told == ["begun\n"]
+        folder = box.sandbox.execute(key, "never reached while the first runs", "1")
+        waiting = asyncio.create_task(folder)
+        cell.cancel()
+        await asyncio.gather(cell, return_exceptions=True)
+        assert (await waiting).ok
+
+    box.run(check())
+    told: list[str] = []
+    result = box.cell(key, "for n in range(3000): print(n)", on_output=told.append)
+    assert "".join(told) == result.logs
+    assert "bytes of output left out" in result.logs
+
+
+def test_a_call_id_runs_once(box: Box, key: str) -> None:
+    box.cell(key, "count = 0")
+    first = box.cell(key, "count += 1; print(count); open('a.txt', 'w').write('x');", call_id="once")
+    second = box.cell(key, "count += 1; print(count)", call_id="once")
+    assert first == second
+    assert first.logs == "1\n"
+    assert box.cell(key, "count").logs == "1\n"
+
+
+def test_a_second_listener_hears_a_running_cell_from_its_beginning(box: Box, key: str) -> None:
+    async def check() -> None:
+        begun = asyncio.Event()
+        first, second = [], []
+        code = "import time\nprint('a')\ntime.sleep(0.2)\nprint('b')"
+
+        def listen(piece: str) -> None:
+            first.append(piece)
+            begun.set()
+
+        cell = asyncio.create_task(box.sandbox.execute(key, "shared", code, listen))
+        await begun.wait()
+        again = await box.sandbox.execute(key, "shared", code, second.append)
+        assert await cell == again
+        assert "".join(first) == "".join(second) == "a\nb\n"
+
+    box.run(check())
+
+
+def test_cancelling_interrupts_the_cell_and_keeps_variables(box: Box, key: str) -> None:
+    async def check() -> None:
+        begun = asyncio.Event()
+        code = "x = 7\nprint('begun')\nimport time; time.sleep(60)"
+        cell = asyncio.create_task(box.sandbox.execute(key, "cancelled", code, lambda piece: begun.set()))
+        await begun.wait()
+        cell.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cell
+
+    box.run(check())
+    assert box.cell(key, "x").logs == "7\n"
+    told = box.cell(key, "", call_id="cancelled")
+    assert (told.error, told.reset) == ("KeyboardInterrupt", False)
+    assert "[The cell was interrupted.]" in told.logs
+
+
+def test_cancelling_a_cell_that_waits_for_its_turn_leaves_the_session_alone(box: Box, key: str) -> None:
+    async def check() -> None:
+        begun = asyncio.Event()
+        code = "x = 7\nprint('begun')\nimport time; time.sleep(0.3)"
+        first = asyncio.create_task(box.sandbox.execute(key, "first", code, lambda piece: begun.set()))
+        await begun.wait()
+        second = asyncio.create_task(box.sandbox.execute(key, "second", "x = 8"))
+        await box.sandbox.open("meanwhile")
+        second.cancel()
+        assert (await first).ok
+
+    box.run(check())
+    assert box.cell(key, "x").logs == "7\n"
+    assert box.cell(key, "", call_id="second").error == "KeyboardInterrupt"
+
+
+def test_a_deleted_session_starts_from_nothing(box: Box) -> None:
+    key = box.session()
+    box.put(key, "a.txt", b"x")
+    box.cell(key, "x = 1")
+    box.run(box.sandbox.delete(key))
+    opened = box.open(key)
+    assert (opened.fresh, opened.files) == (True, {})
+    result = box.cell(key, "import os; 'x' in globals(), os.listdir()")
+    assert (result.logs, result.reset) == ("(False, [])\n", False)
+
+
+def test_opening_twice_is_opening_once(box: Box) -> None:
+    key = "opened twice"
+    assert box.open(key).fresh
+    box.cell(key, "x = 1")
+    assert not box.open(key).fresh
+    assert box.cell(key, "x").logs == "1\n"
+
+
+def test_a_session_that_was_never_opened_is_lost(box: Box) -> None:
+    with pytest.raises(SessionLost):
+        box.cell("nobody's", "1")
+    with pytest.raises(SessionLost):
+        box.run(box.sandbox.put("nobody's", "a", "t", pieces(b"x" * 1_000_000)))
+
+
+def test_cells_of_many_sessions_run_side_by_side(box: Box) -> None:
+    async def one(number: int) -> str:
+        key = f"side-{number}"
+        await box.sandbox.open(key)
+        return (await box.sandbox.execute(key, "c", f"import time; time.sleep(0.1); {number} * 2")).logs
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(one(number) for number in range(8)))
+
+    assert box.run(all_of_them()) == [f"{number * 2}\n" for number in range(8)]
