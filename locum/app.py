@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from starlette.types import ASGIApp
@@ -36,12 +37,14 @@ from locum.settings import Settings
 from locum.signals.local import LocalSignals
 from locum.store import files as file_store
 from locum.store import runs as run_store
-from locum.store.database import SQLite, lock_data_dir, sqlite_engine
-from locum.store.migrations import upgrade
+from locum.store.database import Database
+from locum.store.sqlite import SQLite, lock_data_dir
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
 
 log = structlog.get_logger(__name__)
+
+_SWEEP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +67,12 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_data_dir(settings.data_dir))
-        started_at = clock()
         db = await _open_database(settings, stack)
         blobs = DiskBlobs(settings.data_dir / "blobs")
-        signals, streams = LocalSignals(), Streams()
-        owner = ids.new("node_")
+        signals, streams = _open_signals(settings, stack), Streams()
+        owner = _node_name(settings.data_dir)
+        # This process holds the lock on the data directory: what an earlier one was at work on is free.
+        await db.write(lambda conn: run_store.release_all(conn, owner))
 
         routes = _routes(settings)
         stack.push_async_callback(routes.close)
@@ -97,7 +101,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
 
         services = Services(
             assistants=Assistants(db, clock),
-            threads=Threads(db, clock, signals, forget_session),
+            threads=Threads(db, clock, signals, streams, forget_session),
             messages=Messages(db, clock),
             runs=Runs(db, clock, signals, streams, owner=owner, expiry_seconds=settings.run_expiry_seconds),
             steps=Steps(db),
@@ -116,7 +120,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
         worker.start()
         stack.push_async_callback(worker.stop)
-        sweep = asyncio.create_task(_sweep_blobs(db, blobs, started_at), name="blob sweep")
+        sweep = asyncio.create_task(_sweep_blobs(db, blobs, clock), name="blob sweep")
         stack.callback(sweep.cancel)
 
         def let_go() -> None:
@@ -145,16 +149,38 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def _open_database(settings: Settings, stack: AsyncExitStack) -> SQLite:
-    path = settings.data_dir / "locum.db"
-    engine = sqlite_engine(path)
-    upgrade(engine)
-    engine.dispose()
-    db = SQLite(path)
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    if settings.database_url is not None:
+        try:
+            from locum.store.postgres import Postgres
+        except ImportError:
+            raise StartupError("LOCUM_DATABASE_URL needs PostgreSQL's client: pip install 'locum[postgres]'.") from None
+        postgres = await Postgres.open(settings.database_url)
+        stack.push_async_callback(postgres.close)
+        return postgres
+    db = SQLite(settings.data_dir / "locum.db")
     stack.push_async_callback(db.close)
-    # This process holds the lock on the data directory: whoever had a lease is gone.
-    await db.write(run_store.release_all)
     return db
+
+
+def _node_name(data_dir: Path) -> str:
+    """This server's name as a worker, the same after a restart."""
+    file, draft = data_dir / "node", data_dir / "node.new"
+    if not file.exists():
+        draft.write_text(ids.new("node_"))
+        draft.replace(file)
+    return file.read_text()
+
+
+def _open_signals(settings: Settings, stack: AsyncExitStack) -> LocalSignals:
+    if settings.database_url is None:
+        return LocalSignals()
+    from locum.signals.postgres import PostgresSignals
+
+    signals = PostgresSignals(settings.database_url)
+    signals.start()
+    stack.push_async_callback(signals.close)
+    return signals
 
 
 def _routes(settings: Settings) -> Routes:
@@ -175,8 +201,19 @@ def _routes(settings: Settings) -> Routes:
     )
 
 
-async def _sweep_blobs(db: SQLite, blobs: DiskBlobs, before: float) -> None:
-    """Remove what an earlier process stored and never got to write a row for."""
+async def _sweep_blobs(db: Database, blobs: DiskBlobs, clock: Clock) -> None:
+    """Remove what was stored and never got a row: at once what an earlier process left, later what is an hour old."""
+    before = clock()
+    while True:
+        try:
+            await _sweep_blobs_before(before, db, blobs)
+        except (OSError, Unavailable):
+            log.exception("blobs could not be swept")
+        await asyncio.sleep(_SWEEP_SECONDS)
+        before = clock() - _SWEEP_SECONDS
+
+
+async def _sweep_blobs_before(before: float, db: Database, blobs: DiskBlobs) -> None:
     candidates = await blobs.keys_before(before)
     if not candidates:
         return

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import openai
 import pytest
 
+from tests.databases import PostgresServer, postgres_server
 from tests.serving import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests; each makes databases of its own on it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how the server's package finds its folders
+        with postgres_server() as server:
+            yield server
 
 
 @pytest.fixture(scope="session")

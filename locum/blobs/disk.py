@@ -10,8 +10,9 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -67,15 +68,13 @@ class DiskBlobs:
         crashpoints.reach("blob written")
         return Written(key=key, bytes=size, sha256=digest.hexdigest())
 
-    async def get(self, key: str) -> AsyncIterator[bytes]:
-        """The bytes, in chunks of up to 1 MiB. NotFound before the first one when there is no such blob."""
+    async def get(self, key: str) -> AsyncGenerator[bytes, None]:
+        """The bytes, in chunks of up to 1 MiB. NotFound at once when there is no such blob."""
         try:
             file = await asyncio.to_thread(self._path(key).open, "rb")
         except FileNotFoundError:
             raise NotFound(f"No content found for file '{key}'.") from None
-        with file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                yield chunk
+        return _chunks(file)
 
     async def delete(self, key: str) -> None:
         """Remove a blob; one that is not there is no error."""
@@ -97,6 +96,12 @@ class DiskBlobs:
 
     def _path(self, key: str) -> Path:
         return self._directory / key[-2:] / key
+
+
+async def _chunks(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    with file:
+        while chunk := await asyncio.to_thread(file.read, _CHUNK):
+            yield chunk
 
 
 async def _coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

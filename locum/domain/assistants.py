@@ -13,7 +13,10 @@ ResponseFormat = str | dict[str, Any]
 
 
 class Assistant(msgspec.Struct, frozen=True, kw_only=True):
-    """The hosted API's `assistant` object. `created_at` is in unix seconds."""
+    """The hosted API's `assistant` object. `created_at` is in unix seconds.
+
+    temperature and top_p are None where nobody asked for one: shown as 1, and not sent to the model.
+    """
 
     id: str
     created_at: int
@@ -24,7 +27,7 @@ class Assistant(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     tool_resources: ToolResources = ToolResources()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     response_format: ResponseFormat = "auto"
     reasoning_effort: str | None = None

@@ -74,6 +74,8 @@ def mount_names(files: list[File]) -> dict[str, str]:
         if name in taken:
             stem, dot, suffix = name.rpartition(".")
             name = f"{stem}-{file.id[-6:]}.{suffix}" if dot and stem else f"{name}-{file.id[-6:]}"
+        if name in taken or len(name.encode()) > MAX_FILENAME_BYTES:
+            name = file.id  # somebody made the names so that they clash
         taken.add(name)
         names[file.id] = name
     return names

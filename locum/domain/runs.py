@@ -1,7 +1,7 @@
 """Runs: an assistant at work on a thread; the one table of what may follow what, and the moves themselves.
 
-Every change of a run's status goes through a function of this module, and only the recorder and the services' cancel
-call them.
+Every change of a run's status goes through a function of this module. Who calls them: the claim (`store/runs.py`), the
+recorder and `end_run` of the engine, and the services' cancel.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None
     tool_resources: ToolResources = ToolResources()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     response_format: ResponseFormat = "auto"
     reasoning_effort: str | None = None
     tool_choice: str | dict[str, Any] = "auto"

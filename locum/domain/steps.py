@@ -97,13 +97,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "in_progress"
 
     @property
-    def is_answered(self) -> bool:
-        """The model's answer is in it: what is missing is only the tools' part."""
-        return not self.is_open or (
-            isinstance(self.step_details, ToolCallsDetails) and bool(self.step_details.tool_calls)
-        )
-
-    @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         return self.step_details.tool_calls if isinstance(self.step_details, ToolCallsDetails) else ()
 
@@ -126,6 +119,8 @@ def complete(step: Step, *, now: int, usage: Usage) -> Step:
 def close(step: Step, status: Literal["failed", "cancelled", "expired"], *, now: int, error: LastError | None) -> Step:
     """The step ends because its run does."""
     stamp = {"failed": "failed_at", "cancelled": "cancelled_at", "expired": "expired_at"}[status]
+    if error is not None and error.code == "invalid_prompt":  # a code that runs have and steps do not
+        error = msgspec.structs.replace(error, code="server_error")
     return msgspec.structs.replace(step, status=status, last_error=error, usage=step.usage or Usage(), **{stamp: now})
 
 

@@ -21,9 +21,9 @@ FILES_HEADING = "Files available to the code interpreter:"
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of a run when a turn begins.
 
-    conversation: the thread's messages but for those of this run. steps: the turns that are done, in order.
-    messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path below /mnt/data -> the
-    file the thread's runs made there.
+    conversation: the thread's messages but for those of this run, as many as the run wants to see. steps: the turns
+    that are done, in order. messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path
+    below /mnt/data -> the file the thread's runs made there.
     """
 
     run: Run
@@ -37,16 +37,17 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 def build(journal: Journal, *, must_answer: bool = False) -> ChatRequest:
     """The model call of the next turn. With `must_answer` the model may not call tools any more."""
     run = journal.run
-    tools = (code_interpreter.DEFINITION,) if run.tools else ()
+    tools = (code_interpreter.DEFINITION,) if run.tools and run.tool_choice != "none" else ()
+    messages = (*_system(journal), *_conversation(journal), *_own_steps(journal))
     return ChatRequest(
         model=run.model,
-        messages=(*_system(journal), *_conversation(journal), *_own_steps(journal)),
+        messages=messages or (ChatMessage(role="system", content=""),),  # a run on an empty thread, uninstructed
         tools=tools,
         tool_choice=_tool_choice(run, is_first=not journal.steps, must_answer=must_answer) if tools else None,
         parallel_tool_calls=False if tools and not run.parallel_tool_calls else None,
-        # The service's defaults are left to the model: some refuse to be told any temperature.
-        temperature=run.temperature if run.temperature != 1.0 else None,
-        top_p=run.top_p if run.top_p != 1.0 else None,
+        # What nobody asked for is left to the model: some refuse to be told any temperature.
+        temperature=run.temperature,
+        top_p=run.top_p,
         response_format=run.response_format if isinstance(run.response_format, dict) else None,
         reasoning_effort=run.reasoning_effort,
     )
@@ -61,11 +62,9 @@ def _system(journal: Journal) -> list[ChatMessage]:
 
 
 def _conversation(journal: Journal) -> list[ChatMessage]:
-    messages = journal.conversation
-    newest = journal.run.truncation_strategy.last_messages
-    if newest is not None:
-        messages = messages[-newest:]
-    return [ChatMessage(role=message.role, content=_text(message)) for message in messages]
+    said = ((message.role, _text(message)) for message in journal.conversation)
+    # A message without words (its run was cancelled before the first one) is refused by some servers.
+    return [ChatMessage(role=role, content=text) for role, text in said if text]
 
 
 def _text(message: Message) -> str:
@@ -102,7 +101,7 @@ def _own_steps(journal: Journal) -> list[ChatMessage]:
 
 def _tool_choice(run: Run, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:
     """A forced tool is forced in the first turn only: it would be called for ever otherwise."""
-    if must_answer or run.tool_choice == "none":
+    if must_answer:
         return "none"
     if not is_first or run.tool_choice == "auto":
         return None

@@ -15,7 +15,6 @@ import structlog
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
-    Done,
     FilePathAnnotationDelta,
     ImageOutputDelta,
     LogOutputDelta,
@@ -32,7 +31,7 @@ from locum.engine.context import Journal
 from locum.engine.model_call import ModelCall
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
-from locum.errors import LeaseLost, NotFound
+from locum.errors import LeaseLost
 from locum.models.chat import ChatModel, ChatRequest, ModelError
 from locum.models.routes import Routes
 from locum.streams.hub import Streams
@@ -68,31 +67,32 @@ class Execution:
 
     def stop(self, reason: StopReason) -> None:
         """Let go of the run: close it, or (lease lost, shutdown) leave it as it is."""
-        if self._stopped is None and self._task is not None:
+        if self._stopped is None:
             self._stopped = reason
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
     async def go(self) -> None:
         """Work until the run is over, waits for its caller, or is stopped."""
         self._task = asyncio.current_task()
         claim = self._recorder.claim
         try:
-            await self._work()
+            if self._stopped is None:
+                await self._work()
+            else:
+                await self._let_go(self._stopped)
         except asyncio.CancelledError:
             await self._let_go(self._stopped or "shutdown")
         except CancelRequested:
             await self._let_go("cancelled")
-        except (LeaseLost, NotFound):
-            # Another worker has the run, or its thread was deleted: nothing here is ours any more.
-            self._streams.publish(claim.run_id, Done())
+        except LeaseLost:
+            await self._let_go("lease lost")
         except Exception:
             log.exception("run failed", run_id=claim.run_id, thread_id=claim.thread_id)
             await self._end("failed", error=_SORRY)
 
     async def _work(self) -> None:
-        run = await self._recorder.started()
-        if run.status == "cancelling":
-            raise CancelRequested(run.id)
+        await self._recorder.started()
         if self._recorder.claim.attempts > MAX_ATTEMPTS:
             error = LastError(
                 code="server_error",
@@ -110,7 +110,8 @@ class Execution:
     async def _turn(self, journal: Journal, unanswered: Unanswered) -> bool:
         """Ask the model once; True when the run is over."""
         model_calls = sum(1 for step in journal.steps if step.tool_calls)
-        request = context.build(journal, must_answer=model_calls + 1 >= MAX_TURNS)
+        must_answer = model_calls + 1 >= MAX_TURNS
+        request = context.build(journal, must_answer=must_answer)
         try:
             route = await self._routes.resolve(request.model)
             request = msgspec.structs.replace(request, model=route.upstream_name)
@@ -119,7 +120,7 @@ class Execution:
             said = self._call.text if self._call and self._call.opened else None
             await self._recorder.end("failed", error=turn.failure(error), said=said)
             return True
-        match turn.decide(journal.run.tools, reply):
+        match turn.decide(request.tools, reply, must_answer=must_answer):
             case turn.Answer(text=text):
                 opened = await call.open_message()
                 self._show_end_of_text(opened, text, journal)
@@ -131,7 +132,8 @@ class Execution:
                 await self._make_calls(journal, step)
                 return False
             case turn.Fail(error=failed):
-                await self._recorder.end("failed", error=failed, said=call.text if call.opened else None)
+                said = call.text if call.opened else None
+                await self._recorder.end("failed", error=failed, said=said, usage=reply.usage)
                 return True
 
     async def _ask(
@@ -194,16 +196,20 @@ class Execution:
             case "cancelled" | "expired":
                 await self._end(reason)
             case "shutdown":
-                await self._recorder.release()
+                try:
+                    await self._recorder.release()
+                except Exception:  # the lease lapses by itself
+                    log.exception("run could not be given back", run_id=self._recorder.claim.run_id)
             case "lease lost":
-                self._streams.publish(self._recorder.claim.run_id, Done())
+                # Another worker has the run, or its thread was deleted: nothing here is ours any more.
+                self._streams.break_off(self._recorder.claim.run_id, "Another server goes on with this run.")
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         said = self._call.text if self._call and self._call.opened else None
         try:
             await self._recorder.end(ending, error=error, said=said)
         except LeaseLost:
-            self._streams.publish(self._recorder.claim.run_id, Done())
+            await self._let_go("lease lost")
         except Exception:
             # The database cannot be written: the lease lapses and the run is claimed again.
             log.exception("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending)

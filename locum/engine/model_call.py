@@ -6,6 +6,7 @@ rows already.
 
 from __future__ import annotations
 
+import json
 from contextlib import aclosing
 from typing import Any
 
@@ -77,9 +78,8 @@ class ModelCall:
         if finish is None:
             raise ModelError("The model's answer ended before it was complete.", kind="cut")
         crashpoints.reach("model answered")
-        self._show_rest()
         calls = tuple(
-            chat.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in self._calls.values()
+            chat.ToolCall(id=call.id, name=call.name, arguments=self._arguments(call)) for call in self._calls.values()
         )
         return Reply(text=self.text, calls=calls, reason=finish.reason, usage=self._usage(finish, request))
 
@@ -110,7 +110,9 @@ class ModelCall:
         if self.step is None:
             if self.opened is not None:
                 await self._recorder.interim_message(self.opened, self.text)
-            self.step = await self._recorder.open_tool_calls(self._run, self._unanswered.tool_calls)
+            # Steps stand in the order they were opened: an old one is no use behind a message opened just now.
+            again = self._unanswered.tool_calls if self.opened is None else None
+            self.step = await self._recorder.open_tool_calls(self._run, again)
         call = self._calls.get(delta.index)
         if call is None:
             call = self._calls[delta.index] = _Call(len(self._calls), delta.name or "")
@@ -118,12 +120,13 @@ class ModelCall:
         call.arguments += delta.arguments
         self._show_code(call, call.reader.feed(delta.arguments))
 
-    def _show_rest(self) -> None:
-        """Code that could not be read while it came (arguments that do not keep to the schema)."""
-        for call in self._calls.values():
-            code = code_of(call.arguments)
-            if code.startswith(call.shown):
-                self._show_code(call, code[len(call.shown) :])
+    def _arguments(self, call: _Call) -> str:
+        """The call's arguments as they count: what was shown of the code is its beginning, whatever came behind it."""
+        code = code_of(call.arguments)
+        if not code.startswith(call.shown):
+            return json.dumps({"code": call.shown})
+        self._show_code(call, code[len(call.shown) :])
+        return call.arguments
 
     def _show_code(self, call: _Call, piece: str) -> None:
         if piece:

@@ -1,4 +1,4 @@
-"""The only writer of a run once it is claimed: each verb is one fenced transaction, then the events that follow.
+"""The only writer of a run that is claimed: each verb is one fenced transaction, then the events that follow.
 
 A verb that was begun is finished, events included, even when its task is cancelled meanwhile: a client never misses the
 event of something that was committed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection
@@ -25,6 +25,7 @@ from locum.domain.runs import LastError, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
 from locum.domain.tools import CodeInterpreterTool
 from locum.engine.context import Journal, visible_files
+from locum.engine.ending import Ending, end_run
 from locum.errors import LocumError
 from locum.signals.local import LocalSignals
 from locum.store import files as file_store
@@ -37,8 +38,6 @@ from locum.store.runs import Claim
 from locum.streams.hub import Streams
 
 T = TypeVar("T")
-
-Ending = Literal["failed", "cancelled", "expired"]
 
 
 class CancelRequested(LocumError):
@@ -79,10 +78,11 @@ class Recorder:
 
     def _load(self, conn: Connection) -> tuple[Journal, Unanswered]:
         resource, thread_id = self.claim.resource, self.claim.thread_id
-        run = run_store.fenced(conn, self.claim)
+        run = run_store.fenced(conn, self.claim, for_update=False)
         thread = thread_store.get(conn, resource, thread_id)
-        conversation = message_store.conversation(conn, resource, thread_id)
-        own = {message.id: message for message in conversation if message.run_id == run.id}
+        newest = run.truncation_strategy.last_messages
+        conversation = message_store.conversation(conn, resource, thread_id, but_run=run.id, newest=newest)
+        own = {message.id: message for message in message_store.of_run(conn, resource, run.id)}
         steps = step_store.of_run(conn, resource, run.id)
         # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
         # the message that ends a run is written together with the run's end.
@@ -95,7 +95,7 @@ class Recorder:
         known = {file.id: file for file in file_store.existing(conn, resource, wanted)} if wanted else {}
         journal = Journal(
             run=run,
-            conversation=tuple(message for message in conversation if message.run_id != run.id),
+            conversation=tuple(conversation),
             steps=tuple(steps[:done]),
             messages=own,
             mounted=visible_files(run, thread_files, known),
@@ -107,11 +107,12 @@ class Recorder:
         )
         return journal, unanswered
 
-    async def started(self) -> Run:
+    async def started(self) -> None:
         """The claim has been committed: tell of it."""
-        run = await self._db.read(lambda conn: run_store.fenced(conn, self.claim))
+        run = await self._db.read(lambda conn: run_store.fenced(conn, self.claim, for_update=False))
+        if run.status == "cancelling":
+            raise CancelRequested(run.id)
         self._tell(RunEvent("in_progress", run))
-        return run
 
     async def open_message(self, run: Run, images: tuple[str, ...], again: tuple[Step, Message] | None) -> Opened:
         """The model has begun to say something: a step and its message, both in progress."""
@@ -156,15 +157,14 @@ class Recorder:
 
     async def interim_message(self, opened: Opened, text: str) -> None:
         """The model has said something and goes on to call tools. Its usage is counted with those."""
-        now = self._now()
-        message = _completed(opened.message, text, {}, now=now)
-        step = step_domain.complete(opened.step, now=now, usage=Usage())
+        step = step_domain.complete(opened.step, now=self._now(), usage=Usage())
 
-        def write(conn: Connection, _run: Run) -> None:
-            message_store.save(conn, self.claim.resource, message)
+        def write(conn: Connection, _run: Run) -> tuple[Event, ...]:
+            events = self._complete(conn, opened.message, text, {})
             step_store.save(conn, self.claim.resource, step)
+            return (*events, StepEvent("completed", step))
 
-        await self._commit(write, lambda _: (MessageEvent("completed", message), StepEvent("completed", step)))
+        await self._commit(write, lambda events: events)
 
     async def open_tool_calls(self, run: Run, again: Step | None) -> Step:
         """The model has begun to call tools: a step in progress, with no calls yet."""
@@ -209,38 +209,36 @@ class Recorder:
 
     async def final_message(
         self, opened: Opened, text: str, usage: Usage, files: dict[str, File], leftover: tuple[Step, ...]
-    ) -> Message:
+    ) -> None:
         """The run's answer: message, step, run and usage in one transaction."""
         now = self._now()
-        message = _completed(opened.message, text, files, now=now)
         step = step_domain.complete(opened.step, now=now, usage=usage)
 
-        def write(conn: Connection, run: Run) -> Run:
-            message_store.save(conn, self.claim.resource, message)
+        def write(conn: Connection, run: Run) -> tuple[Event, ...]:
+            events = self._complete(conn, opened.message, text, files)
             step_store.save(conn, self.claim.resource, step)
             self._remove(conn, leftover)
             total = step_domain.total_usage(step_store.of_run(conn, self.claim.resource, run.id))
             run = run_domain.complete(run, now=now, usage=total)
             run_store.save(conn, self.claim.resource, run)
-            return run
+            return (*events, StepEvent("completed", step), RunEvent("completed", run), Done())
 
-        await self._commit(
-            write,
-            lambda run: (
-                MessageEvent("completed", message),
-                StepEvent("completed", step),
-                RunEvent("completed", run),
-                Done(),
-            ),
-        )
-        return message
+        await self._commit(write, lambda events: events)
 
-    async def end(self, ending: Ending, *, error: LastError | None = None, said: str | None = None) -> None:
-        """The run ends before its answer. `said`: what of an open message had been said by then."""
+    async def end(
+        self,
+        ending: Ending,
+        *,
+        error: LastError | None = None,
+        said: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        """The run ends before its answer; `said` and `usage` as in `end_run`."""
 
         def write(conn: Connection) -> tuple[Event, ...]:
             run = run_store.fenced(conn, self.claim)
-            return end_run(conn, self.claim.resource, run, ending, now=self._now(), error=error, said=said)
+            now = self._now()
+            return end_run(conn, self.claim.resource, run, ending, now=now, error=error, said=said, usage=usage)
 
         await self._finish(self._db.write(write), lambda events: (*events, Done()))
 
@@ -268,6 +266,17 @@ class Recorder:
         if any(isinstance(event, RunEvent) for event in events):
             self._signals.changed(self.claim.run_id)
 
+    def _complete(
+        self, conn: Connection, message: Message, text: str, files: dict[str, File]
+    ) -> tuple[MessageEvent, ...]:
+        """Write a message that is whole; nothing where a caller has deleted it. Its metadata is the caller's."""
+        current = message_store.find(conn, self.claim.resource, message.thread_id, message.id)
+        if current is None:
+            return ()
+        whole = _completed(msgspec.structs.replace(message, metadata=current.metadata), text, files, now=self._now())
+        message_store.save(conn, self.claim.resource, whole)
+        return (MessageEvent("completed", whole),)
+
     def _remove(self, conn: Connection, leftover: tuple[Step, ...]) -> None:
         for step in leftover:
             step_store.delete(conn, self.claim.resource, step.id)
@@ -287,43 +296,6 @@ class Recorder:
 
     def _now(self) -> int:
         return int(self._clock())
-
-
-def end_run(
-    conn: Connection,
-    resource: str,
-    run: Run,
-    ending: Ending,
-    *,
-    now: int,
-    error: LastError | None = None,
-    said: str | None = None,
-) -> tuple[Event, ...]:
-    """Close a run and whatever is open in it; the events in the order a stream shows them."""
-    events: list[Event] = []
-    steps = step_store.of_run(conn, resource, run.id)
-    for position, step in enumerate(steps):
-        if not step.is_open:
-            continue
-        if step.message_id:
-            message = message_store.get(conn, resource, run.thread_id, step.message_id)
-            message = message_domain.incomplete(message, f"run_{ending}", now=now, text=said)  # type: ignore[arg-type]
-            message_store.save(conn, resource, message)
-            events.append(MessageEvent("incomplete", message))
-        steps[position] = step_domain.close(step, ending, now=now, error=error)
-        step_store.save(conn, resource, steps[position])
-        events.append(StepEvent(ending, steps[position]))
-    usage = step_domain.total_usage(steps)
-    match ending:
-        case "failed":
-            assert error is not None
-            run = run_domain.fail(run, now=now, error=error, usage=usage)
-        case "cancelled":
-            run = run_domain.cancelled(run, now=now, usage=usage)
-        case "expired":
-            run = run_domain.expire(run, usage=usage)
-    run_store.save(conn, resource, run)
-    return (*events, RunEvent(ending, run))
 
 
 def _completed(message: Message, text: str, files: dict[str, File], *, now: int) -> Message:

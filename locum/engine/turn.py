@@ -8,9 +8,8 @@ import msgspec
 
 from locum.domain.runs import LastError, Usage
 from locum.domain.steps import CodeInterpreter, CodeInterpreterCall
-from locum.domain.tools import Tool
 from locum.models import chat
-from locum.models.chat import ModelError
+from locum.models.chat import ModelError, ToolDefinition
 from locum.tools import code_interpreter
 
 
@@ -41,14 +40,16 @@ class Fail(msgspec.Struct, frozen=True):
     error: LastError
 
 
-def decide(tools: tuple[Tool, ...], reply: Reply) -> Answer | UseTools | Fail:
-    """What follows from a reply of a model that was offered `tools`."""
+def decide(tools: tuple[ToolDefinition, ...], reply: Reply, *, must_answer: bool = False) -> Answer | UseTools | Fail:
+    """What follows from a reply of a model that was offered `tools`; with `must_answer`, was told not to use them."""
     if reply.reason == "content_filter":
         return _fail("invalid_prompt", "The model's answer was stopped by its content filter.")
     if not reply.calls:
         return Answer(reply.text)
     if reply.reason == "length":
         return _fail("server_error", "The model reached its output limit in the middle of a tool call.")
+    if must_answer:
+        return _fail("server_error", "The model kept calling tools and gave no answer.")
     calls = []
     for call in reply.calls:
         if not _is_code(call, tools):
@@ -69,9 +70,10 @@ def failure(error: ModelError) -> LastError:
             return LastError(code="server_error", message=error.message)
 
 
-def _is_code(call: chat.ToolCall, tools: tuple[Tool, ...]) -> bool:
+def _is_code(call: chat.ToolCall, tools: tuple[ToolDefinition, ...]) -> bool:
     # Models trained on other names for the same tool call it by them.
-    return bool(tools) and call.name in (code_interpreter.NAME, "python", "execute_python", "run_python")
+    names = (code_interpreter.NAME, "python", "execute_python", "run_python")
+    return code_interpreter.DEFINITION in tools and call.name in names
 
 
 def _fail(code: Literal["server_error", "invalid_prompt"], message: str) -> Fail:

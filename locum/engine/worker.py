@@ -1,19 +1,23 @@
 """The worker of this process: claims runs, keeps their leases, ends those whose time is over.
 
-One loop, woken by signals and otherwise once a second: claim what is free, renew what is held, expire what is due.
+One loop, woken by signals and otherwise once a second. First it renews what it holds, so that a process that slept
+longer than its leases does not mistake its own runs for abandoned ones; then it ends, then it claims.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy import Connection
 
 from locum.clock import Clock
 from locum.domain.events import Done, Event
+from locum.domain.runs import Run
+from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
-from locum.engine.recorder import Recorder, end_run
+from locum.engine.recorder import Recorder
 from locum.models.routes import Routes
 from locum.signals.local import LocalSignals
 from locum.store import runs as store
@@ -28,8 +32,17 @@ LEASE_SECONDS = 10.0
 SWEEP_SECONDS = 1.0
 
 
+class _Held:
+    """A run in this worker's hands."""
+
+    def __init__(self, claim: Claim, execution: Execution) -> None:
+        self.claim = claim
+        self.execution = execution
+        self.task = asyncio.get_running_loop().create_task(execution.go(), name=claim.run_id)
+
+
 class Worker:
-    """Runs up to `slots` runs at a time."""
+    """Works on up to `slots` runs at a time."""
 
     def __init__(
         self,
@@ -51,106 +64,126 @@ class Worker:
         self._code_interpreter = code_interpreter
         self._owner = owner
         self._slots = slots
-        self._working: dict[str, tuple[Claim, Execution, asyncio.Task[None]]] = {}
+        self._held: dict[str, _Held] = {}
         self._loop: asyncio.Task[None] | None = None
+        # In the event loop's time, which no one sets back.
         self._last_look = 0.0
         self._last_renewal = 0.0
         self._last_sweep = 0.0
 
     def start(self) -> None:
         """Begin to claim, first of all what an earlier process left."""
-        self._last_look = self._clock()
+        loop = asyncio.get_running_loop()
+        self._last_look = self._last_renewal = loop.time()
         self._signals.wake()
-        self._loop = asyncio.get_running_loop().create_task(self._run_forever(), name="worker")
+        self._loop = loop.create_task(self._run_forever(), name="worker")
 
     async def stop(self) -> None:
         """Claim nothing more and give back what is held: it is taken up where it stands."""
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.wait([self._loop])
-        tasks = [task for _, _, task in self._working.values()]
-        for _, execution, _ in self._working.values():
-            execution.stop("shutdown")
-        if tasks:
-            await asyncio.wait(tasks, timeout=5)
+        held = list(self._held.values())
+        for each in held:
+            each.execution.stop("shutdown")
+        if held:
+            await asyncio.wait([each.task for each in held], timeout=5)
 
     @property
     def is_healthy(self) -> bool:
         """The loop is alive and has looked at the rows lately."""
-        return self._loop is not None and not self._loop.done() and self._clock() - self._last_look < 3 * LEASE_SECONDS
+        if self._loop is None or self._loop.done():
+            return False
+        return asyncio.get_running_loop().time() - self._last_look < 3 * LEASE_SECONDS
 
     async def _run_forever(self) -> None:
         while True:
             cancels = await self._signals.wait_for_work(SWEEP_SECONDS)
-            for run_id in cancels & self._working.keys():
-                self._working[run_id][1].stop("cancelled")
-            try:
-                await self._claim()
-                now = self._clock()
-                if now - self._last_renewal >= LEASE_SECONDS / 3:
-                    await self._renew()
-                    self._last_renewal = now
-                if now - self._last_sweep >= SWEEP_SECONDS:
-                    await self._sweep()
-                    self._last_sweep = now
+            for run_id in cancels & self._held.keys():
+                self._held[run_id].execution.stop("cancelled")
+            now = asyncio.get_running_loop().time()
+            ok = True
+            if now - self._last_renewal >= LEASE_SECONDS / 3:
+                ok &= await self._attempt(self._renew)
+                self._last_renewal = now
+            if cancels - self._held.keys() or now - self._last_sweep >= SWEEP_SECONDS:
+                ok &= await self._attempt(self._sweep)
+                self._last_sweep = now
+            ok &= await self._attempt(self._claim)
+            if ok:
                 self._last_look = now
-            except Exception:
-                log.exception("the worker could not look after its runs")
+
+    async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
+        """One duty must not keep the worker from the others."""
+        try:
+            await duty()
+        except Exception:
+            log.exception("the worker could not look after its runs", duty=duty.__name__)
+            return False
+        return True
 
     async def _claim(self) -> None:
-        free = self._slots - len(self._working)
+        free = self._slots - len(self._held)
         if free <= 0:
             return
         now = self._clock()
         # A look costs a read; only what is there to be claimed costs a write.
         if not await self._db.read(lambda conn: store.any_claimable(conn, self._owner, now=now)):
             return
+        held = tuple(self._held)
         claims = await self._db.write(
-            lambda conn: store.claim(conn, self._owner, now=now, lease_until=now + LEASE_SECONDS, limit=free)
+            lambda conn: store.claim(conn, self._owner, now=now, lease_until=now + LEASE_SECONDS, limit=free, but=held)
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
-            execution = Execution(recorder, self._streams, self._routes, self._code_interpreter)
-            task = asyncio.get_running_loop().create_task(execution.go(), name=claim.run_id)
-            self._working[claim.run_id] = (claim, execution, task)
-            task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]
+            held_run = _Held(claim, Execution(recorder, self._streams, self._routes, self._code_interpreter))
+            self._held[claim.run_id] = held_run
+            held_run.task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]
 
     def _finished(self, run_id: str) -> None:
-        was_full = len(self._working) >= self._slots
-        del self._working[run_id]
+        was_full = len(self._held) >= self._slots
+        del self._held[run_id]
         if was_full:
             self._signals.wake()
 
     async def _renew(self) -> None:
         """Keep the leases; let go of runs that are no longer ours, or are to be cancelled by a signal that was lost."""
-        working = dict(self._working)
-        if not working:
+        held = dict(self._held)
+        if not held:
             return
-        claims = [claim for claim, _, _ in working.values()]
+        claims = [each.claim for each in held.values()]
         until = self._clock() + LEASE_SECONDS
-        held = await self._db.write(lambda conn: store.renew(conn, claims, lease_until=until))
-        for run_id, (_, execution, _) in working.items():
-            match held.get(run_id):
+        renewed = await self._db.write(lambda conn: store.renew(conn, claims, lease_until=until))
+        for run_id, each in held.items():
+            match renewed.get(run_id):
                 case None:
-                    execution.stop("lease lost")
+                    each.execution.stop("lease lost")
                 case "cancelling":
-                    execution.stop("cancelled")
+                    each.execution.stop("cancelled")
 
     async def _sweep(self) -> None:
-        """Expire the runs whose time is over: those at work here by their execution, the others by their rows."""
+        """End the runs whose time is over and those that were cancelled before anybody had them in hand."""
         now = self._clock()
-        for resource, run in await self._db.read(lambda conn: store.due(conn, now=now)):
-            if run.id in self._working:
-                self._working[run.id][1].stop("expired")
+        for resource, run in await self._db.read(lambda conn: store.to_end(conn, self._owner, now=now)):
+            if run.id in self._held:
+                self._held[run.id].execution.stop("cancelled" if run.status == "cancelling" else "expired")
                 continue
+            try:
+                await self._end(resource, run)
+            except Exception:
+                log.exception("run could not be ended", run_id=run.id)
 
-            def expire(conn: Connection, resource: str = resource, run_id: str = run.id) -> tuple[Event, ...]:
-                current = store.still_due(conn, resource, run_id, now=now)
-                if current is None:
-                    return ()
-                store.take_away(conn, resource, run_id)
-                return end_run(conn, resource, current, "expired", now=int(now))
+    async def _end(self, resource: str, run: Run) -> None:
+        now = int(self._clock())
 
-            events = await self._db.write(expire)
-            self._streams.publish(run.id, *events, Done())
-            self._signals.changed(run.id)
+        def end(conn: Connection) -> tuple[Event, ...]:
+            current = store.still_active(conn, resource, run.id)
+            if current is None:
+                return ()
+            store.take_away(conn, resource, run.id)
+            ending: Ending = "cancelled" if current.status == "cancelling" else "expired"
+            return end_run(conn, resource, current, ending, now=now)
+
+        events = await self._db.write(end)
+        self._streams.publish(run.id, *events, Done())
+        self._signals.changed(run.id)

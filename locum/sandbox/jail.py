@@ -13,6 +13,7 @@ socketpairs is bounded by count only.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import resource
 import socket
@@ -48,11 +49,10 @@ _MADE_UP = {
 TOOLS, LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
 # Modules of this package that can be imported only when the zygote already sits in its root.
 _LATE = ("notebook.py", "figures.py")
-NO_INTERNET = (
-    "There is no internet access in this sandbox, so packages cannot be installed. Use those that are here: "
-    "'import importlib.metadata as m; print(sorted(d.name for d in m.distributions()))' lists them."
+_WORTH_NAMING = (
+    *("numpy", "pandas", "scipy", "sympy", "matplotlib", "seaborn", "sklearn", "statsmodels", "networkx"),
+    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "docx", "pptx", "lxml", "bs4", "tabulate"),
 )
-_PIP = f'#!/bin/sh\necho "{NO_INTERNET}"\nexit 1\n'
 
 
 def is_privileged() -> bool:
@@ -165,11 +165,18 @@ def _bind(path: Path, target: Path, attributes: int) -> None:
     linux.restrict_mount(str(target), attributes, recursive=True)
 
 
+def no_internet() -> str:
+    """What pip says: everything the model needs to go on without it."""
+    here = ", ".join(name for name in _WORTH_NAMING if importlib.util.find_spec(name)) or "the standard library"
+    said = "There is no internet access in this sandbox, so packages cannot be installed."
+    return f"{said} Use those that are here: {here}."
+
+
 def _make_tools(root: Path) -> None:
     tools = root / TOOLS[1:]
     tools.mkdir(parents=True)
     for name in ("pip", "pip3"):
-        (tools / name).write_text(_PIP)
+        (tools / name).write_text(f"#!/bin/sh\necho '{no_internet()}'\nexit 1\n")
         (tools / name).chmod(0o755)
     library = root / LATE_MODULES[1:]
     library.mkdir()

@@ -149,7 +149,7 @@ class NotebookShell:
 
 def _pip(line: str) -> None:
     """Says why `%pip install` cannot work, in the words the model needs to go on."""
-    sys.stdout.write(jail.NO_INTERNET + "\n")
+    sys.stdout.write(jail.no_internet() + "\n")
 
 
 def _prepare_figures(shell: Any) -> None:

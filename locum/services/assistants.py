@@ -42,7 +42,7 @@ class Assistants:
         """Change what `params` says; runs that exist keep the assistant as it was."""
 
         def change(conn: Connection) -> Assistant:
-            before = store.get(conn, principal.resource, assistant_id)
+            before = store.get(conn, principal.resource, assistant_id, for_update=True)
             after = msgspec.structs.replace(before, **said(params))
             require_files(conn, principal.resource, _added_files(before, after))
             store.save(conn, principal.resource, after)

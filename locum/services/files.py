@@ -22,7 +22,7 @@ from locum.domain.files import (
     safe_filename,
 )
 from locum.domain.pages import Listing, Page
-from locum.errors import InvalidRequest
+from locum.errors import InvalidRequest, LocumError
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
 from locum.store import files as store
@@ -60,10 +60,10 @@ class Files:
                 bytes=staged.bytes,
                 sha256=staged.sha256,
             )
-        except InvalidRequest:
+            await self._db.write(lambda conn: store.insert(conn, principal.resource, file))
+        except LocumError:
             await self.discard(staged)
             raise
-        await self._db.write(lambda conn: store.insert(conn, principal.resource, file))
         return file
 
     async def retrieve(self, principal: Principal, file_id: str) -> File:
@@ -80,7 +80,7 @@ class Files:
             store.get(conn, resource, file_id)
             for object_id in file_uses.users(conn, resource, file_id):
                 if object_id.startswith("asst_"):
-                    assistant = assistant_store.get(conn, resource, object_id)
+                    assistant = assistant_store.get(conn, resource, object_id, for_update=True)
                     kept = assistant.tool_resources.without_file(file_id)
                     assistant_store.save(conn, resource, msgspec.structs.replace(assistant, tool_resources=kept))
                 else:
@@ -95,7 +95,7 @@ class Files:
     async def content(self, principal: Principal, file_id: str) -> tuple[File, AsyncIterator[bytes]]:
         """The file and its bytes; any purpose may be downloaded, the owner's own files are theirs to read."""
         file = await self.retrieve(principal, file_id)
-        return file, self._blobs.get(blob_key(file_id))
+        return file, await self._blobs.get(blob_key(file_id))
 
 
 def _checked_filename(filename: str) -> str:

@@ -26,8 +26,8 @@ class AssistantParams(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] | UnsetType = UNSET
     tool_resources: ToolResources | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
-    temperature: float | UnsetType = UNSET
-    top_p: float | UnsetType = UNSET
+    temperature: float | UnsetType | None = UNSET
+    top_p: float | UnsetType | None = UNSET
     response_format: ResponseFormat | UnsetType = UNSET
     reasoning_effort: str | UnsetType | None = UNSET
 

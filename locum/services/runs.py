@@ -37,6 +37,7 @@ from locum.streams.hub import Reader, Streams
 
 _RESERVED_SECONDS = 10
 """How long a streamed run waits for a worker of the process its client is connected to."""
+_LOOK_SECONDS = 1.0
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +106,15 @@ class Runs:
         """The run once there is something for its caller to do, or as it is after `seconds`."""
         with self._signals.watch(run_id) as change:
             run = await self.retrieve(principal, thread_id, run_id)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    while run.status in ("queued", "in_progress", "cancelling") and not self._signals.is_stopping:
-                        await change.wait()
-                        change.clear()
-                        run = await self.retrieve(principal, thread_id, run_id)
+            deadline = asyncio.get_running_loop().time() + seconds
+            while run.status in ("queued", "in_progress", "cancelling") and not self._signals.is_stopping:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    break
+                with suppress(TimeoutError):  # a signal may be lost: a look now and then costs little
+                    await asyncio.wait_for(change.wait(), min(left, _LOOK_SECONDS))
+                change.clear()
+                run = await self.retrieve(principal, thread_id, run_id)
         return run
 
     async def list(self, principal: Principal, thread_id: str, page: Page) -> Listing[Run]:

@@ -19,15 +19,22 @@ from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import threads as store
 from locum.store.database import Database
+from locum.streams.hub import Streams
 
 
 class Threads:
     """`forget_session` ends the code interpreter's session of a deleted thread."""
 
     def __init__(
-        self, db: Database, clock: Clock, signals: LocalSignals, forget_session: Callable[[str], Awaitable[None]]
+        self,
+        db: Database,
+        clock: Clock,
+        signals: LocalSignals,
+        streams: Streams,
+        forget_session: Callable[[str], Awaitable[None]],
     ) -> None:
         self._db = db
+        self._streams = streams
         self._clock = clock
         self._signals = signals
         self._forget_session = forget_session
@@ -65,6 +72,7 @@ class Threads:
 
         stopped = await self._db.write(remove)
         if stopped:
+            self._streams.break_off(stopped, "its thread was deleted.")
             self._signals.cancel(stopped)
             self._signals.changed(stopped)
         await self._forget_session(thread_id)

@@ -19,10 +19,9 @@ def insert(conn: Connection, resource: str, assistant: Assistant) -> None:
         file_uses.replace(conn, resource, assistant.id, file_ids)
 
 
-def get(conn: Connection, resource: str, assistant_id: str) -> Assistant:
-    doc = conn.execute(
-        sa.select(table.c.doc).where(table.c.id == assistant_id, table.c.resource == resource)
-    ).scalar_one_or_none()
+def get(conn: Connection, resource: str, assistant_id: str, *, for_update: bool = False) -> Assistant:
+    query = sa.select(table.c.doc).where(table.c.id == assistant_id, table.c.resource == resource)
+    doc = conn.execute(query.with_for_update() if for_update else query).scalar_one_or_none()
     if doc is None:
         raise NotFound(f"No assistant found with id '{assistant_id}'.")
     return decode(doc, Assistant)

@@ -29,14 +29,19 @@ def insert(conn: Connection, resource: str, message: Message) -> None:
 
 
 def get(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message:
-    doc = conn.execute(
-        sa.select(table.c.doc).where(
-            table.c.id == message_id, table.c.thread_id == thread_id, table.c.resource == resource
-        )
-    ).scalar_one_or_none()
-    if doc is None:
+    message = find(conn, resource, thread_id, message_id)
+    if message is None:
         raise NotFound(f"No message found with id '{message_id}'.")
-    return decode(doc, Message)
+    return message
+
+
+def find(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message | None:
+    """The message, or None where it has been deleted."""
+    query = sa.select(table.c.doc).where(
+        table.c.id == message_id, table.c.thread_id == thread_id, table.c.resource == resource
+    )
+    doc = conn.execute(query).scalar_one_or_none()
+    return decode(doc, Message) if doc is not None else None
 
 
 def save(conn: Connection, resource: str, message: Message) -> None:
@@ -56,12 +61,26 @@ def page(conn: Connection, resource: str, thread_id: str, page: Page, *, run_id:
     return page_of(conn, Message, table, where, page, noun="message")
 
 
-def conversation(conn: Connection, resource: str, thread_id: str, *, newest: int | None = None) -> list[Message]:
-    """The messages of a thread, oldest first; with `newest`, only that many of its end."""
+def conversation(
+    conn: Connection, resource: str, thread_id: str, *, but_run: str, newest: int | None = None
+) -> list[Message]:
+    """The messages of a thread but for those of one run, oldest first; with `newest`, only that many of its end."""
     query = (
         sa.select(table.c.doc)
-        .where(table.c.thread_id == thread_id, table.c.resource == resource)
+        .where(
+            table.c.thread_id == thread_id,
+            table.c.resource == resource,
+            sa.or_(table.c.run_id.is_(None), table.c.run_id != but_run),
+        )
         .order_by(table.c.seq.desc())
     )
     docs = list(conn.execute(query.limit(newest) if newest is not None else query).scalars())
     return [decode(doc, Message) for doc in reversed(docs)]
+
+
+def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:
+    """What a run wrote, oldest first."""
+    docs = conn.execute(
+        sa.select(table.c.doc).where(table.c.run_id == run_id, table.c.resource == resource).order_by(table.c.seq)
+    ).scalars()
+    return [decode(doc, Message) for doc in docs]

@@ -2,10 +2,12 @@
 
 Claiming a run raises its fence; every later write of the worker goes through `fenced`, which finds no row once another
 claim, an expiry or a deletion has raised the fence again. A worker that was away too long can therefore harm nothing.
-`claim`, `renew`, `release_all` and `due` work across resources: they belong to the engine, not to a caller.
+`claim`, `renew`, `release_all` and `to_end` work across resources: they belong to the engine, not to a caller.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import msgspec
 import sqlalchemy as sa
@@ -87,20 +89,23 @@ def page(conn: Connection, resource: str, thread_id: str, page: Page) -> Listing
     return page_of(conn, Run, table, where, page, noun="run")
 
 
-def claim(conn: Connection, owner: str, *, now: float, lease_until: float, limit: int) -> list[Claim]:
-    """Take up to `limit` runs that wait for a worker or whose worker is gone, oldest first."""
+def claim(
+    conn: Connection, owner: str, *, now: float, lease_until: float, limit: int, but: Collection[str] = ()
+) -> list[Claim]:
+    """Take up to `limit` runs that wait for a worker or whose worker is gone, oldest first.
+
+    but: ids of the runs the worker has in hand already (after a long pause of the process their leases have lapsed).
+    """
     rows = conn.execute(
         sa.select(table.c.id, table.c.resource, table.c.thread_id, table.c.fence, table.c.attempts, table.c.doc)
-        .where(_claimable(owner, now))
+        .where(_claimable(owner, now), table.c.id.not_in(but))
         .order_by(table.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
     claims = []
     for row in rows:
-        run = decode(row.doc, Run)
-        if run.status != "cancelling":  # that one is only to be finished
-            run = domain.start(run, now=int(now))
+        run = domain.start(decode(row.doc, Run), now=int(now))
         conn.execute(
             sa.update(table)
             .where(table.c.id == row.id)
@@ -131,18 +136,22 @@ def any_claimable(conn: Connection, owner: str, *, now: float) -> bool:
 
 
 def _claimable(owner: str, now: float) -> sa.ColumnElement[bool]:
-    free = sa.or_(table.c.owner.is_(None), table.c.lease_until < now)
     kept_for_me = sa.and_(table.c.status == "queued", table.c.owner == owner)
-    return sa.and_(_is_active, table.c.status.in_(("queued", "in_progress", "cancelling")), sa.or_(free, kept_for_me))
+    in_time = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
+    waiting = table.c.status.in_(("queued", "in_progress"))
+    return sa.and_(_is_active, waiting, in_time, sa.or_(_is_free(now), kept_for_me))
 
 
-def fenced(conn: Connection, claim: Claim) -> Run:
-    """The run as it is now, locked for this transaction; LeaseLost when the claim no longer holds."""
-    doc = conn.execute(
-        sa.select(table.c.doc)
-        .where(table.c.id == claim.run_id, table.c.resource == claim.resource, table.c.fence == claim.fence, _is_active)
-        .with_for_update()
-    ).scalar_one_or_none()
+def _is_free(now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.owner.is_(None), table.c.lease_until < now)
+
+
+def fenced(conn: Connection, claim: Claim, *, for_update: bool = True) -> Run:
+    """The run as it is now, locked for a transaction that writes; LeaseLost when the claim no longer holds."""
+    query = sa.select(table.c.doc).where(
+        table.c.id == claim.run_id, table.c.resource == claim.resource, table.c.fence == claim.fence, _is_active
+    )
+    doc = conn.execute(query.with_for_update() if for_update else query).scalar_one_or_none()
     if doc is None:
         raise LeaseLost(f"{claim.run_id} is no longer claimed with fence {claim.fence}.")
     return decode(doc, Run)
@@ -186,25 +195,24 @@ def progressed(conn: Connection, resource: str, run_id: str) -> None:
     conn.execute(sa.update(table).where(table.c.id == run_id, table.c.resource == resource).values(attempts=0))
 
 
-def release_all(conn: Connection, owner: str | None = None) -> None:
-    """Void the leases of `owner`, or of everybody (at start, when no other process can own the database)."""
-    query = sa.update(table).where(_is_active, table.c.owner.is_not(None)).values(owner=None, lease_until=None)
-    conn.execute(query if owner is None else query.where(table.c.owner == owner))
+def release_all(conn: Connection, owner: str) -> None:
+    """Void the leases of a worker that has gone: it is that worker's successor who calls."""
+    conn.execute(sa.update(table).where(_is_active, table.c.owner == owner).values(owner=None, lease_until=None))
 
 
-def due(conn: Connection, *, now: float) -> list[tuple[str, Run]]:
-    """(resource, run) of active runs whose time is over."""
+def to_end(conn: Connection, owner: str, *, now: float) -> list[tuple[str, Run]]:
+    """(resource, run) of active runs whose time is over, and of cancelled ones that nobody but `owner` has in hand."""
+    is_due = table.c.expires_at <= now
+    is_let_go = sa.and_(table.c.status == "cancelling", sa.or_(_is_free(now), table.c.owner == owner))
     rows = conn.execute(
-        sa.select(table.c.resource, table.c.doc).where(_is_active, table.c.expires_at <= now).limit(100)
+        sa.select(table.c.resource, table.c.doc).where(_is_active, sa.or_(is_due, is_let_go)).limit(100)
     )
     return [(row.resource, decode(row.doc, Run)) for row in rows]
 
 
-def still_due(conn: Connection, resource: str, run_id: str, *, now: float) -> Run | None:
-    """The run, locked for this transaction, if its time is over and it is still active."""
+def still_active(conn: Connection, resource: str, run_id: str) -> Run | None:
+    """The run, locked for this transaction, or None where it is over by now."""
     doc = conn.execute(
-        sa.select(table.c.doc)
-        .where(table.c.id == run_id, table.c.resource == resource, _is_active, table.c.expires_at <= now)
-        .with_for_update()
+        sa.select(table.c.doc).where(table.c.id == run_id, table.c.resource == resource, _is_active).with_for_update()
     ).scalar_one_or_none()
     return decode(doc, Run) if doc is not None else None

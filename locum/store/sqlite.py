@@ -1,6 +1,4 @@
-"""Where store functions run: SQLite with one writer thread and group commit, and a few reader threads.
-
-A store function is synchronous, takes a connection and knows nothing of threads: `await db.write(lambda conn: …)`.
+"""A database in one file: SQLite with one writer thread and group commit, and a few reader threads.
 
 - Writes queue up for the one connection that writes and checkpoints. All that wait are committed together (each in its
   own savepoint, so that one's error rolls back only its own work): `synchronous=FULL` is paid once per batch. A write
@@ -19,34 +17,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
 from locum import crashpoints
 from locum.errors import StartupError, Unavailable
+from locum.store.migrations import upgrade
 
 T = TypeVar("T")
 
 _MAX_BATCH = 128
 _READERS = 4
-
-
-class Database(Protocol):
-    """What the rest of Locum sees of a database."""
-
-    async def write(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction of its own; returns once it is committed, raises what `fn` raises."""
-        ...
-
-    async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn`, which only reads, on one consistent snapshot."""
-        ...
-
-    async def close(self) -> None:
-        """Finish what was asked for, then let go of the database."""
-        ...
 
 
 def lock_data_dir(directory: Path) -> IO[str]:
@@ -84,7 +67,10 @@ def _lock(file: IO[str]) -> None:
 def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     """An engine whose transactions begin the way Locum needs: writers take the lock at once."""
     engine = sa.create_engine(
-        f"sqlite:///{path}", connect_args={"check_same_thread": False}, poolclass=sa.pool.StaticPool
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False},
+        poolclass=sa.pool.StaticPool,
+        hide_parameters=True,
     )
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
@@ -111,15 +97,23 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
 
 
 _Job = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+_Answer = tuple[_Job, Any, BaseException | None]
 
 
 class SQLite:
-    """A `Database` in one file."""
+    """A `Database` in one file. Opening it brings it to the schema of this release."""
 
     def __init__(self, path: Path) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer_engine = sqlite_engine(path)
+        try:
+            with self._writer_engine.begin() as connection:
+                upgrade(connection)
+        except sa.exc.DatabaseError as error:
+            self._writer_engine.dispose()
+            raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None
         self._path = path
+        self._closing = False
         self._reader = threading.local()
         self._reader_engines: list[sa.Engine] = []
         self._readers = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="locum-read")
@@ -127,6 +121,8 @@ class SQLite:
         self._writer.start()
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
+        if self._closing:
+            raise Unavailable("The server is stopping.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put((fn, future, loop))
@@ -138,6 +134,7 @@ class SQLite:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
     async def close(self) -> None:
+        self._closing = True
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         self._readers.shutdown()
@@ -176,17 +173,12 @@ class SQLite:
         return batch
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
-        answers: list[tuple[_Job, Any, BaseException | None]] = []
+        """Run a batch and commit it; every job is answered, whatever happens."""
         try:
             with connection.begin():
-                for job in batch:
-                    try:
-                        with connection.begin_nested():
-                            answers.append((job, job[0](connection), None))
-                    except Exception as error:
-                        answers.append((job, None, error))
-        except sa.exc.OperationalError as error:  # the commit itself: disk full, I/O error
-            refused = Unavailable(f"The database could not write ({error.orig}). Nothing of this request was kept.")
+                answers = [_try(connection, job) for job in batch]
+        except Exception as error:  # the commit failed, or SQLite undid the whole transaction (disk full, I/O error)
+            refused = _refusal(error)
             answers = [(job, None, refused) for job in batch]
         if any(error is None for _, _, error in answers):
             crashpoints.reach("commit")
@@ -196,7 +188,26 @@ class SQLite:
                 loop.call_soon_threadsafe(_resolve, mine)
 
 
-def _resolve(answers: list[tuple[_Job, Any, BaseException | None]]) -> None:
+def _try(connection: Connection, job: _Job) -> _Answer:
+    """Run a job in a savepoint of its own: its error undoes only its own work."""
+    savepoint = connection.begin_nested()
+    try:
+        result = job[0](connection)
+        savepoint.commit()
+    except Exception as error:
+        if not connection.connection.in_transaction:
+            raise  # not only the savepoint is gone: what ran before it in this batch is, too
+        savepoint.rollback()
+        return job, None, _refusal(error) if isinstance(error, sa.exc.OperationalError) else error
+    return job, result, None
+
+
+def _refusal(error: Exception) -> Exception:
+    reason = getattr(error, "orig", None) or error
+    return Unavailable(f"The database could not write ({reason}). Nothing of this request was kept.")
+
+
+def _resolve(answers: list[_Answer]) -> None:
     for (_, future, _), result, error in answers:
         if future.cancelled():
             continue

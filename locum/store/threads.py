@@ -38,6 +38,6 @@ def save(conn: Connection, resource: str, thread: Thread) -> None:
 def delete(conn: Connection, resource: str, thread_id: str) -> None:
     """The thread and all that stands in it."""
     file_uses.replace(conn, resource, thread_id, ())
-    for each in (run_steps, messages, runs):
+    for each in (runs, run_steps, messages):  # runs first: a worker that writes holds the run's row
         conn.execute(sa.delete(each).where(each.c.thread_id == thread_id, each.c.resource == resource))
     conn.execute(sa.delete(table).where(table.c.id == thread_id, table.c.resource == resource))

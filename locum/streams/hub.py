@@ -10,10 +10,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
-from locum.domain.events import Done, Event
+from locum.domain.events import Done, Event, StreamError
 
 MAX_WAITING = 10_000
 """Events a slow reader may be behind before it is cut off; the run goes on without it."""
+
+
+_STOPPING = "the server is stopping. Retrieve the run later, it goes on."
 
 
 class Reader:
@@ -57,11 +60,14 @@ class Streams:
 
     def __init__(self) -> None:
         self._readers: defaultdict[str, list[Reader]] = defaultdict(list)
+        self._is_stopping = False
 
     def open(self, run_id: str) -> Reader:
         """A reader that sees every event published from now on."""
         reader = Reader(self, run_id)
         self._readers[run_id].append(reader)
+        if self._is_stopping:
+            self.break_off(run_id, _STOPPING)
         return reader
 
     def publish(self, run_id: str, *events: Event) -> None:
@@ -74,10 +80,15 @@ class Streams:
         """Someone listens: deltas are worth making, and what was sent cannot be unsent."""
         return run_id in self._readers
 
+    def break_off(self, run_id: str, reason: str) -> None:
+        """Nothing more will be told of the run here; its readers learn that this is not its end."""
+        self.publish(run_id, StreamError(message=f"The stream ends before the run: {reason}"), Done())
+
     def end_all(self) -> None:
         """The server stops: every reader's stream ends cleanly."""
+        self._is_stopping = True
         for run_id in tuple(self._readers):
-            self.publish(run_id, Done())
+            self.break_off(run_id, _STOPPING)
 
     def drop(self, run_id: str, reader: Reader) -> None:
         """Forget a reader."""

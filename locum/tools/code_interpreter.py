@@ -19,7 +19,7 @@ from locum.clock import Clock
 from locum.domain.files import MAX_BYTES, File, Origin, Surface, blob_key, id_prefix
 from locum.domain.steps import CodeInterpreter as CodeInterpreterDetails
 from locum.domain.steps import CodeInterpreterCall, CodeOutput, Image, ImageOutput, LogOutput
-from locum.errors import NotFound
+from locum.errors import NotFound, TooLarge, Unavailable
 from locum.models.chat import ToolDefinition
 from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
 
@@ -77,13 +77,21 @@ class CodeInterpreterTool:
 
         Safe to repeat with the same call after a crash: the sandbox answers a call id it has run from memory.
         """
-        await self._ready()
         try:
+            await self._ready()
             notes = await self._place_files(thread_id, files)
             result = await self._sandbox.execute(thread_id, call.id, call.code_interpreter.input)
             crashpoints.reach("cell executed")
-            images = [await self._keep(each, None, call, thread_id, run_id, surface) for each in result.images]
-            made = [await self._keep(each, each.name, call, thread_id, run_id, surface) for each in result.files]
+            images: list[File] = []
+            made: list[File] = []
+            for output in (*result.images, *result.files):
+                path = output.name if output in result.files else None
+                try:
+                    file = await self._keep(output, path, call, thread_id, run_id, surface)
+                except (Unavailable, TooLarge) as error:
+                    notes.append(f"Note: {output.name} could not be kept: {error.message}\n")
+                else:
+                    (images if path is None else made).append(file)
         except SandboxUnavailable as error:
             return _done(call, f"The code interpreter is not available on this server. {error.message}")
         except SessionLost:
@@ -103,7 +111,7 @@ class CodeInterpreterTool:
             if present.get(name) == file_id:
                 continue
             try:
-                await self._sandbox.put(thread_id, name, file_id, self._blobs.get(blob_key(file_id)))
+                await self._sandbox.put(thread_id, name, file_id, await self._blobs.get(blob_key(file_id)))
             except (QuotaExceeded, NotFound) as error:
                 notes.append(f"Note: the file {name} is not in /mnt/data: {error.message}\n")
         return notes
@@ -154,6 +162,10 @@ def result_for_model(call: CodeInterpreterCall) -> str:
 def code_of(arguments: str) -> str:
     """The code in a call's arguments. Models that do not keep to the schema are met halfway: a JSON string, an object
     with one string of another name, or plain Python are taken as the code."""
+    return _code_of(arguments).encode(errors="replace").decode()  # half a surrogate pair is no text
+
+
+def _code_of(arguments: str) -> str:
     try:
         value = json.loads(arguments, strict=False)
     except ValueError:
@@ -194,4 +206,4 @@ class CodeReader:
         match = _SAFE.match(self._raw, self._position)
         piece = match.group() if match else ""
         self._position += len(piece)
-        return str(json.loads(f'"{piece}"', strict=False)) if piece else ""
+        return str(json.loads(f'"{piece}"', strict=False)).encode(errors="replace").decode() if piece else ""

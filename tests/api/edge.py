@@ -31,8 +31,7 @@ from locum.services.steps import Steps
 from locum.services.threads import Threads
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
-from locum.store.database import SQLite, sqlite_engine
-from locum.store.migrations import upgrade
+from locum.store.sqlite import SQLite
 from locum.streams.hub import Streams
 
 V2 = {"openai-beta": "assistants=v2"}
@@ -124,11 +123,7 @@ class EdgeServer:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        path = self._directory / "locum.db"
-        engine = sqlite_engine(path)
-        upgrade(engine)
-        engine.dispose()
-        self._db = db = SQLite(path)
+        self._db = db = SQLite(self._directory / "locum.db")
         keys = Keys(db, system_clock, keyless=self._key is None)
         await keys.apply_setting(self._key)
         app = build(
@@ -158,7 +153,7 @@ class EdgeServer:
         clock = system_clock
         return Services(
             assistants=Assistants(db, clock),
-            threads=Threads(db, clock, self.signals, forget_session),
+            threads=Threads(db, clock, self.signals, self.streams, forget_session),
             messages=Messages(db, clock),
             runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600),
             steps=Steps(db),

@@ -381,7 +381,7 @@ def test_an_update_tells_null_from_absent() -> None:
     ).to_params()
     assert params.name is None
     assert params.metadata == {}
-    assert params.temperature == 1.0
+    assert params.temperature is None  # shown as 1
     assert params.description is UNSET
     assert params.tools is UNSET
 

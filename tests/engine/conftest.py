@@ -17,11 +17,19 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables that choose a database; who takes this runs on both."""
+    return {} if request.param == "sqlite" else {"LOCUM_DATABASE_URL": request.getfixturevalue("postgres").create()}
+
+
 @pytest.fixture(scope="module")
-def scripted_server(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def scripted_server(
+    upstream: ScriptedUpstream, database: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """Its model is `upstream`; runs expire after a minute, so that a test that went wrong ends."""
     data_dir = tmp_path_factory.mktemp("scripted") / "data"
-    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60"}
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60", **database}
     with ServerProcess(data_dir, env=env) as server:
         yield server
 

@@ -7,7 +7,7 @@ import pytest
 
 from locum.domain.files import File
 from locum.domain.messages import ImageFile, ImageFilePart, Message, Text, TextPart
-from locum.domain.runs import Run, TruncationStrategy
+from locum.domain.runs import Run
 from locum.domain.steps import (
     CodeInterpreter,
     CodeInterpreterCall,
@@ -92,13 +92,6 @@ def test_a_run_without_tools_offers_none_and_announces_no_files() -> None:
     assert [each.content for each in request.messages] == ["Be brief."]
 
 
-def test_only_the_newest_messages_are_seen_where_the_run_says_so() -> None:
-    strategy = TruncationStrategy(type="last_messages", last_messages=2)
-    said = tuple(message("user", str(n)) for n in range(5))
-    request = context.build(Journal(run=run(truncation_strategy=strategy), conversation=said))
-    assert [each.content for each in request.messages[1:]] == ["3", "4"]
-
-
 def test_an_image_in_an_earlier_answer_is_mentioned() -> None:
     shown = message("assistant", "", content=(ImageFilePart(ImageFile("file-1")), TextPart(Text(value="a plot"))))
     assert context.build(Journal(run=run(), conversation=(shown,))).messages[1].content == (
@@ -137,7 +130,6 @@ def test_a_call_that_printed_nothing_says_so() -> None:
     ("choice", "first", "later"),
     [
         ("auto", None, None),
-        ("none", "none", "none"),
         ("required", "required", None),
         ({"type": "code_interpreter"}, {"type": "function", "function": {"name": "code_interpreter"}}, None),
     ],
@@ -149,10 +141,20 @@ def test_a_tool_is_forced_in_the_first_turn_only(choice: Any, first: Any, later:
     assert context.build(second, must_answer=True).tool_choice == "none"
 
 
-@pytest.mark.parametrize(("given", "sent"), [(1.0, None), (0.0, 0.0), (0.7, 0.7)])
-def test_a_temperature_is_sent_where_it_is_not_the_default(given: float, sent: float | None) -> None:
-    request = context.build(Journal(run=run(temperature=given, top_p=given), conversation=()))
-    assert (request.temperature, request.top_p) == (sent, sent)
+def test_a_run_that_wants_no_tools_offers_none() -> None:
+    request = context.build(Journal(run=run(tool_choice="none"), conversation=()))
+    assert (request.tools, request.tool_choice) == ((), None)
+
+
+@pytest.mark.parametrize("asked", [None, 0.0, 1.0])
+def test_a_temperature_is_sent_where_somebody_asked_for_one(asked: float | None) -> None:
+    request = context.build(Journal(run=run(temperature=asked, top_p=asked), conversation=()))
+    assert (request.temperature, request.top_p) == (asked, asked)
+
+
+def test_a_message_without_words_is_left_out() -> None:
+    journal = Journal(run=run(), conversation=(message("user", "hi"), message("assistant", "", content=())))
+    assert [each.role for each in context.build(journal).messages] == ["system", "user"]
 
 
 def test_images_wait_for_the_next_message() -> None:

@@ -80,9 +80,9 @@ SCENARIOS = {
 
 
 @pytest.fixture
-def crashing(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[ServerProcess]:
+def crashing(upstream: ScriptedUpstream, database: dict[str, str], tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that is killed and started again, with an assistant in it."""
-    server = ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url})
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url, **database})
     server.start()
     yield server
     if not server.is_running:

@@ -82,6 +82,18 @@ def test_the_model_sees_instructions_thread_and_tools(
     assert [tool["function"]["name"] for tool in body["tools"]] == ["code_interpreter"]
 
 
+def test_only_the_newest_messages_are_seen_where_the_run_says_so(
+    api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str
+) -> None:
+    upstream.script([Text("Hi.")])
+    before = len(upstream.requests)
+    thread = api.beta.threads.create(messages=[{"role": "user", "content": str(n)} for n in range(5)]).id
+    api.beta.threads.runs.create_and_poll(
+        thread_id=thread, assistant_id=assistant, truncation_strategy={"type": "last_messages", "last_messages": 2}
+    )
+    assert [m["content"] for m in upstream.requests[before]["messages"]] == ["Be brief.", "3", "4"]
+
+
 def test_a_streamed_text_run_tells_its_events_in_the_hosted_order(
     api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
 ) -> None:
@@ -414,7 +426,10 @@ def test_a_server_that_is_stopped_ends_its_streams_and_goes_on_with_the_run_when
             assistant = api.beta.assistants.create(model="m").id
             thread = api.beta.threads.create(messages=[{"role": "user", "content": "x"}]).id
             seen = []
-            with api.beta.threads.runs.create(thread, assistant_id=assistant, stream=True) as stream:
+            with (
+                api.beta.threads.runs.create(thread, assistant_id=assistant, stream=True) as stream,
+                pytest.raises(openai.APIError, match="the server is stopping"),
+            ):
                 for event in stream:
                     seen.append(event.event)
                     if event.event == "thread.message.delta":

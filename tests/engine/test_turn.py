@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from locum.domain.runs import Usage
-from locum.domain.tools import CodeInterpreterTool
 from locum.engine.turn import Answer, Fail, Reply, UseTools, decide, failure
 from locum.models.chat import ModelError, ToolCall
+from locum.tools.code_interpreter import DEFINITION
 
-TOOLS = (CodeInterpreterTool(),)
+TOOLS = (DEFINITION,)
 
 
 def reply(text: str = "", *calls: ToolCall, reason: Any = "stop") -> Reply:
@@ -49,6 +49,12 @@ def test_what_cannot_be_done_fails_the_run_with_words(tools: Any, said: Reply, w
     decided = decide(tools, said)
     assert isinstance(decided, Fail)
     assert words in decided.error.message
+
+
+def test_a_model_that_was_to_answer_and_calls_tools_fails_the_run() -> None:
+    decided = decide(TOOLS, reply("", call()), must_answer=True)
+    assert isinstance(decided, Fail)
+    assert "kept calling tools" in decided.error.message
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def render_assistant(assistant: Assistant) -> dict[str, Any]:
         "tools": assistant.tools,
         "tool_resources": assistant.tool_resources,
         "metadata": assistant.metadata,
-        "temperature": assistant.temperature,
-        "top_p": assistant.top_p,
+        "temperature": _or_one(assistant.temperature),
+        "top_p": _or_one(assistant.top_p),
         "response_format": assistant.response_format,
         "reasoning_effort": assistant.reasoning_effort,
     }
@@ -101,8 +101,8 @@ def render_run(run: Run) -> dict[str, Any]:
         "tool_resources": run.tool_resources,
         "metadata": run.metadata,
         "usage": run.usage,
-        "temperature": run.temperature,
-        "top_p": run.top_p,
+        "temperature": _or_one(run.temperature),
+        "top_p": _or_one(run.top_p),
         "max_prompt_tokens": None,
         "max_completion_tokens": None,
         "truncation_strategy": run.truncation_strategy,
@@ -175,6 +175,10 @@ def render_event(event: Event) -> tuple[str, bytes]:
             return "done", b"[DONE]"
         case _:
             assert_never(event)
+
+
+def _or_one(value: float | None) -> float:
+    return 1.0 if value is None else value
 
 
 def _step_details(details: StepDetails) -> object:

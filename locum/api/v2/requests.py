@@ -211,8 +211,8 @@ _CLEARED = AssistantParams(
     tools=(),
     tool_resources=ToolResources(),
     metadata={},
-    temperature=1.0,
-    top_p=1.0,
+    temperature=None,
+    top_p=None,
     response_format="auto",
     reasoning_effort=None,
 )

@@ -6,23 +6,33 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from locum.errors import StartupError
+
 HEAD = "0001"
-"""The newest revision in `versions/` (a test compares): a start on a current database need not import Alembic."""
+"""The newest revision in `versions/` (a test compares): a start on a current database need not import Alembic.
+Revisions are numbers in ascending order."""
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Apply the migrations that are missing, each in a transaction."""
-    with engine.connect() as connection:
-        current = None
-        if sa.inspect(connection).has_table("alembic_version"):
-            current = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        connection.rollback()
-        if current == HEAD:
-            return
-        from alembic import command
-        from alembic.config import Config
+def current_revision(connection: sa.Connection) -> str | None:
+    """The revision a database is at; None for an empty one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+
+def upgrade(connection: sa.Connection) -> None:
+    """Apply the migrations that are missing, within the connection's transaction."""
+    current = current_revision(connection)
+    if current == HEAD:
+        return
+    if current is not None and current > HEAD:
+        raise StartupError(
+            "The database was written by a newer version of Locum. Install that version, or a newer one."
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
