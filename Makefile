@@ -5,10 +5,14 @@ OLD_SDK := .venv-openai-1.35
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-all check format clean
+.PHONY: serve demo test test-all check bench format clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/locum serve $(ARGS)
+
+demo: $(VENV)/.serve
+	@$(BIN)/python -c 'import openai' 2>/dev/null || $(PIP_INSTALL) --constraint constraints.txt openai
+	@$(BIN)/locum demo $(ARGS)
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
 	@$(BIN)/python -m pytest -m "not long" $(ARGS)
@@ -21,6 +25,10 @@ check: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	@$(PIP_INSTALL) --constraint constraints.txt --group bench
+	@$(BIN)/python -m bench $(ARGS)
 
 format: $(VENV)/.test
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -38,7 +46,7 @@ $(VENV)/.venv:
 $(VENV)/.serve: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "Installing Locum into $(VENV) (once; a minute or two) ..."
 	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
-	@$(PIP_INSTALL) --constraint constraints.txt --editable .[postgres]
+	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[postgres,s3]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from starlette.types import ASGIApp
 
 from locum import ids
 from locum.access.keys import Keys
+from locum.admin.desk import Desk
+from locum.admin.server import admin_socket
 from locum.api.routes import build
-from locum.blobs.disk import DiskBlobs
+from locum.blobs.base import Blobs
+from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.domain.files import blob_key
 from locum.engine.worker import Worker
@@ -45,6 +49,7 @@ from locum.tools.code_interpreter import CodeInterpreterTool
 log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 3600.0
+_LEAST_FREE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class Server:
     """A server that is running, but for its listening socket."""
 
     app: ASGIApp
+    is_keyless: bool
     model_route: str
     sandbox_status: Callable[[], Awaitable[Status]]
     let_go: Callable[[], None]
@@ -61,20 +67,24 @@ class Server:
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Server]:
     """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting."""
-    if settings.api_key is None and not is_loopback(settings.host):
-        raise StartupError(
-            f"Listening on {settings.host} needs a key: set LOCUM_API_KEY (without one, only 127.0.0.1 is served)."
-        )
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_data_dir(settings.data_dir))
         db = await _open_database(settings, stack)
-        blobs = DiskBlobs(settings.data_dir / "blobs")
+        keys = Keys(db, clock, keyless=settings.api_key is None)
+        await keys.apply_setting(settings.api_key)
+        if keys.is_keyless and not is_loopback(settings.host):
+            raise StartupError(
+                f"Listening on {settings.host} needs a key: set LOCUM_API_KEY, or make one with `locum keys create` "
+                "(without a key, only 127.0.0.1 is served)."
+            )
+        blobs = open_blobs(settings.blob_url, settings.data_dir)
+        stack.push_async_callback(blobs.close)
         signals, streams = _open_signals(settings, stack), Streams()
         owner = _node_name(settings.data_dir)
         # This process holds the lock on the data directory: what an earlier one was at work on is free.
         await db.write(lambda conn: run_store.release_all(conn, owner))
 
-        routes = _routes(settings)
+        routes = routes_of(settings)
         stack.push_async_callback(routes.close)
         sandbox = Sandbox(
             settings.data_dir / "sandbox",
@@ -90,9 +100,6 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         # The zygote warms up behind the open port.
         sandbox_start = asyncio.create_task(sandbox.start(), name="sandbox")
         stack.callback(sandbox_start.cancel)
-
-        keys = Keys(db, clock, keyless=settings.api_key is None)
-        await keys.apply_setting(settings.api_key)
 
         async def forget_session(thread_id: str) -> None:
             if sandbox_start.done() and sandbox.status.tier != "off":
@@ -120,8 +127,11 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
         worker.start()
         stack.push_async_callback(worker.stop)
-        sweep = asyncio.create_task(_sweep_blobs(db, blobs, clock), name="blob sweep")
+        sweeping = _sweep_blobs(db, blobs, clock, shared=settings.blob_url is not None)
+        sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
+
+        await stack.enter_async_context(admin_socket(settings.data_dir, Desk(db, keys, routes)))
 
         def let_go() -> None:
             signals.stop()
@@ -130,13 +140,26 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         def ready() -> None:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
+            if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
+                raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
 
         yield Server(
-            app=build(services, authenticate=keys.authenticate, guard_hosts=settings.api_key is None, ready=ready),
+            app=build(services, authenticate=keys.authenticate, guard_hosts=keys.is_keyless, ready=ready),
+            is_keyless=keys.is_keyless,
             model_route=routes.describe(),
             sandbox_status=lambda: asyncio.shield(sandbox_start),
             let_go=let_go,
         )
+
+
+@asynccontextmanager
+async def front_desk(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Desk]:
+    """Who answers commands while no server runs; the caller holds the data directory."""
+    async with AsyncExitStack() as stack:
+        db = await _open_database(settings, stack)
+        routes = routes_of(settings)
+        stack.push_async_callback(routes.close)
+        yield Desk(db, Keys(db, clock, keyless=False), routes)
 
 
 def is_loopback(host: str) -> bool:
@@ -183,7 +206,7 @@ def _open_signals(settings: Settings, stack: AsyncExitStack) -> LocalSignals:
     return signals
 
 
-def _routes(settings: Settings) -> Routes:
+def routes_of(settings: Settings) -> Routes:
     return Routes(
         base_url=settings.model_base_url,
         api_key=settings.model_api_key,
@@ -201,9 +224,10 @@ def _routes(settings: Settings) -> Routes:
     )
 
 
-async def _sweep_blobs(db: Database, blobs: DiskBlobs, clock: Clock) -> None:
-    """Remove what was stored and never got a row: at once what an earlier process left, later what is an hour old."""
-    before = clock()
+async def _sweep_blobs(db: Database, blobs: Blobs, clock: Clock, *, shared: bool) -> None:
+    """Remove what was stored and never got a row: what is an hour old, and at once what an earlier process left. Where
+    others store too, nothing at once: it may be another server's, about to get its row."""
+    before = clock() - _SWEEP_SECONDS if shared else clock()
     while True:
         try:
             await _sweep_blobs_before(before, db, blobs)
@@ -213,7 +237,7 @@ async def _sweep_blobs(db: Database, blobs: DiskBlobs, clock: Clock) -> None:
         before = clock() - _SWEEP_SECONDS
 
 
-async def _sweep_blobs_before(before: float, db: Database, blobs: DiskBlobs) -> None:
+async def _sweep_blobs_before(before: float, db: Database, blobs: Blobs) -> None:
     candidates = await blobs.keys_before(before)
     if not candidates:
         return

@@ -7,6 +7,7 @@ LocumError
 ├── Forbidden               the request may not be made from there
 ├── TooLarge                more bytes than allowed
 ├── Unavailable             a part of the server cannot serve now; try again
+│   └── StorageFull         there is no room to keep what was sent
 ├── LeaseLost               another owner has the run (or nobody has it any more); never reaches a client
 ├── ModelError              the model's server did not give a usable answer (see `models/`)
 ├── SandboxUnavailable      no isolation, no code interpreter: says why and what to do (see `sandbox/`)
@@ -63,6 +64,13 @@ class Unavailable(LocumError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class StorageFull(Unavailable):
+    """No room on the disk (or in the bucket): what was sent is not kept, what was kept can be read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=30)
 
 
 class LeaseLost(LocumError):

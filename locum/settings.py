@@ -41,12 +41,18 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOCUM_", toml_file=TOML_FILE, extra="ignore")
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Any but a loopback address needs LOCUM_API_KEY.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Any but a loopback address needs LOCUM_API_KEY or a stored key."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(Path("locum-data"), description="Directory of everything Locum keeps.")
     database_url: OptionalText = Field(
         None,
         description="PostgreSQL database, postgresql://user:password@host/name. Unset: SQLite in the data directory.",
+    )
+    blob_url: OptionalText = Field(
+        None,
+        description="Where files are kept: s3://bucket/prefix or file:///folder. Unset: the data directory.",
     )
     api_key: OptionalText = Field(None, description="The default resource's key. Only its digest is stored.")
     model_base_url: OptionalText = Field(

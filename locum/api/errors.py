@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from locum.errors import Forbidden, InvalidRequest, LocumError, NotFound, TooLarge, Unauthenticated, Unavailable
+from locum.errors import (
+    Forbidden,
+    InvalidRequest,
+    LocumError,
+    NotFound,
+    StorageFull,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from locum.api.dialect import Address
@@ -97,6 +106,9 @@ def describe(error: Exception, *, method: str, path: str) -> Problem:
                 gateway_message=error.message,
                 headers={"allow": ", ".join(error.allowed)},
             )
+        case StorageFull():
+            headers = {"retry-after": str(error.retry_after)}
+            return Problem(status=507, message=error.message, type="server_error", headers=headers)
         case Unavailable():
             headers = {"retry-after": str(error.retry_after)}
             return Problem(status=503, message=error.message, type="server_error", headers=headers)

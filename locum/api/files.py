@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from locum.api import multipart
+from locum.api.dialect import Address
+from locum.api.errors import Problem
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
@@ -78,9 +81,65 @@ async def delete(request: ApiRequest) -> Json:
     return deleted(file_id, "file")
 
 
-async def content(request: ApiRequest) -> StreamingResponse:
-    file, chunks = await request.services.files.content(request.principal, request.id("file_id"))
-    return StreamingResponse(chunks, headers=download_headers(file))
+async def content(request: ApiRequest) -> Response:
+    files, file_id = request.services.files, request.id("file_id")
+    file = await files.retrieve(request.principal, file_id)
+    if _matches(request.headers.get("if-none-match", ""), file):
+        return Response(status_code=304, headers={"etag": _etag(file)})
+    headers, asked = download_headers(file), _asked_range(request, file)
+    if asked is None:
+        _, chunks = await files.content(request.principal, file_id)
+        return StreamingResponse(chunks, headers=headers)
+    start, end = asked
+    if start >= end:
+        return _unsatisfiable(request, file)
+    _, chunks = await files.content(request.principal, file_id, start, end)
+    part = {"content-length": str(end - start), "content-range": f"bytes {start}-{end - 1}/{file.bytes}"}
+    return StreamingResponse(chunks, status_code=206, headers={**headers, **part})
+
+
+_RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
+
+
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """The bytes a Range header asks for, from the first up to and without the last: none of them where it cannot be
+    satisfied. None where it is to be ignored: other units, several ranges, nonsense (RFC 9110, 14.2)."""
+    found = _RANGE.fullmatch(header)
+    first, last = found.groups() if found else ("", "")
+    if first and last:
+        return (int(first), min(int(last) + 1, size)) if int(first) <= int(last) else None
+    if first:
+        return int(first), size
+    if last:  # that many from the end
+        return max(0, size - int(last)), size
+    return None
+
+
+def _asked_range(request: ApiRequest, file: File) -> tuple[int, int] | None:
+    """With If-Range, only if the client's part is of this very file."""
+    if request.headers.get("if-range", _etag(file)) != _etag(file):
+        return None
+    return byte_range(",".join(request.headers.getlist("range")), file.bytes)
+
+
+def _unsatisfiable(request: ApiRequest, file: File) -> Json:
+    problem = Problem(
+        status=416,
+        message=f"Invalid range: the file '{file.id}' has {file.bytes} bytes.",
+        code="invalid_range",
+        headers={"content-range": f"bytes */{file.bytes}"},
+    )
+    address = Address(path=request.url.path, surface=request.call.surface, azure_v1=request.call.azure_v1)
+    return Json(problem.body(address), status_code=problem.status, headers=problem.headers)
+
+
+def _etag(file: File) -> str:
+    """A file never changes, so its digest says all."""
+    return f'"{file.sha256}"'
+
+
+def _matches(if_none_match: str, file: File) -> bool:
+    return any(each.strip().removeprefix("W/") in ("*", _etag(file)) for each in if_none_match.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +210,8 @@ def download_headers(file: File) -> dict[str, str]:
         "content-type": CONTENT_TYPES.get(file.filename.rpartition(".")[2].lower(), "application/octet-stream"),
         "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file.filename, safe='')}",
         "content-length": str(file.bytes),
+        "accept-ranges": "bytes",
+        "etag": _etag(file),
         "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
     }

@@ -1,33 +1,25 @@
 """Blobs as plain files.
 
-A blob is written to `tmp/`, flushed to the disk and renamed into its place: it is there whole or not at all.
+A blob is written to `tmp/`, flushed to the disk and renamed into its place: it is there whole or not at all. The
+directory belongs to one server.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import errno
 import os
-import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from locum import crashpoints, ids
-from locum.errors import NotFound, TooLarge, Unavailable
+from locum.blobs.base import CHUNK, Tally, Written, is_key, pieces
+from locum.errors import NotFound, StorageFull, Unavailable
 
-_CHUNK = 1024 * 1024
-
-
-class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """A blob that is on the disk. `sha256` in hex."""
-
-    key: str
-    bytes: int
-    sha256: str
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskBlobs:
@@ -36,88 +28,78 @@ class DiskBlobs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._tmp = directory / "tmp"
-        # What an earlier process left half-written belongs to nobody.
-        shutil.rmtree(self._tmp, ignore_errors=True)
-        self._tmp.mkdir(parents=True, mode=0o700)
+        self._tmp.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for draft in self._tmp.glob("put_*"):
+            draft.unlink()  # what an earlier process left half-written belongs to nobody
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
-        """Write a blob, however large, in constant memory. TooLarge beyond `max_bytes`; then nothing is kept."""
-        path = self._tmp / ids.new("put_")
-        digest, size = hashlib.sha256(), 0
+        draft, tally = self._tmp / ids.new("put_"), Tally(max_bytes)
 
         def append(piece: bytes) -> None:
-            digest.update(piece)
-            file.write(piece)
+            tally.add(piece)
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[file.write(rest) :]
 
         try:
-            with path.open("wb") as file:
-                async for piece in _coalesced(chunks):
-                    size += len(piece)
-                    if size > max_bytes:
-                        raise TooLarge(
-                            f"File is too large: a file may have {max_bytes} bytes ({max_bytes // 1024**2} MB) at most."
-                        )
-                    await asyncio.to_thread(append, piece)
-                await asyncio.to_thread(_flush, file.fileno())
-            target = self._path(key)
-            await asyncio.to_thread(_move, path, target)
-        except OSError as error:
-            raise Unavailable(f"The file could not be stored ({error.strerror}).") from error
+            with _storing():
+                file = draft.open("wb", buffering=0)
+            with file:
+                async for piece in pieces(chunks):
+                    with _storing():
+                        await asyncio.to_thread(append, piece)
+                with _storing():
+                    await asyncio.to_thread(os.fsync, file.fileno())
+            with _storing():
+                await asyncio.to_thread(_move, draft, self._path(key))
         finally:
-            path.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         crashpoints.reach("blob written")
-        return Written(key=key, bytes=size, sha256=digest.hexdigest())
+        return tally.written(key)
 
-    async def get(self, key: str) -> AsyncGenerator[bytes, None]:
-        """The bytes, in chunks of up to 1 MiB. NotFound at once when there is no such blob."""
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         try:
             file = await asyncio.to_thread(self._path(key).open, "rb")
         except FileNotFoundError:
             raise NotFound(f"No content found for file '{key}'.") from None
-        return _chunks(file)
+        return _chunks(file, start, sys.maxsize if end is None else end)
 
     async def delete(self, key: str) -> None:
-        """Remove a blob; one that is not there is no error."""
         await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
 
     async def keys_before(self, moment: float) -> list[str]:
-        """Keys of the blobs written before `moment` (seconds since the epoch): what the sweeper looks through."""
-
-        def walk() -> list[str]:
-            return [
+        return await asyncio.to_thread(
+            lambda: [
                 path.name
-                for folder in self._directory.iterdir()
-                if folder != self._tmp and folder.is_dir()
-                for path in folder.iterdir()
-                if path.stat().st_mtime < moment
+                for path in self._directory.glob("??/*")
+                if is_key(path.name) and path.stat().st_mtime < moment
             ]
+        )
 
-        return await asyncio.to_thread(walk)
+    async def close(self) -> None:
+        pass
 
     def _path(self, key: str) -> Path:
         return self._directory / key[-2:] / key
 
 
-async def _chunks(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+async def _chunks(file: IO[bytes], start: int, end: int) -> AsyncGenerator[bytes, None]:
     with file:
-        while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        file.seek(start)
+        while chunk := await asyncio.to_thread(file.read, max(0, min(CHUNK, end - start))):
+            start += len(chunk)
             yield chunk
 
 
-async def _coalesced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces worth a thread hop."""
-    waiting = bytearray()
-    async for chunk in chunks:
-        waiting += chunk
-        if len(waiting) >= _CHUNK:
-            yield bytes(waiting)
-            waiting.clear()
-    if waiting:
-        yield bytes(waiting)
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
+@contextmanager
+def _storing() -> Iterator[None]:
+    """What the disk refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("There is no room left on this server's disk to store the file.") from error
+        raise Unavailable(f"The file could not be stored ({error.strerror}).") from error
 
 
 def _move(source: Path, target: Path) -> None:

@@ -92,7 +92,7 @@ class Execution:
             await self._end("failed", error=_SORRY)
 
     async def _work(self) -> None:
-        await self._recorder.started()
+        self._recorder.started()
         if self._recorder.claim.attempts > MAX_ATTEMPTS:
             error = LastError(
                 code="server_error",
@@ -202,7 +202,7 @@ class Execution:
                     log.exception("run could not be given back", run_id=self._recorder.claim.run_id)
             case "lease lost":
                 # Another worker has the run, or its thread was deleted: nothing here is ours any more.
-                self._streams.break_off(self._recorder.claim.run_id, "Another server goes on with this run.")
+                self._streams.break_off(self._recorder.claim.run_id, "another server goes on with it.")
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         said = self._call.text if self._call and self._call.opened else None

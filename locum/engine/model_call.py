@@ -22,7 +22,7 @@ from locum.domain.events import (
     TextDelta,
     TextPartDelta,
 )
-from locum.domain.messages import ImageFile, ImageFilePart, Message
+from locum.domain.messages import ImageFile, ImageFilePart
 from locum.domain.runs import Run, Usage
 from locum.domain.steps import Step
 from locum.engine.recorder import Opened, Recorder, Unanswered
@@ -103,8 +103,10 @@ class ModelCall:
         if self._calls:
             return  # words behind a call have no place in the conversation: the next turn says them
         opened = await self.open_message()
+        # It stands behind the images; its first piece carries the empty annotations.
+        piece = TextDelta(value=text) if self.text else TextDelta(value=text, annotations=())
         self.text += text
-        self._show(text_delta(opened.message, text))
+        self._show(MessageDelta(opened.message.id, (TextPartDelta(index=len(opened.message.content), text=piece),)))
 
     async def _call(self, delta: chat.ToolCallDelta) -> None:
         if self.step is None:
@@ -151,8 +153,3 @@ class ModelCall:
             written = self.text + "".join(call.arguments for call in self._calls.values())
             completion = -(-len(written.encode()) // 4)
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
-
-
-def text_delta(message: Message, text: str) -> MessageDelta:
-    """A piece of a message's text, which stands behind its images. The first piece carries the empty annotations."""
-    return MessageDelta(message.id, (TextPartDelta(index=len(message.content), text=TextDelta(value=text)),))

@@ -82,8 +82,8 @@ class Recorder:
         thread = thread_store.get(conn, resource, thread_id)
         newest = run.truncation_strategy.last_messages
         conversation = message_store.conversation(conn, resource, thread_id, but_run=run.id, newest=newest)
-        own = {message.id: message for message in message_store.of_run(conn, resource, run.id)}
         steps = step_store.of_run(conn, resource, run.id)
+        own = {message.id: message for message in message_store.of_run(conn, resource, run.id)} if steps else {}
         # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
         # the message that ends a run is written together with the run's end.
         done = len(steps)
@@ -107,12 +107,9 @@ class Recorder:
         )
         return journal, unanswered
 
-    async def started(self) -> None:
+    def started(self) -> None:
         """The claim has been committed: tell of it."""
-        run = await self._db.read(lambda conn: run_store.fenced(conn, self.claim, for_update=False))
-        if run.status == "cancelling":
-            raise CancelRequested(run.id)
-        self._tell(RunEvent("in_progress", run))
+        self._tell(RunEvent("in_progress", self.claim.run))
 
     async def open_message(self, run: Run, images: tuple[str, ...], again: tuple[Step, Message] | None) -> Opened:
         """The model has begun to say something: a step and its message, both in progress."""

@@ -98,7 +98,7 @@ class Worker:
 
     async def _run_forever(self) -> None:
         while True:
-            cancels = await self._signals.wait_for_work(SWEEP_SECONDS)
+            woken, cancels = await self._signals.wait_for_work(SWEEP_SECONDS)
             for run_id in cancels & self._held.keys():
                 self._held[run_id].execution.stop("cancelled")
             now = asyncio.get_running_loop().time()
@@ -109,7 +109,7 @@ class Worker:
             if cancels - self._held.keys() or now - self._last_sweep >= SWEEP_SECONDS:
                 ok &= await self._attempt(self._sweep)
                 self._last_sweep = now
-            ok &= await self._attempt(self._claim)
+            ok &= await self._attempt(self._claim if woken else self._look_and_claim)
             if ok:
                 self._last_look = now
 
@@ -122,14 +122,17 @@ class Worker:
             return False
         return True
 
+    async def _look_and_claim(self) -> None:
+        """Nobody called: a look costs a read, only what is there to be claimed costs a write."""
+        now = self._clock()
+        if await self._db.read(lambda conn: store.any_claimable(conn, self._owner, now=now)):
+            await self._claim()
+
     async def _claim(self) -> None:
         free = self._slots - len(self._held)
         if free <= 0:
             return
         now = self._clock()
-        # A look costs a read; only what is there to be claimed costs a write.
-        if not await self._db.read(lambda conn: store.any_claimable(conn, self._owner, now=now)):
-            return
         held = tuple(self._held)
         claims = await self._db.write(
             lambda conn: store.claim(conn, self._owner, now=now, lease_until=now + LEASE_SECONDS, limit=free, but=held)

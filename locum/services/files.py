@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from locum import ids
 from locum.access.principals import Principal
-from locum.blobs.disk import DiskBlobs, Written
+from locum.blobs.base import Blobs, Written
 from locum.clock import Clock
 from locum.domain.files import (
     MAX_BYTES,
@@ -34,7 +34,7 @@ Staged = Written
 
 
 class Files:
-    def __init__(self, db: Database, blobs: DiskBlobs, clock: Clock) -> None:
+    def __init__(self, db: Database, blobs: Blobs, clock: Clock) -> None:
         self._db = db
         self._blobs = blobs
         self._clock = clock
@@ -92,10 +92,13 @@ class Files:
         await self._db.write(remove)
         await self._blobs.delete(blob_key(file_id))
 
-    async def content(self, principal: Principal, file_id: str) -> tuple[File, AsyncIterator[bytes]]:
-        """The file and its bytes; any purpose may be downloaded, the owner's own files are theirs to read."""
+    async def content(
+        self, principal: Principal, file_id: str, start: int = 0, end: int | None = None
+    ) -> tuple[File, AsyncIterator[bytes]]:
+        """The file and its bytes from `start` up to and without `end`; any purpose may be downloaded, the owner's own
+        files are theirs to read."""
         file = await self.retrieve(principal, file_id)
-        return file, await self._blobs.get(blob_key(file_id))
+        return file, await self._blobs.get(blob_key(file_id), start, end)
 
 
 def _checked_filename(filename: str) -> str:

@@ -24,7 +24,7 @@ from locum.domain.pages import Listing, Page
 from locum.domain.runs import Run
 from locum.domain.threads import Thread
 from locum.domain.tools import ToolResources
-from locum.errors import InvalidRequest
+from locum.errors import InvalidRequest, NotFound
 from locum.services.checks import require_files
 from locum.services.params import NewRun, NewThread
 from locum.services.threads import add_messages, insert_thread
@@ -97,8 +97,11 @@ class Runs:
 
     async def retrieve(self, principal: Principal, thread_id: str, run_id: str) -> Run:
         def get(conn: Connection) -> Run:
-            thread_store.get(conn, principal.resource, thread_id)
-            return store.get(conn, principal.resource, thread_id, run_id)
+            try:
+                return store.get(conn, principal.resource, thread_id, run_id)
+            except NotFound:
+                thread_store.get(conn, principal.resource, thread_id)  # if it is the thread, say so
+                raise
 
         return await self._db.read(get)
 

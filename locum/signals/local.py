@@ -27,13 +27,14 @@ class LocalSignals:
         self._cancels.add(run_id)
         self._work.set()
 
-    async def wait_for_work(self, timeout_seconds: float) -> set[str]:
-        """Return at the next wake-up, or after `timeout_seconds`; the runs that were to be cancelled since."""
+    async def wait_for_work(self, timeout_seconds: float) -> tuple[bool, set[str]]:
+        """Return at the next wake-up or after `timeout_seconds`: whether there was one, and the runs to cancel."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._work.wait(), timeout_seconds)
+        woken = self._work.is_set()
         self._work.clear()
         cancels, self._cancels = self._cancels, set()
-        return cancels
+        return woken, cancels
 
     def changed(self, run_id: str) -> None:
         """The run's row has changed."""

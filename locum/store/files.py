@@ -10,34 +10,38 @@ from sqlalchemy import Connection
 from locum.domain.files import File
 from locum.domain.pages import Listing, Page
 from locum.errors import NotFound
-from locum.store.rows import decode, encode, page_of
+from locum.store.rows import decode, delete_row, encode, page_of, select_doc
 from locum.store.tables import files as table
+
+_INSERT = sa.insert(table)
+_GET = select_doc(table, table.c.id)
+_DELETE = delete_row(table)
+_MADE = (
+    select_doc(table, table.c.thread_id)
+    .add_columns(table.c.path)
+    .where(table.c.path.is_not(None))
+    .order_by(table.c.seq)
+)
 
 
 def insert(conn: Connection, resource: str, file: File) -> None:
-    conn.execute(
-        sa.insert(table).values(
-            id=file.id,
-            resource=resource,
-            purpose=file.purpose,
-            thread_id=file.origin.thread_id if file.origin else None,
-            path=file.origin.path if file.origin else None,
-            doc=encode(file),
-        )
-    )
+    origin = {
+        "thread_id": file.origin.thread_id if file.origin else None,
+        "path": file.origin.path if file.origin else None,
+    }
+    row = {"id": file.id, "resource": resource, "purpose": file.purpose, **origin}
+    conn.execute(_INSERT, {**row, "doc": encode(file)})
 
 
 def get(conn: Connection, resource: str, file_id: str) -> File:
-    doc = conn.execute(
-        sa.select(table.c.doc).where(table.c.id == file_id, table.c.resource == resource)
-    ).scalar_one_or_none()
+    doc = conn.execute(_GET, {"id": file_id, "resource": resource}).scalar_one_or_none()
     if doc is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
     return decode(doc, File)
 
 
 def delete(conn: Connection, resource: str, file_id: str) -> None:
-    conn.execute(sa.delete(table).where(table.c.id == file_id, table.c.resource == resource))
+    conn.execute(_DELETE, {"at": file_id, "of": resource})
 
 
 def page(conn: Connection, resource: str, page: Page, *, purpose: str | None = None) -> Listing[File]:
@@ -57,12 +61,8 @@ def existing(conn: Connection, resource: str, file_ids: Iterable[str]) -> list[F
 
 def made_in_thread(conn: Connection, resource: str, thread_id: str) -> dict[str, File]:
     """Path below /mnt/data -> the newest file a run of the thread made there."""
-    rows = conn.execute(
-        sa.select(table.c.path, table.c.doc)
-        .where(table.c.thread_id == thread_id, table.c.resource == resource, table.c.path.is_not(None))
-        .order_by(table.c.seq)
-    )
-    return {path: decode(doc, File) for path, doc in rows}
+    rows = conn.execute(_MADE, {"thread_id": thread_id, "resource": resource})
+    return {path: decode(doc, File) for doc, path in rows}
 
 
 def known_ids(conn: Connection) -> set[str]:

@@ -8,24 +8,32 @@ from sqlalchemy import Connection
 from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
 from locum.errors import NotFound
-from locum.store.rows import decode, encode, page_of
+from locum.store.rows import decode, delete_row, encode, page_of, select_doc, update_doc
 from locum.store.tables import messages as table
+
+_newest = sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0) + 1).where(
+    table.c.thread_id == sa.bindparam("in_thread")
+)
+_INSERT = sa.insert(table).values(
+    {
+        **{name: sa.bindparam(name) for name in ("id", "resource", "thread_id", "run_id", "doc")},
+        "seq": _newest.scalar_subquery(),
+    }
+)
+_GET = select_doc(table, table.c.id, table.c.thread_id)
+_SAVE = update_doc(table)
+_DELETE = delete_row(table)
+_OF_RUN = select_doc(table, table.c.run_id).order_by(table.c.seq)
+_BUT_RUN = (
+    select_doc(table, table.c.thread_id)
+    .where(sa.or_(table.c.run_id.is_(None), table.c.run_id != sa.bindparam("but_run")))
+    .order_by(table.c.seq.desc())
+)
 
 
 def insert(conn: Connection, resource: str, message: Message) -> None:
-    newest = conn.execute(
-        sa.select(sa.func.max(table.c.seq)).where(table.c.thread_id == message.thread_id)
-    ).scalar_one_or_none()
-    conn.execute(
-        sa.insert(table).values(
-            id=message.id,
-            resource=resource,
-            thread_id=message.thread_id,
-            seq=(newest or 0) + 1,
-            run_id=message.run_id,
-            doc=encode(message),
-        )
-    )
+    row = {"id": message.id, "resource": resource, "thread_id": message.thread_id, "run_id": message.run_id}
+    conn.execute(_INSERT, {**row, "doc": encode(message), "in_thread": message.thread_id})
 
 
 def get(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message:
@@ -37,21 +45,17 @@ def get(conn: Connection, resource: str, thread_id: str, message_id: str) -> Mes
 
 def find(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message | None:
     """The message, or None where it has been deleted."""
-    query = sa.select(table.c.doc).where(
-        table.c.id == message_id, table.c.thread_id == thread_id, table.c.resource == resource
-    )
-    doc = conn.execute(query).scalar_one_or_none()
+    row = {"id": message_id, "thread_id": thread_id, "resource": resource}
+    doc = conn.execute(_GET, row).scalar_one_or_none()
     return decode(doc, Message) if doc is not None else None
 
 
 def save(conn: Connection, resource: str, message: Message) -> None:
-    conn.execute(
-        sa.update(table).where(table.c.id == message.id, table.c.resource == resource).values(doc=encode(message))
-    )
+    conn.execute(_SAVE, {"at": message.id, "of": resource, "doc": encode(message)})
 
 
 def delete(conn: Connection, resource: str, message_id: str) -> None:
-    conn.execute(sa.delete(table).where(table.c.id == message_id, table.c.resource == resource))
+    conn.execute(_DELETE, {"at": message_id, "of": resource})
 
 
 def page(conn: Connection, resource: str, thread_id: str, page: Page, *, run_id: str | None = None) -> Listing[Message]:
@@ -65,22 +69,13 @@ def conversation(
     conn: Connection, resource: str, thread_id: str, *, but_run: str, newest: int | None = None
 ) -> list[Message]:
     """The messages of a thread but for those of one run, oldest first; with `newest`, only that many of its end."""
-    query = (
-        sa.select(table.c.doc)
-        .where(
-            table.c.thread_id == thread_id,
-            table.c.resource == resource,
-            sa.or_(table.c.run_id.is_(None), table.c.run_id != but_run),
-        )
-        .order_by(table.c.seq.desc())
-    )
-    docs = list(conn.execute(query.limit(newest) if newest is not None else query).scalars())
+    wanted = {"thread_id": thread_id, "resource": resource, "but_run": but_run}
+    query = _BUT_RUN if newest is None else _BUT_RUN.limit(newest)
+    docs = list(conn.execute(query, wanted).scalars())
     return [decode(doc, Message) for doc in reversed(docs)]
 
 
 def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:
     """What a run wrote, oldest first."""
-    docs = conn.execute(
-        sa.select(table.c.doc).where(table.c.run_id == run_id, table.c.resource == resource).order_by(table.c.seq)
-    ).scalars()
+    docs = conn.execute(_OF_RUN, {"run_id": run_id, "resource": resource}).scalars()
     return [decode(doc, Message) for doc in docs]

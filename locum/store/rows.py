@@ -1,4 +1,7 @@
-"""What every noun's store functions share: docs to objects, and keyset pages."""
+"""What every noun's store functions share: docs to objects, the statements all of them need, and keyset pages.
+
+Statements are made once, at import: building one costs SQLAlchemy more than running it.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,25 @@ def decode(doc: str, kind: type[T]) -> T:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     return decoder.decode(doc)  # type: ignore[no-any-return]
+
+
+def select_doc(table: sa.Table, *columns: sa.Column[Any]) -> sa.Select[str]:
+    """The doc of the row whose `columns` (and resource) are the parameters of those names."""
+    wanted = (column == sa.bindparam(column.name) for column in (*columns, table.c.resource))
+    return sa.select(table.c.doc).where(*wanted)
+
+
+def update_doc(table: sa.Table, *columns: str) -> sa.Update:
+    """Set doc (and `columns`) of the row `at` of the resource `of`."""
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in ("doc", *columns)}
+    return (
+        sa.update(table).where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")).values(values)
+    )
+
+
+def delete_row(table: sa.Table) -> sa.Delete:
+    """Delete the row `at` of the resource `of`."""
+    return sa.delete(table).where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
 
 
 def page_of(

@@ -17,20 +17,63 @@ from locum.domain import runs as domain
 from locum.domain.pages import Listing, Page
 from locum.domain.runs import Run
 from locum.errors import InvalidRequest, LeaseLost, NotFound
-from locum.store.rows import decode, encode, page_of
+from locum.store.rows import decode, encode, page_of, select_doc, update_doc
 from locum.store.tables import runs as table
 
-_is_active = table.c.status.in_(domain.ACTIVE)
+# As literals: a list of parameters would be expanded anew at every call.
+_is_active = table.c.status.in_([sa.literal_column(f"'{status}'") for status in domain.ACTIVE])
+_now, _owner = sa.bindparam("now", type_=sa.Float), sa.bindparam("worker", type_=sa.String)
+_is_free = sa.or_(table.c.owner.is_(None), table.c.lease_until < _now)
+_is_claimable = sa.and_(
+    _is_active,
+    table.c.status.in_([sa.literal_column("'queued'"), sa.literal_column("'in_progress'")]),
+    sa.or_(table.c.expires_at.is_(None), table.c.expires_at > _now),
+    sa.or_(_is_free, sa.and_(table.c.status == "queued", table.c.owner == _owner)),
+)
+_is_to_end = sa.and_(
+    _is_active,
+    sa.or_(
+        table.c.expires_at <= _now, sa.and_(table.c.status == "cancelling", sa.or_(_is_free, table.c.owner == _owner))
+    ),
+)
+
+_INSERT = sa.insert(table)
+_GET = select_doc(table, table.c.id, table.c.thread_id)
+_LOCK = _GET.with_for_update()
+_ACTIVE = select_doc(table, table.c.thread_id).where(_is_active)
+_SAVE = update_doc(table, "status", "expires_at")
+_FENCED = select_doc(table, table.c.id, table.c.fence).where(_is_active)
+_FENCED_LOCK = _FENCED.with_for_update()
+_CLAIM = update_doc(table, "status", "owner", "lease_until", "fence", "attempts")
+_CLAIMABLE = (
+    sa.select(table.c.id, table.c.resource, table.c.thread_id, table.c.fence, table.c.attempts, table.c.doc)
+    .where(_is_claimable)
+    .order_by(table.c.seq)
+    .with_for_update(skip_locked=True)
+)
+_ANY_CLAIMABLE = sa.select(table.c.seq).where(_is_claimable).limit(1)
+_PROGRESSED = (
+    sa.update(table)
+    .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"), table.c.attempts != 0)
+    .values(attempts=0)
+)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in a worker's hands. `attempts` counts the claims so far, this one included."""
+    """A run in a worker's hands, as it stood when it was claimed. `attempts` counts the claims without progress."""
 
     resource: str
-    run_id: str
-    thread_id: str
+    run: Run
     fence: int
     attempts: int
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id
+
+    @property
+    def thread_id(self) -> str:
+        return self.run.thread_id
 
 
 def insert(
@@ -42,27 +85,14 @@ def insert(
     """
     if busy := active(conn, resource, run.thread_id):
         raise InvalidRequest(f"Thread {run.thread_id} already has an active run {busy.id}.")
-    conn.execute(
-        sa.insert(table).values(
-            id=run.id,
-            resource=resource,
-            thread_id=run.thread_id,
-            status=run.status,
-            expires_at=run.expires_at,
-            owner=owner,
-            lease_until=lease_until,
-            fence=0,
-            attempts=0,
-            doc=encode(run),
-        )
-    )
+    row = {"id": run.id, "resource": resource, "thread_id": run.thread_id, "doc": encode(run)}
+    state = {"status": run.status, "expires_at": run.expires_at, "fence": 0, "attempts": 0}
+    conn.execute(_INSERT, {**row, **state, "owner": owner, "lease_until": lease_until})
 
 
 def get(conn: Connection, resource: str, thread_id: str, run_id: str, *, for_update: bool = False) -> Run:
-    query = sa.select(table.c.doc).where(
-        table.c.id == run_id, table.c.thread_id == thread_id, table.c.resource == resource
-    )
-    doc = conn.execute(query.with_for_update() if for_update else query).scalar_one_or_none()
+    row = {"id": run_id, "thread_id": thread_id, "resource": resource}
+    doc = conn.execute(_LOCK if for_update else _GET, row).scalar_one_or_none()
     if doc is None:
         raise NotFound(f"No run found with id '{run_id}'.")
     return decode(doc, Run)
@@ -70,18 +100,13 @@ def get(conn: Connection, resource: str, thread_id: str, run_id: str, *, for_upd
 
 def active(conn: Connection, resource: str, thread_id: str) -> Run | None:
     """The run that keeps the thread busy, if any."""
-    doc = conn.execute(
-        sa.select(table.c.doc).where(table.c.thread_id == thread_id, table.c.resource == resource, _is_active)
-    ).scalar_one_or_none()
+    doc = conn.execute(_ACTIVE, {"thread_id": thread_id, "resource": resource}).scalar_one_or_none()
     return decode(doc, Run) if doc is not None else None
 
 
 def save(conn: Connection, resource: str, run: Run) -> None:
-    conn.execute(
-        sa.update(table)
-        .where(table.c.id == run.id, table.c.resource == resource)
-        .values(status=run.status, expires_at=run.expires_at, doc=encode(run))
-    )
+    state = {"status": run.status, "expires_at": run.expires_at, "doc": encode(run)}
+    conn.execute(_SAVE, {"at": run.id, "of": resource, **state})
 
 
 def page(conn: Connection, resource: str, thread_id: str, page: Page) -> Listing[Run]:
@@ -96,62 +121,27 @@ def claim(
 
     but: ids of the runs the worker has in hand already (after a long pause of the process their leases have lapsed).
     """
-    rows = conn.execute(
-        sa.select(table.c.id, table.c.resource, table.c.thread_id, table.c.fence, table.c.attempts, table.c.doc)
-        .where(_claimable(owner, now), table.c.id.not_in(but))
-        .order_by(table.c.seq)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    query = _CLAIMABLE.where(table.c.id.not_in(but)).limit(limit) if but else _CLAIMABLE.limit(limit)
     claims = []
-    for row in rows:
+    for row in conn.execute(query, {"now": now, "worker": owner}).all():
         run = domain.start(decode(row.doc, Run), now=int(now))
-        conn.execute(
-            sa.update(table)
-            .where(table.c.id == row.id)
-            .values(
-                status=run.status,
-                doc=encode(run),
-                owner=owner,
-                lease_until=lease_until,
-                fence=row.fence + 1,
-                attempts=row.attempts + 1,
-            )
-        )
-        claims.append(
-            Claim(
-                resource=row.resource,
-                run_id=row.id,
-                thread_id=row.thread_id,
-                fence=row.fence + 1,
-                attempts=row.attempts + 1,
-            )
-        )
+        claim = Claim(resource=row.resource, run=run, fence=row.fence + 1, attempts=row.attempts + 1)
+        state = {"status": run.status, "doc": encode(run), "owner": owner, "lease_until": lease_until}
+        counts = {"fence": claim.fence, "attempts": claim.attempts}
+        conn.execute(_CLAIM, {"at": run.id, "of": row.resource, **state, **counts})
+        claims.append(claim)
     return claims
 
 
 def any_claimable(conn: Connection, owner: str, *, now: float) -> bool:
     """Whether `claim` would find something."""
-    return conn.execute(sa.select(table.c.seq).where(_claimable(owner, now)).limit(1)).first() is not None
-
-
-def _claimable(owner: str, now: float) -> sa.ColumnElement[bool]:
-    kept_for_me = sa.and_(table.c.status == "queued", table.c.owner == owner)
-    in_time = sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
-    waiting = table.c.status.in_(("queued", "in_progress"))
-    return sa.and_(_is_active, waiting, in_time, sa.or_(_is_free(now), kept_for_me))
-
-
-def _is_free(now: float) -> sa.ColumnElement[bool]:
-    return sa.or_(table.c.owner.is_(None), table.c.lease_until < now)
+    return conn.execute(_ANY_CLAIMABLE, {"now": now, "worker": owner}).first() is not None
 
 
 def fenced(conn: Connection, claim: Claim, *, for_update: bool = True) -> Run:
     """The run as it is now, locked for a transaction that writes; LeaseLost when the claim no longer holds."""
-    query = sa.select(table.c.doc).where(
-        table.c.id == claim.run_id, table.c.resource == claim.resource, table.c.fence == claim.fence, _is_active
-    )
-    doc = conn.execute(query.with_for_update() if for_update else query).scalar_one_or_none()
+    row = {"id": claim.run_id, "resource": claim.resource, "fence": claim.fence}
+    doc = conn.execute(_FENCED_LOCK if for_update else _FENCED, row).scalar_one_or_none()
     if doc is None:
         raise LeaseLost(f"{claim.run_id} is no longer claimed with fence {claim.fence}.")
     return decode(doc, Run)
@@ -192,7 +182,7 @@ def release(conn: Connection, claim: Claim) -> None:
 
 def progressed(conn: Connection, resource: str, run_id: str) -> None:
     """A turn is done: what is counted as attempts is claims without any progress."""
-    conn.execute(sa.update(table).where(table.c.id == run_id, table.c.resource == resource).values(attempts=0))
+    conn.execute(_PROGRESSED, {"at": run_id, "of": resource})
 
 
 def release_all(conn: Connection, owner: str) -> None:
@@ -202,11 +192,8 @@ def release_all(conn: Connection, owner: str) -> None:
 
 def to_end(conn: Connection, owner: str, *, now: float) -> list[tuple[str, Run]]:
     """(resource, run) of active runs whose time is over, and of cancelled ones that nobody but `owner` has in hand."""
-    is_due = table.c.expires_at <= now
-    is_let_go = sa.and_(table.c.status == "cancelling", sa.or_(_is_free(now), table.c.owner == owner))
-    rows = conn.execute(
-        sa.select(table.c.resource, table.c.doc).where(_is_active, sa.or_(is_due, is_let_go)).limit(100)
-    )
+    query = sa.select(table.c.resource, table.c.doc).where(_is_to_end).limit(100)
+    rows = conn.execute(query, {"now": now, "worker": owner})
     return [(row.resource, decode(row.doc, Run)) for row in rows]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event
 
 from locum import crashpoints
-from locum.errors import StartupError, Unavailable
+from locum.errors import StartupError, StorageFull, Unavailable
 from locum.store.migrations import upgrade
 
 T = TypeVar("T")
@@ -174,12 +175,7 @@ class SQLite:
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         """Run a batch and commit it; every job is answered, whatever happens."""
-        try:
-            with connection.begin():
-                answers = [_try(connection, job) for job in batch]
-        except Exception as error:  # the commit failed, or SQLite undid the whole transaction (disk full, I/O error)
-            refused = _refusal(error)
-            answers = [(job, None, refused) for job in batch]
+        answers = _run_alone(connection, batch[0]) if len(batch) == 1 else _run_together(connection, batch)
         if any(error is None for _, _, error in answers):
             crashpoints.reach("commit")
         for loop in {job[2] for job in batch}:
@@ -188,22 +184,53 @@ class SQLite:
                 loop.call_soon_threadsafe(_resolve, mine)
 
 
+def _run_alone(connection: Connection, job: _Job) -> list[_Answer]:
+    """One job needs no savepoint: the transaction is its own."""
+    try:
+        with connection.begin():
+            result = job[0](connection)
+            if not connection.connection.in_transaction:
+                raise sa.exc.OperationalError("COMMIT", None, Exception("the transaction was undone"))
+    except Exception as error:
+        return [(job, None, _told(error))]
+    return [(job, result, None)]
+
+
+def _run_together(connection: Connection, batch: list[_Job]) -> list[_Answer]:
+    try:
+        with connection.begin():
+            return [_try(connection, job) for job in batch]
+    except Exception as error:  # the commit failed, or SQLite undid the whole transaction (disk full, I/O error)
+        refused = _refusal(error)
+        return [(job, None, refused) for job in batch]
+
+
 def _try(connection: Connection, job: _Job) -> _Answer:
     """Run a job in a savepoint of its own: its error undoes only its own work."""
-    savepoint = connection.begin_nested()
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute("SAVEPOINT job")  # the driver's own: SQLAlchemy's costs as much as the job
     try:
         result = job[0](connection)
-        savepoint.commit()
     except Exception as error:
-        if not connection.connection.in_transaction:
+        if not driver.in_transaction:
             raise  # not only the savepoint is gone: what ran before it in this batch is, too
-        savepoint.rollback()
-        return job, None, _refusal(error) if isinstance(error, sa.exc.OperationalError) else error
+        driver.execute("ROLLBACK TO job")
+        driver.execute("RELEASE job")
+        return job, None, _told(error)
+    driver.execute("RELEASE job")
     return job, result, None
+
+
+def _told(error: Exception) -> Exception:
+    """What a job's caller hears: its own error, or that the database is not well."""
+    return _refusal(error) if isinstance(error, sa.exc.OperationalError) else error
 
 
 def _refusal(error: Exception) -> Exception:
     reason = getattr(error, "orig", None) or error
+    if "full" in str(reason):  # SQLite's words: database or disk is full
+        return StorageFull("There is no room left on the disk. Nothing of this request was kept.")
     return Unavailable(f"The database could not write ({reason}). Nothing of this request was kept.")
 
 

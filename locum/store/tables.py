@@ -37,6 +37,7 @@ keys = sa.Table(
     _resource(),
     sa.Column("sha256", sa.String(64), nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.String(128)),  # its owner's word for it
 )
 
 assistants = sa.Table("assistants", metadata, _seq(), _id(), _resource(), _doc())

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from locum import crashpoints, ids
-from locum.blobs.disk import DiskBlobs
+from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.files import MAX_BYTES, File, Origin, Surface, blob_key, id_prefix
 from locum.domain.steps import CodeInterpreter as CodeInterpreterDetails
@@ -61,9 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class CodeInterpreterTool:
     """Runs calls in the sandbox and brings back what they made."""
 
-    def __init__(
-        self, sandbox: Sandbox, blobs: DiskBlobs, clock: Clock, *, ready: Callable[[], Awaitable[object]]
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, blobs: Blobs, clock: Clock, *, ready: Callable[[], Awaitable[object]]) -> None:
         """`ready` returns once the sandbox has been started."""
         self._sandbox = sandbox
         self._ready = ready

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import openai
 import pytest
 
+from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
 from tests.serving import ServerProcess
-
-
-def locum(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}
-    return subprocess.run(
-        [sys.executable, "-m", "locum", *arguments],
-        cwd=cwd,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert done.returncode == 1
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    for word in words:
-        assert word in line
 
 
 def test_the_console_says_where_to_go_and_what_answers(server: ServerProcess) -> None:
@@ -147,15 +123,6 @@ def test_nothing_of_a_stopped_server_is_left_running(tmp_path: Path) -> None:
     assert processes_naming(server.data_dir)
     server.stop()
     assert processes_naming(server.data_dir) == []
-
-
-def processes_naming(path: Path) -> list[str]:
-    """Command lines of processes that were given this path."""
-    lines = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            lines.append(each.read_text().replace("\0", " "))
-    return [line for line in lines if str(path) in line]
 
 
 def test_a_held_request_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ def test_the_settings_page_is_made_from_the_table() -> None:
     assert SETTINGS.read_text() == settings_page(), "run: python docs/generate.py"
 
 
-@pytest.mark.parametrize("code", blocks(ROOT / "README.md", "python"))
+READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
+
+
+@pytest.mark.parametrize("code", [code for page in READMES for code in blocks(page, "python")])
 def test_the_readmes_python_runs_against_a_fresh_server(code: str, server: ServerProcess, tmp_path: Path) -> None:
     here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
     done = subprocess.run(
@@ -41,8 +44,9 @@ def test_the_readmes_python_runs_against_a_fresh_server(code: str, server: Serve
     assert "sympy" in done.stdout
 
 
-def test_the_readmes_locum_toml_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = blocks(ROOT / "README.md", "toml")
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_readmes_locum_toml_is_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = blocks(page, "toml")
     (tmp_path / "locum.toml").write_text(example)
     monkeypatch.chdir(tmp_path)
     assert Settings.load().models["gpt-4o"].model == "my-large-model"

@@ -1,11 +1,10 @@
-"""The commands of `locum`."""
+"""`locum serve`: the server itself."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,34 +13,17 @@ from typing import Annotated
 import typer
 
 from locum import __version__
+from locum.cli.options import described
 from locum.errors import StartupError
 from locum.settings import Settings
 
-app = typer.Typer(
-    name="locum",
-    help="A self-hosted server for the Assistants API of OpenAI and Azure OpenAI.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
-
-def _help(name: str) -> str:
-    return f"{Settings.model_fields[name].description} [LOCUM_{name.upper()}]"
-
-
-@app.callback()
-def _commands() -> None:
-    """Kept so that `serve` is a command of its own while it is the only one."""
-
-
-@app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
-    port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
-    data_dir: Annotated[Path | None, typer.Option(help=_help("data_dir"))] = None,
-    sandbox: Annotated[str | None, typer.Option(help=_help("sandbox"))] = None,
-    log_format: Annotated[str | None, typer.Option(help=_help("log_format"))] = None,
+    host: Annotated[str | None, typer.Option(help=described("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=described("port"))] = None,
+    data_dir: Annotated[Path | None, typer.Option(help=described("data_dir"))] = None,
+    sandbox: Annotated[str | None, typer.Option(help=described("sandbox"))] = None,
+    log_format: Annotated[str | None, typer.Option(help=described("log_format"))] = None,
 ) -> None:
     """Start the server: API, engine and code interpreter."""
     settings = Settings.load(host=host, port=port, data_dir=data_dir, sandbox=sandbox, log_format=log_format)
@@ -50,23 +32,6 @@ def serve(
     configure(settings.log_format)
     with _listen(settings.host, settings.port) as listener:
         _run(_serve(settings, listener))
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
-
-
-def main() -> None:
-    """Entry point: errors that keep the server from starting are one line, not a traceback."""
-    try:
-        app(standalone_mode=True)
-    except StartupError as error:
-        print(f"locum: {error.message}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -147,27 +112,27 @@ async def _greet(settings: Settings, server: object, port: int) -> None:
     # A name could lead to the other address family; every address but a wildcard can be called as it is.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    sample_key = "…" if settings.api_key else "any"
-    key = "your LOCUM_API_KEY" if settings.api_key else "any"
-    print(
+    sample_key = "any" if server.is_keyless else "…"
+    if settings.api_key:
+        key = "your LOCUM_API_KEY"
+    elif server.is_keyless:
+        key = "any (there is no key: only this machine may call; make one with `locum keys create`)"
+    else:
+        key = "one that `locum keys create` made"
+    typer.echo(
         f"""Locum {__version__}
 
   OpenAI base URL   {base}/v1
   Azure endpoint    {base}
-  Key               {key}{"" if settings.api_key else " (no LOCUM_API_KEY is set: only this machine may call)"}
+  Key               {key}
   Model             {server.model_route}
   Data directory    {settings.data_dir.resolve()}
 
   from openai import AzureOpenAI
   client = AzureOpenAI(azure_endpoint="{base}", api_key="{sample_key}", api_version="2024-05-01-preview")
   print(client.beta.assistants.create(model="gpt-4o", tools=[{{"type": "code_interpreter"}}]).id)
-""",
-        flush=True,
+"""
     )
     status = await server.sandbox_status()
     fix = f"\n                    Fix: {status.fix}" if status.fix else ""
-    print(f"  Code interpreter  {status.tier}: {status.reason}{fix}\n\n  Ready. Stop with Ctrl-C.", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    typer.echo(f"  Code interpreter  {status.tier}: {status.reason}{fix}\n\n  Ready. Stop with Ctrl-C.")

@@ -1,0 +1,79 @@
+"""Who answers the requests of commands: in the running server, or in the command itself when none runs."""
+
+from __future__ import annotations
+
+import os
+from typing import assert_never
+
+from locum import __version__
+from locum.access.keys import Keys
+from locum.admin.wire import (
+    Check,
+    CreatedKey,
+    CreateKey,
+    Failure,
+    Health,
+    KeyList,
+    ListKeys,
+    ListModels,
+    ModelList,
+    ModelName,
+    Reply,
+    Request,
+    RevokedKey,
+    RevokeKey,
+)
+from locum.errors import LocumError
+from locum.models.openai_compatible import OpenAICompatible
+from locum.models.routes import Routes
+from locum.store.database import Database
+from locum.store.migrations import current_revision
+
+
+class Desk:
+    """Answers every request; what cannot be done is a `Failure` in words."""
+
+    def __init__(self, db: Database, keys: Keys, routes: Routes) -> None:
+        self._db = db
+        self._keys = keys
+        self._routes = routes
+
+    async def answer(self, request: Request) -> Reply:
+        try:
+            return await self._answer(request)
+        except LocumError as error:
+            return Failure(error.message)
+
+    async def _answer(self, request: Request) -> Reply:
+        match request:
+            case CreateKey(resource, name):
+                return CreatedKey(*await self._keys.create(resource, name))
+            case ListKeys():
+                return KeyList(await self._keys.every())
+            case RevokeKey(key_id):
+                return RevokedKey(await self._keys.revoke(key_id))
+            case ListModels():
+                return await list_models(self._routes)
+            case Check():
+                revision = await self._db.read(current_revision)
+                return Health(version=__version__, process=os.getpid(), revision=revision)
+            case _:
+                assert_never(request)
+
+
+async def list_models(routes: Routes) -> ModelList:
+    """The names on offer, and where each leads."""
+    return ModelList(
+        summary=routes.describe(),
+        names=[ModelName(name, await _leads_to(routes, name)) for name in await routes.names()],
+    )
+
+
+async def _leads_to(routes: Routes, name: str) -> str:
+    try:
+        route = await routes.resolve(name)
+    except LocumError as error:
+        return f"nowhere: {error.message}"
+    if isinstance(route.model, OpenAICompatible):
+        return f"{route.upstream_name} at {route.model.base_url}"
+    return "the built-in demo model"

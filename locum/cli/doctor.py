@@ -1,0 +1,323 @@
+"""`locum doctor`: looks at everything the server stands on, changes nothing, and names the fix of what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from locum import __version__
+from locum.admin import client, wire
+from locum.cli import database
+from locum.cli.options import DataDir, described, printable
+from locum.errors import LocumError, StartupError
+from locum.sandbox.client import Sandbox
+from locum.sandbox.session import Status
+from locum.settings import Settings
+from locum.store.migrations import HEAD
+from locum.store.sqlite import lock_data_dir
+
+if TYPE_CHECKING:  # what takes long to import is imported where it is used
+    from locum.models.openai_compatible import OpenAICompatible
+    from locum.models.routes import Routes
+
+_WAL_RESET_FIXED = (3, 51, 3)
+_SPACE_WANTED = 2 * 1024**3
+_SPACE_NEEDED = 200 * 1024**2
+_FONTS = "import matplotlib\nprint('\\n'.join(matplotlib.rcParams['font.family'][1:]))"
+"""In front is the font that matplotlib brings along; after it come those it found for Chinese, Japanese and Korean."""
+_NAMES_SHOWN = 8
+_HEALTH_SECONDS = 5.0
+
+
+class Finding(NamedTuple):
+    mark: Literal["ok", "note", "fix"]
+    about: str
+    words: str
+
+
+def doctor(
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help=described("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=described("port"))] = None,
+) -> None:
+    """Check this machine and the settings, one line each: `ok`, `note`, or `fix` with what to do.
+
+    Exit code 1 if something must be fixed. Changes nothing; a server may be running.
+    """
+    settings = Settings.load(data_dir=data_dir, host=host, port=port)
+    if not asyncio.run(_examine(settings)):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: Settings) -> bool:
+    """Whether nothing must be fixed."""
+    marks = []
+    async for mark, about, words in _findings(settings):
+        marks.append(mark)
+        typer.echo(f"{mark:<4}  {about:<16}  {printable(words)}")
+    return "fix" not in marks
+
+
+async def _findings(settings: Settings) -> AsyncIterator[Finding]:
+    server = await _running_server(settings)
+    yield _python()
+    yield about_sqlite(sqlite3.sqlite_version_info)
+    for finding in _data_directory(settings.data_dir, server):
+        yield finding
+    yield await _database(settings, server)
+    async for finding in _code_interpreter(settings):
+        yield finding
+    async for finding in _models(settings):
+        yield finding
+    yield await _port(settings, server)
+
+
+async def _running_server(settings: Settings) -> wire.Health | None:
+    with suppress(StartupError):
+        reply = await client.ask(settings.data_dir, wire.Check())
+        if isinstance(reply, wire.Health):
+            return reply
+    return None
+
+
+def _python() -> Finding:
+    return Finding("ok", "Python", f"{platform.python_version()} ({sys.executable}), Locum {__version__}")
+
+
+def about_sqlite(version: tuple[int, ...]) -> Finding:
+    shown = ".".join(map(str, version))
+    if version >= _WAL_RESET_FIXED:
+        return Finding("ok", "SQLite", shown)
+    words = (
+        f"{shown}. Before {'.'.join(map(str, _WAL_RESET_FIXED))} processes that write one database together can damage "
+        "it (the WAL-reset bug). Locum writes from one process only and is not exposed: let no other open the file"
+    )
+    return Finding("note", "SQLite", words)
+
+
+# ---- the data directory and the database
+
+
+def _data_directory(directory: Path, server: wire.Health | None) -> list[Finding]:
+    about, other = "Data directory", "choose another with --data-dir or LOCUM_DATA_DIR"
+    place = directory.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        return [Finding("fix", about, f"{place} is not a directory: {other}")]
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [Finding("fix", about, f"{place} cannot be written: give this user the right to, or {other}")]
+    if not directory.exists():
+        state = f"{directory} will be made at the first start"
+    elif server is not None:
+        state = f"{directory}, in use by the running server (process {server.process}, Locum {server.version})"
+    elif _is_free(directory):
+        state = f"{directory}, no server is running"
+    else:
+        state = f"{directory}, in use by a Locum process that does not answer: it may be starting or stopping"
+    findings = [Finding("ok", about, state)]
+    free = shutil.disk_usage(place).free
+    if free < _SPACE_WANTED:
+        words = f"{_size(free)} left on the disk of {place}: make room there, or {other}"
+        findings.append(Finding("fix" if free < _SPACE_NEEDED else "note", "Disk space", words))
+    else:
+        findings.append(Finding("ok", "Disk space", f"{_size(free)} left"))
+    return findings
+
+
+def _is_free(directory: Path) -> bool:
+    if not (directory / "lock").exists():
+        return True
+    try:
+        lock_data_dir(directory).close()
+    except StartupError:
+        return False
+    return True
+
+
+async def _database(settings: Settings, server: wire.Health | None) -> Finding:
+    about, called = "Database", database.name(settings)
+    try:
+        if settings.database_url is not None:
+            revision = await database.revision(settings)
+        elif server is not None:  # the file is its own: it was asked
+            revision = server.revision
+        elif not (settings.data_dir / "locum.db").exists():
+            return Finding("ok", about, f"{called}, made at the first start")
+        else:
+            with lock_data_dir(settings.data_dir):
+                revision = await database.revision(settings)
+    except StartupError as error:
+        if settings.database_url is None and not _is_free(settings.data_dir):
+            return Finding("note", about, f"{called}, not looked at while another process uses it")
+        return Finding("fix", about, error.message)
+    if revision is None:
+        return Finding("ok", about, f"{called}, still empty")
+    if revision < HEAD:
+        words = f"{called}, revision {revision}: the next start, or `locum migrate`, brings it to {HEAD}"
+        return Finding("note", about, words)
+    if revision > HEAD:
+        words = f"{called}, revision {revision}, was written by a newer version of Locum: install that one"
+        return Finding("fix", about, words)
+    return Finding("ok", about, f"{called}, revision {revision}")
+
+
+# ---- the code interpreter, and its fonts
+
+
+async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
+    about = "Code interpreter"
+    with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
+        sandbox = Sandbox(Path(folder), mode=settings.sandbox)
+        try:
+            status = await sandbox.start()
+            if status.tier == "off":
+                yield Finding(_off(settings), about, _reason(status))
+                return
+            yield Finding("ok" if status.tier == "namespaces" else "note", about, f"{status.tier}: {_reason(status)}")
+            yield await _fonts(sandbox)
+        finally:
+            await sandbox.close()
+
+
+def _off(settings: Settings) -> Literal["note", "fix"]:
+    """What the owner chose, and what no setting of this machine can change, is nothing to fix."""
+    return "note" if settings.sandbox == "off" or sys.platform != "linux" else "fix"
+
+
+def _reason(status: Status) -> str:
+    return f"{status.reason}. To have it: {status.fix}" if status.tier == "off" and status.fix else status.reason
+
+
+async def _fonts(sandbox: Sandbox) -> Finding:
+    """The code interpreter is asked what it would draw with."""
+    about = "CJK fonts"
+    try:
+        await sandbox.open("doctor")
+        result = await sandbox.execute("doctor", "fonts", _FONTS)
+    except LocumError as error:
+        return Finding("fix", "Code interpreter", f"a cell could not be run: {error.message}")
+    if not result.ok:
+        return Finding("note", about, f"matplotlib could not be asked: {result.error}")
+    if fonts := [line for line in result.logs.splitlines() if line]:
+        return Finding("ok", about, ", ".join(fonts))
+    packages = {"apt-get": "fonts-noto-cjk", "dnf": "google-noto-sans-cjk-fonts", "apk": "font-noto-cjk"}
+    tool = next((tool for tool in packages if shutil.which(tool)), "apt-get")
+    return Finding(
+        "note",
+        about,
+        "Chinese, Japanese and Korean letters in charts are drawn as boxes: install a font, e.g. "
+        f"{tool} {'add' if tool == 'apk' else 'install'} {packages[tool]}, and restart the server",
+    )
+
+
+# ---- the model route
+
+
+async def _models(settings: Settings) -> AsyncIterator[Finding]:
+    from locum.app import routes_of
+    from locum.models.openai_compatible import OpenAICompatible
+
+    try:
+        routes = routes_of(settings)
+    except StartupError as error:
+        yield Finding("fix", "Model", error.message)
+        return
+    try:
+        if routes.is_demo:
+            yield Finding("ok", "Model", routes.describe())
+            return
+        if settings.model_base_url:
+            default = OpenAICompatible(base_url=settings.model_base_url, api_key=settings.model_api_key)
+            try:
+                yield await _listed("Model", default, settings.model, "LOCUM_MODEL")
+            finally:
+                await default.close()
+        for name in settings.models:
+            yield await _mapped(routes, name)
+    finally:
+        await routes.close()
+
+
+async def _mapped(routes: Routes, name: str) -> Finding:
+    about, where = f"Model {name}", f'model in [models."{name}"]'
+    try:
+        route = await routes.resolve(name)
+    except LocumError as error:
+        return Finding("fix", about, error.message)
+    from locum.models.openai_compatible import OpenAICompatible
+
+    assert isinstance(route.model, OpenAICompatible)
+    return await _listed(about, route.model, route.upstream_name, where)
+
+
+async def _listed(about: str, upstream: OpenAICompatible, wanted: str | None, setting: str) -> Finding:
+    """Ask a model server for its list, and look for a name in it."""
+    try:
+        names = await upstream.list_models()
+    except LocumError as error:
+        if "/openai/deployments/" in upstream.base_url:  # Azure has no list under a deployment's address
+            return Finding("note", about, f"{upstream.base_url} is a deployment's address and was not asked")
+        return Finding("fix", about, error.message)
+    if wanted is None:
+        count = f"{len(names)} {'model' if len(names) == 1 else 'models'}"
+        return Finding("ok", about, f"{upstream.base_url} answers and lists {count}")
+    if not names or wanted in names or f"{wanted}:latest" in names:
+        return Finding("ok", about, f"{upstream.base_url} answers, {wanted} serves")
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    return Finding("fix", about, f"{upstream.base_url} does not list {wanted!r}: set {setting} to one of {shown}")
+
+
+# ---- the port
+
+
+async def _port(settings: Settings, server: wire.Health | None) -> Finding:
+    about, host, port = "Port", settings.host, settings.port
+    if port == 0:
+        return Finding("ok", about, "a free one is taken at every start")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            return Finding("fix", about, f"{port} needs more rights: choose one above 1023 with --port or LOCUM_PORT")
+        if error.errno != errno.EADDRINUSE:
+            words = f"cannot listen on {host} ({error.strerror}): choose an address with --host or LOCUM_HOST"
+            return Finding("fix", about, words)
+        if server is not None and await _is_locum(host, port):
+            return Finding("ok", about, f"{port} on {host}, where the server answers")
+        return Finding("fix", about, f"{port} on {host} is in use: choose another with --port or LOCUM_PORT")
+    return Finding("ok", about, f"{port} on {host} is free")
+
+
+async def _is_locum(host: str, port: int) -> bool:
+    """Whether what listens there says what a server of ours says of its health."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    try:
+        async with asyncio.timeout(_HEALTH_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                said = await reader.read()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return said.endswith(b'{"status":"ok"}')
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"

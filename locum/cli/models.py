@@ -1,0 +1,42 @@
+"""`locum models`: the model names on offer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from locum.admin import client, wire
+from locum.cli.options import DataDir, printable
+from locum.errors import StartupError
+from locum.settings import Settings
+
+
+def models(data_dir: DataDir = None) -> None:
+    """List the model names the server offers and where each leads."""
+    reply = asyncio.run(_list(Settings.load(data_dir=data_dir)))
+    typer.echo(reply.summary)
+    if not reply.names:
+        typer.echo("The model server gives no list of names now; `locum doctor` says why.", err=True)
+        return
+    width = max(len(each.name) for each in reply.names)
+    for each in reply.names:
+        typer.echo(f"  {printable(each.name.ljust(width))}  {printable(each.leads_to)}")
+
+
+async def _list(settings: Settings) -> wire.ModelList:
+    """By the settings the server was started with, if one runs; otherwise by those in force here."""
+    reply = await client.ask(settings.data_dir, wire.ListModels())
+    if isinstance(reply, wire.Failure):
+        raise StartupError(reply.message)
+    if reply is None:
+        from locum.admin.desk import list_models
+        from locum.app import routes_of
+
+        routes = routes_of(settings)
+        try:
+            return await list_models(routes)
+        finally:
+            await routes.close()
+    assert isinstance(reply, wire.ModelList)
+    return reply

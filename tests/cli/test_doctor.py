@@ -1,0 +1,166 @@
+"""`locum doctor`: one line for each thing the server stands on, and the fix of what is wrong."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from locum.cli.doctor import about_sqlite
+from locum.store.migrations import HEAD, upgrade
+from locum.store.sqlite import sqlite_engine
+from tests.cli.commands import assert_one_line, locum
+from tests.databases import PostgresServer
+from tests.models.upstream import ScriptedUpstream, Status
+from tests.serving import ServerProcess
+
+
+def examined(*options: str, cwd: Path, fails: bool = False, **env: str) -> dict[str, tuple[str, str]]:
+    """What the doctor says: about -> mark and words. The port is a free one unless it is what matters."""
+    done = locum("doctor", *options, cwd=cwd, **{"LOCUM_PORT": "0", "LOCUM_SANDBOX": "off", **env})
+    assert done.returncode == int(fails), done.stdout + done.stderr
+    assert done.stderr == ""
+    return {line[6:22].strip(): (line[:4].strip(), line[24:]) for line in done.stdout.splitlines()}
+
+
+def assert_fix(found: tuple[str, str], *words: str) -> None:
+    assert found[0] == "fix"
+    for word in words:
+        assert word in found[1]
+
+
+def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", TMPDIR=str(tmp_path / "tmp"))
+    things = "Python, SQLite, Data directory, Disk space, Database, Code interpreter, CJK fonts, Model, Port"
+    assert list(found) == things.split(", ")
+    assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
+    assert "will be made" in found["Data directory"][1]
+    assert "demo model" in found["Model"][1]
+    assert not (tmp_path / "locum-data").exists()
+    assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("locum")] == []
+
+
+def test_fonts_are_named_or_the_package_that_has_them(tmp_path: Path) -> None:
+    mark, words = examined(cwd=tmp_path, LOCUM_SANDBOX="auto")["CJK fonts"]
+    assert (mark == "ok" and words) or (mark == "note" and "noto-cjk" in words.replace("-sans", ""))
+
+
+def test_a_code_interpreter_that_was_switched_off_is_no_fault(tmp_path: Path) -> None:
+    mark, words = examined(cwd=tmp_path)["Code interpreter"]
+    assert mark == "note"
+    assert "LOCUM_SANDBOX" in words
+
+
+@pytest.mark.parametrize(("version", "mark"), [((3, 40, 1), "note"), ((3, 51, 2), "note"), ((3, 51, 3), "ok")])
+def test_an_older_sqlite_is_a_note_only(version: tuple[int, ...], mark: str) -> None:
+    finding = about_sqlite(version)
+    assert finding.mark == mark
+    assert ("not exposed" in finding.words) == (mark == "note")
+
+
+def test_a_running_server_is_recognised_and_not_disturbed(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"}) as server:
+        port = server.azure_endpoint.rpartition(":")[2]
+        found = examined("--data-dir", "data", "--port", port, cwd=tmp_path)
+        assert f"process {server.pid}" in found["Data directory"][1]
+        assert found["Database"] == ("ok", f"SQLite in data/locum.db, revision {HEAD}")
+        assert found["Port"] == ("ok", f"{port} on 127.0.0.1, where the server answers")
+        assert_fix(examined("--port", port, cwd=tmp_path, fails=True)["Port"], "in use", "--port")
+    found = examined("--data-dir", "data", cwd=tmp_path)
+    assert "no server is running" in found["Data directory"][1]
+    assert found["Database"] == ("ok", f"SQLite in data/locum.db, revision {HEAD}")
+
+
+def test_a_port_taken_by_another_program_is_to_be_changed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert_fix(examined(cwd=tmp_path, fails=True, LOCUM_PORT=port)["Port"], port, "in use", "LOCUM_PORT")
+
+
+def test_an_address_of_another_machine_is_to_be_changed(tmp_path: Path) -> None:
+    port = examined("--host", "192.0.2.1", "--port", "8000", cwd=tmp_path, fails=True)["Port"]
+    assert_fix(port, "192.0.2.1", "--host")
+
+
+def test_a_data_directory_that_is_a_file_is_to_be_changed(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    assert_fix(examined("--data-dir", "data", cwd=tmp_path, fails=True)["Data directory"], "data", "--data-dir")
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locum.db").write_text("not a database" * 100)
+    assert_fix(examined("--data-dir", ".", cwd=tmp_path, fails=True)["Database"], "locum.db", "not a database")
+
+
+def test_a_database_of_an_older_release_is_a_note(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "locum.db")
+    with engine.begin() as connection:
+        upgrade(connection, to="0001")
+    engine.dispose()
+    for _ in range(2):
+        mark, words = examined("--data-dir", ".", cwd=tmp_path)["Database"]
+        assert mark == "note"
+        assert "0001" in words
+        assert "locum migrate" in words
+
+
+def test_a_postgresql_is_looked_at_and_left_as_it_is(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = sa.make_url(postgres.create()).set(password="secret").render_as_string(hide_password=False)
+    for _ in range(2):
+        mark, words = examined(cwd=tmp_path, LOCUM_DATABASE_URL=url)["Database"]
+        assert mark == "ok"
+        assert "still empty" in words
+        assert "secret" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("postgresql://u:secret@127.0.0.1:9/x", "cannot be used"),
+        ("mysql://u:secret@127.0.0.1/x", "postgresql://"),
+        ("nonsense", "postgresql://"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(url: str, word: str, tmp_path: Path) -> None:
+    database = examined(cwd=tmp_path, fails=True, LOCUM_DATABASE_URL=url)["Database"]
+    assert_fix(database, word)
+    assert "secret" not in database[1]
+
+
+def test_a_model_server_that_answers_is_fine(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream:
+        upstream.models = ["a", "b:latest"]
+        env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+        assert examined(cwd=tmp_path, **env)["Model"] == ("ok", f"{upstream.base_url} answers and lists 2 models")
+        assert examined(cwd=tmp_path, **env, LOCUM_MODEL="b")["Model"][0] == "ok"
+
+
+def test_a_wrong_address_key_or_model_is_named_with_its_setting(tmp_path: Path) -> None:
+    away = examined(cwd=tmp_path, fails=True, LOCUM_MODEL_BASE_URL="http://127.0.0.1:9/v1")["Model"]
+    assert_fix(away, "127.0.0.1:9", "LOCUM_MODEL_BASE_URL")
+    with ScriptedUpstream() as upstream:
+        env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+        assert_fix(examined(cwd=tmp_path, fails=True, **env, LOCUM_MODEL="gtp")["Model"], "'gtp'", "LOCUM_MODEL to")
+        upstream.models = Status(401)
+        assert_fix(examined(cwd=tmp_path, fails=True, **env)["Model"], "401", "LOCUM_MODEL_API_KEY")
+        upstream.models = Status(404)
+        assert_fix(examined(cwd=tmp_path, fails=True, **env)["Model"], "404", "LOCUM_MODEL_BASE_URL")
+
+
+def test_mapped_models_are_looked_for_where_they_lead(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream:
+        upstream.models = ["there"]
+        (tmp_path / "locum.toml").write_text(
+            f'[models."good"]\nbase_url = "{upstream.base_url}"\nmodel = "there"\n'
+            f'[models."bad"]\nbase_url = "{upstream.base_url}"\nmodel = "elsewhere"\n'
+        )
+        found = examined(cwd=tmp_path, fails=True)
+    assert found["Model good"][0] == "ok"
+    assert_fix(found["Model bad"], "elsewhere", 'model in [models."bad"]', "there")
+
+
+def test_a_setting_that_cannot_be_is_named_in_one_line(tmp_path: Path) -> None:
+    assert_one_line(locum("doctor", cwd=tmp_path, LOCUM_PORT="http"), "LOCUM_PORT")
