@@ -19,10 +19,8 @@ from locum.access.keys import Keys
 from locum.admin.desk import Desk
 from locum.admin.server import admin_socket
 from locum.api.routes import build
-from locum.blobs.base import Blobs
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
-from locum.domain.files import blob_key
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
 from locum.models.routes import MappedModel, Routes
@@ -39,7 +37,6 @@ from locum.services.steps import Steps
 from locum.services.threads import Threads
 from locum.settings import Settings
 from locum.signals.local import LocalSignals
-from locum.store import files as file_store
 from locum.store import runs as run_store
 from locum.store.database import Database
 from locum.store.sqlite import SQLite, lock_data_dir
@@ -127,7 +124,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
         worker.start()
         stack.push_async_callback(worker.stop)
-        sweeping = _sweep_blobs(db, blobs, clock, shared=settings.blob_url is not None)
+        sweeping = _sweep_forever(services.files, clock, shared=settings.blob_url is not None)
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
 
@@ -224,25 +221,15 @@ def routes_of(settings: Settings) -> Routes:
     )
 
 
-async def _sweep_blobs(db: Database, blobs: Blobs, clock: Clock, *, shared: bool) -> None:
-    """Remove what was stored and never got a row: what is an hour old, and at once what an earlier process left. Where
-    others store too, nothing at once: it may be another server's, about to get its row."""
+async def _sweep_forever(files: Files, clock: Clock, *, shared: bool) -> None:
+    """Sweep what is an hour old, every hour, and at start what an earlier process left. Where other servers store too,
+    nothing at once: it may be another's, about to get its row."""
     before = clock() - _SWEEP_SECONDS if shared else clock()
     while True:
         try:
-            await _sweep_blobs_before(before, db, blobs)
+            for key in await files.sweep(before):
+                log.info("removed a blob without a row", key=key)
         except (OSError, Unavailable):
             log.exception("blobs could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)
         before = clock() - _SWEEP_SECONDS
-
-
-async def _sweep_blobs_before(before: float, db: Database, blobs: Blobs) -> None:
-    candidates = await blobs.keys_before(before)
-    if not candidates:
-        return
-    known = {blob_key(file_id) for file_id in await db.read(file_store.known_ids)}
-    for key in candidates:
-        if key not in known:
-            log.info("removed a blob without a row", key=key)
-            await blobs.delete(key)

@@ -13,4 +13,9 @@ _ALPHABET = string.ascii_letters + string.digits
 
 def new(prefix: str) -> str:
     """A fresh id, e.g. `new("asst_")` -> `asst_` + 24 characters."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+    number = int.from_bytes(secrets.token_bytes(20))  # 24 characters hold 143 bits
+    characters = []
+    for _ in range(24):
+        number, digit = divmod(number, 62)
+        characters.append(_ALPHABET[digit])
+    return prefix + "".join(characters)

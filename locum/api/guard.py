@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from locum.errors import Forbidden
 
@@ -24,6 +25,7 @@ def guard(hosts: list[str], origins: list[str]) -> None:
             raise Forbidden(f"A server without an API key does not answer to web pages of another origin ('{origin}').")
 
 
+@lru_cache(maxsize=128)
 def is_loopback(host: str) -> bool:
     """Whether a `Host` header names this machine's loopback interface; with any port."""
     match = re.fullmatch(r"(?:\[(?P<v6>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::\d+)?", host.strip())

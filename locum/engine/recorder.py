@@ -260,7 +260,8 @@ class Recorder:
 
     def _tell(self, *events: Event) -> None:
         self._streams.publish(self.claim.run_id, *events)
-        if any(isinstance(event, RunEvent) for event in events):
+        # Whoever waits for the run has nothing to do while it is in progress.
+        if any(isinstance(event, RunEvent) and event.what != "in_progress" for event in events):
             self._signals.changed(self.claim.run_id)
 
     def _complete(

@@ -100,6 +100,15 @@ class Files:
         file = await self.retrieve(principal, file_id)
         return file, await self._blobs.get(blob_key(file_id), start, end)
 
+    async def sweep(self, before: float) -> tuple[str, ...]:
+        """Remove the bytes stored before `before` (seconds since the epoch) that never got a row; their keys."""
+        candidates = await self._blobs.keys_before(before)
+        known = {blob_key(file_id) for file_id in await self._db.read(store.known_ids)} if candidates else set()
+        orphans = tuple(key for key in candidates if key not in known)
+        for key in orphans:
+            await self._blobs.delete(key)
+        return orphans
+
 
 def _checked_filename(filename: str) -> str:
     safe = safe_filename(filename)

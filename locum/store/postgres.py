@@ -22,6 +22,7 @@ from locum.store.migrations import upgrade
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
+_POOL_SECONDS = 15
 _MIGRATION_LOCK = 0x10C07
 _TRIES = 3
 _TRY_AGAIN = ("40001", "40P01")
@@ -48,9 +49,9 @@ class Postgres:
             raise StartupError(f"LOCUM_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://.")
         engine = create_async_engine(
             parsed.set(drivername="postgresql+asyncpg"),
-            pool_size=10,
-            max_overflow=20,
-            pool_timeout=_CONNECT_SECONDS,
+            pool_size=20,
+            max_overflow=0,  # a connection beyond the pool would be closed after its use, and all it has prepared
+            pool_timeout=_POOL_SECONDS,
             connect_args={"timeout": _CONNECT_SECONDS},
             hide_parameters=True,  # they are people's words, and errors end up in logs
         )

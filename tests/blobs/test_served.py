@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openai
 import pytest
 
+from locum.access.principals import Principal
+from locum.services.files import Files
+from locum.store.sqlite import SQLite
 from tests.blobs.buckets import BUCKET, S3Server
+from tests.blobs.conftest import Place
 from tests.blobs.test_blobs import MB, whole
 from tests.serving import ServerProcess
 
@@ -39,16 +45,27 @@ def test_files_live_in_the_bucket_and_survive_an_outage(s3: S3Server, tmp_path: 
     assert not (tmp_path / "data" / "blobs").exists()
 
 
-def test_what_never_became_a_file_is_swept_but_not_what_another_server_has_just_stored(
-    s3: S3Server, tmp_path: Path
-) -> None:
-    s3.put("files/" + "a" * 24)
-    s3.put("files/thesis.doc")
-    env = {**s3.env, "LOCUM_BLOB_URL": f"s3://{BUCKET}/files", "LOCUM_SANDBOX": "off"}
-    with ServerProcess(tmp_path / "data", env=env) as server, server.openai() as api:
-        api.files.create(file=("b.bin", b"x"), purpose="assistants")
-        time.sleep(1)
-        assert len(s3.objects()) == 3
+def test_what_never_became_a_file_is_swept_once_it_is_old_enough_and_nothing_else(place: Place, tmp_path: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async def scene() -> None:
+        db = SQLite(tmp_path / "locum.db")
+        files = Files(db, place.blobs, time.time)
+        me = Principal(resource="default")
+        kept = await files.create(me, await files.stage(chunks()), filename="a", purpose="assistants", surface="openai")
+        orphan = await files.stage(chunks())
+        place.add_foreign()
+        try:
+            assert await files.sweep(time.time() - 3600) == ()
+            assert await files.sweep(time.time() + 60) == (orphan.key,)
+            assert await files.sweep(time.time() + 60) == ()
+            _, content = await files.content(me, kept.id)
+            assert [piece async for piece in content] == [b"x"]
+        finally:
+            await db.close()
+
+    asyncio.run(scene())
 
 
 def test_a_bad_url_keeps_the_server_from_starting_and_says_why(tmp_path: Path) -> None:

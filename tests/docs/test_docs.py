@@ -28,6 +28,22 @@ def test_the_settings_page_is_made_from_the_table() -> None:
 READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
 
 
+@pytest.mark.parametrize("code", blocks(ROOT / "docs" / "quickstart.md", "python"))
+def test_the_quickstarts_python_runs_against_a_fresh_server(code: str, server: ServerProcess, tmp_path: Path) -> None:
+    here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", here],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "completed" in done.stdout
+    assert ("chart.png" in done.stdout) == (tmp_path / "chart.png").exists()
+
+
 @pytest.mark.parametrize("code", [code for page in READMES for code in blocks(page, "python")])
 def test_the_readmes_python_runs_against_a_fresh_server(code: str, server: ServerProcess, tmp_path: Path) -> None:
     here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
@@ -64,3 +80,20 @@ def test_make_commands_in_pages_exist(page: Path) -> None:
     for shell in blocks(page, "sh"):
         for target in re.findall(r"\bmake ([a-z-]+)", shell):
             assert target in targets, target
+
+
+def commands_in(page: Path) -> set[tuple[str, ...]]:
+    """`locum serve`, `locum keys create` and the like, in blocks and in running text."""
+    words = re.findall(r"\blocum ((?:keys )?[a-z]+)\b(?=[ `;]|$)", page.read_text(), re.MULTILINE)
+    return {tuple(each.split()) for each in words}
+
+
+def test_commands_in_the_readmes_exist() -> None:
+    commands = set().union(*(commands_in(page) for page in READMES))
+    assert ("keys", "create") in commands
+    commands |= commands_in(ROOT / "docs" / "quickstart.md")
+    for command in sorted(commands):
+        done = subprocess.run(
+            [sys.executable, "-m", "locum", *command, "--help"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, command
