@@ -18,8 +18,10 @@ def name(settings: Settings) -> str:
     if settings.database_url is None:
         return f"SQLite in {settings.data_dir / 'locum.db'}"
     try:
-        return f"PostgreSQL at {sa.make_url(settings.database_url).render_as_string(hide_password=True)}"
-    except sa.exc.ArgumentError:
+        from locum.store.postgres import address_of, shown
+
+        return f"PostgreSQL at {shown(address_of(settings.database_url))}"
+    except (ImportError, StartupError):
         return "PostgreSQL"
 
 
@@ -51,21 +53,15 @@ async def _postgres_revision(url: str) -> str | None:
         raise StartupError("LOCUM_DATABASE_URL needs PostgreSQL's client: pip install 'locum[postgres]'.") from None
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise StartupError("LOCUM_DATABASE_URL must look like postgresql://user:password@host/database.") from None
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise StartupError(f"LOCUM_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://.")
-    engine = create_async_engine(
-        parsed.set(drivername="postgresql+asyncpg"), connect_args={"timeout": _CONNECT_SECONDS}, hide_parameters=True
-    )
+    from locum.store.postgres import address_of, shown
+
+    address = address_of(url)
+    engine = create_async_engine(address, connect_args={"timeout": _CONNECT_SECONDS}, hide_parameters=True)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(current_revision)
     except (OSError, TimeoutError, asyncpg.PostgresError, sa.exc.SQLAlchemyError) as error:
         reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
-        shown = parsed.render_as_string(hide_password=True)
-        raise StartupError(f"The database at {shown} cannot be used: {reason}") from None
+        raise StartupError(f"The database at {shown(address)} cannot be used: {reason}") from None
     finally:
         await engine.dispose()

@@ -30,6 +30,22 @@ _TRY_AGAIN = ("40001", "40P01")
 _AWAY = (OSError, TimeoutError, sa.exc.InterfaceError, sa.exc.OperationalError)
 
 
+def address_of(url: str) -> sa.URL:
+    """LOCUM_DATABASE_URL for the driver; StartupError when it is not PostgreSQL's."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise StartupError("LOCUM_DATABASE_URL must look like postgresql://user:password@host/database.") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise StartupError(f"LOCUM_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://.")
+    return parsed.set(drivername="postgresql+asyncpg")
+
+
+def shown(address: sa.URL) -> str:
+    """The address for people: without the password."""
+    return address.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
 class Postgres:
     """A `Database` on a server. Use `open`."""
 
@@ -41,14 +57,9 @@ class Postgres:
     @classmethod
     async def open(cls, url: str) -> Postgres:
         """Connect and bring the schema to this release; StartupError when the database cannot be reached."""
-        try:
-            parsed = sa.make_url(url)
-        except sa.exc.ArgumentError:
-            raise StartupError("LOCUM_DATABASE_URL must look like postgresql://user:password@host/database.") from None
-        if parsed.get_backend_name() not in ("postgresql", "postgres"):
-            raise StartupError(f"LOCUM_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://.")
+        address = address_of(url)
         engine = create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
+            address,
             pool_size=20,
             max_overflow=0,  # a connection beyond the pool would be closed after its use, and all it has prepared
             pool_timeout=_POOL_SECONDS,
@@ -63,9 +74,7 @@ class Postgres:
         except (*_AWAY, sa.exc.DBAPIError) as error:
             await engine.dispose()
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StartupError(
-                f"The database at {parsed.render_as_string(hide_password=True)} cannot be used: {reason}"
-            ) from None
+            raise StartupError(f"The database at {shown(address)} cannot be used: {reason}") from None
         return cls(engine)
 
     async def write(self, fn: Callable[[Connection], T]) -> T:

@@ -164,6 +164,7 @@ def test_a_directory_named_wrongly_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_data_directory_held_by_who_does_not_answer_is_left_alone(tmp_path: Path) -> None:
     said("keys", "create", "--data-dir", "data", cwd=tmp_path)
     with lock_data_dir(tmp_path / "data"):

@@ -11,6 +11,13 @@ from tests.models.upstream import ScriptedUpstream
 from tests.serving import ServerProcess
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest crash table is tried on one database in every run, on the other in the long one."""
+    for item in items:
+        if item.name == "test_a_code_run_survives_a_crash_at_every_point[postgresql]":
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as upstream:

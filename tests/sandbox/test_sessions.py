@@ -44,7 +44,7 @@ def test_a_warning_names_no_host_path(box: Box, key: str) -> None:
         ("import sys; sys.exit(3)", "SystemExit", "SystemExit: 3"),
         ("def f(:", "SyntaxError", "invalid syntax"),
         ("def f(): f()\nf()", "RecursionError", "maximum recursion depth"),
-        ("import requests", "ModuleNotFoundError", "No module named 'requests'"),
+        ("import no_such_package", "ModuleNotFoundError", "No module named 'no_such_package'"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt", "KeyboardInterrupt"),
         ("class Übel(Exception): pass\nraise Übel('x')", "Übel", "x"),
     ],
