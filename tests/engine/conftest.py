@@ -30,6 +30,12 @@ def database(request: pytest.FixtureRequest) -> dict[str, str]:
     return {} if request.param == "sqlite" else {"LOCUM_DATABASE_URL": request.getfixturevalue("postgres").create()}
 
 
+@pytest.fixture
+def own_database(request: pytest.FixtureRequest, database: dict[str, str]) -> dict[str, str]:
+    """The same, but no other test's rows are in it."""
+    return {"LOCUM_DATABASE_URL": request.getfixturevalue("postgres").create()} if database else {}
+
+
 @pytest.fixture(scope="module")
 def scripted_server(
     upstream: ScriptedUpstream, database: dict[str, str], tmp_path_factory: pytest.TempPathFactory

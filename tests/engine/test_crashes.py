@@ -82,9 +82,9 @@ SCENARIOS = {
 
 
 @pytest.fixture
-def crashing(upstream: ScriptedUpstream, database: dict[str, str], tmp_path: Path) -> Iterator[ServerProcess]:
+def crashing(upstream: ScriptedUpstream, own_database: dict[str, str], tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that is killed and started again, with an assistant in it."""
-    server = ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url, **database})
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url, **own_database})
     server.start()
     yield server
     if not server.is_running:
@@ -233,13 +233,13 @@ def test_a_run_that_corrects_itself_survives_a_crash_at_every_point(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_code_run_with_its_files_in_s3_survives_a_crash_at_every_point(
-    upstream: ScriptedUpstream, database: dict[str, str], tmp_path: Path
+    upstream: ScriptedUpstream, own_database: dict[str, str], tmp_path: Path
 ) -> None:
     with S3Server() as s3:
         env = {
             "LOCUM_MODEL_BASE_URL": upstream.base_url,
             "LOCUM_BLOB_URL": f"s3://{BUCKET}/files",
-            **database,
+            **own_database,
             **s3.env,
         }
         server = ServerProcess(tmp_path / "data", env=env)
