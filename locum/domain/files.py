@@ -15,8 +15,6 @@ MAX_BYTES = 512 * 1024 * 1024
 MAX_FILENAME_BYTES = 255
 
 Surface = Literal["openai", "azure"]
-ID_PREFIXES = ("file-", "assistant-")
-"""Both are accepted on every surface; Azure hands out the second."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

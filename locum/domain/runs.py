@@ -105,10 +105,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     surface: Surface = "openai"
 
-    @property
-    def is_active(self) -> bool:
-        return self.status in ACTIVE
-
 
 class InvalidTransition(Exception):
     """A bug: the code asked for a move the table does not have."""

@@ -117,8 +117,7 @@ class Execution:
             request = msgspec.structs.replace(request, model=route.upstream_name)
             call, reply = await self._ask(route.model, request, journal, unanswered)
         except ModelError as error:
-            said = self._call.text if self._call and self._call.opened else None
-            await self._recorder.end("failed", error=turn.failure(error), said=said)
+            await self._recorder.end("failed", error=turn.failure(error), said=self._said())
             return True
         match turn.decide(request.tools, reply, must_answer=must_answer):
             case turn.Answer(text=text):
@@ -132,8 +131,7 @@ class Execution:
                 await self._make_calls(journal, step)
                 return False
             case turn.Fail(error=failed):
-                said = call.text if call.opened else None
-                await self._recorder.end("failed", error=failed, said=said, usage=reply.usage)
+                await self._recorder.end("failed", error=failed, said=self._said(), usage=reply.usage)
                 return True
 
     async def _ask(
@@ -205,11 +203,14 @@ class Execution:
                 self._streams.break_off(self._recorder.claim.run_id, "another server goes on with it.")
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
-        said = self._call.text if self._call and self._call.opened else None
         try:
-            await self._recorder.end(ending, error=error, said=said)
+            await self._recorder.end(ending, error=error, said=self._said())
         except LeaseLost:
             await self._let_go("lease lost")
         except Exception:
             # The database cannot be written: the lease lapses and the run is claimed again.
             log.exception("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending)
+
+    def _said(self) -> str | None:
+        """What of an open message the model has said so far."""
+        return self._call.text if self._call and self._call.opened else None

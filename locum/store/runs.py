@@ -52,6 +52,7 @@ _CLAIMABLE = (
     .with_for_update(skip_locked=True)
 )
 _ANY_CLAIMABLE = sa.select(table.c.seq).where(_is_claimable).limit(1)
+_TO_END = sa.select(table.c.resource, table.c.doc).where(_is_to_end).limit(100)
 _PROGRESSED = (
     sa.update(table)
     .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"), table.c.attempts != 0)
@@ -192,8 +193,7 @@ def release_all(conn: Connection, owner: str) -> None:
 
 def to_end(conn: Connection, owner: str, *, now: float) -> list[tuple[str, Run]]:
     """(resource, run) of active runs whose time is over, and of cancelled ones that nobody but `owner` has in hand."""
-    query = sa.select(table.c.resource, table.c.doc).where(_is_to_end).limit(100)
-    rows = conn.execute(query, {"now": now, "worker": owner})
+    rows = conn.execute(_TO_END, {"now": now, "worker": owner})
     return [(row.resource, decode(row.doc, Run)) for row in rows]
 
 
