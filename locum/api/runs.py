@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from locum.api.paging import listing
 from locum.api.replies import Json
 from locum.api.requests import ApiRequest
+from locum.api.shapes import Shapes
 from locum.api.sse import Sse
-from locum.api.v2.objects import render_event, render_run
-from locum.api.v2.requests import MetadataBody, RunBody, ThreadAndRunBody
-from locum.errors import InvalidRequest
+from locum.api.v2.requests import MetadataBody, ToolOutputsBody
 
 if TYPE_CHECKING:
     from locum.services.runs import Started
@@ -22,15 +21,15 @@ HOLD_SECONDS = 5.0
 async def create(request: ApiRequest) -> Json | Sse:
     thread_id = request.id("thread_id")
     request.check_include()
-    body = await request.read(RunBody)
+    body = await request.read(request.shapes.run_body)
     started = await request.services.runs.create(
         request.principal, thread_id, body.to_params(), surface=request.call.surface, stream=bool(body.stream)
     )
-    return _started(started)
+    return _started(request.shapes, started)
 
 
 async def create_and_run(request: ApiRequest) -> Json | Sse:
-    body = await request.read(ThreadAndRunBody)
+    body = await request.read(request.shapes.thread_and_run_body)
     started = await request.services.runs.create_and_run(
         request.principal,
         body.to_thread(),
@@ -38,7 +37,7 @@ async def create_and_run(request: ApiRequest) -> Json | Sse:
         surface=request.call.surface,
         stream=bool(body.stream),
     )
-    return _started(started)
+    return _started(request.shapes, started)
 
 
 async def retrieve(request: ApiRequest) -> Json:
@@ -47,36 +46,38 @@ async def retrieve(request: ApiRequest) -> Json:
     runs, headers = request.services.runs, request.headers
     if headers.get("x-stainless-poll-helper") == "true" and "x-stainless-custom-poll-interval" not in headers:
         run = await runs.wait(request.principal, thread_id, run_id, HOLD_SECONDS)
-        return Json(render_run(run), headers={"openai-poll-after-ms": "10"})
+        return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "10"})
     run = await runs.retrieve(request.principal, thread_id, run_id)
-    return Json(render_run(run), headers={"openai-poll-after-ms": "100"})
+    return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "100"})
 
 
 async def list_(request: ApiRequest) -> Json:
     page = await request.services.runs.list(request.principal, request.id("thread_id"), request.page())
-    return Json(listing(page, render_run))
+    return Json(listing(page, request.shapes.render_run))
 
 
 async def update(request: ApiRequest) -> Json:
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
     metadata = (await request.read(MetadataBody)).to_params()
     run = await request.services.runs.update(request.principal, thread_id, run_id, metadata=metadata)
-    return Json(render_run(run))
+    return Json(request.shapes.render_run(run))
 
 
 async def cancel(request: ApiRequest) -> Json:
     run = await request.services.runs.cancel(request.principal, request.id("thread_id"), request.id("run_id"))
-    return Json(render_run(run))
+    return Json(request.shapes.render_run(run))
 
 
-async def submit_tool_outputs(request: ApiRequest) -> Json:
-    """No run of this version asks for tool outputs: function tools are refused where they are named."""
-    raise InvalidRequest(
-        "'tool_outputs': function tools are not served by this version of Locum yet.",
-        param="tool_outputs",
-        code="unsupported_parameter",
+async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
+    thread_id, run_id = request.id("thread_id"), request.id("run_id")
+    body = await request.read(ToolOutputsBody)
+    started = await request.services.runs.submit_tool_outputs(
+        request.principal, thread_id, run_id, body.to_params(), stream=bool(body.stream)
     )
+    return _started(request.shapes, started)
 
 
-def _started(started: Started) -> Json | Sse:
-    return Json(render_run(started.run)) if started.reader is None else Sse(started.reader, render_event)
+def _started(shapes: Shapes, started: Started) -> Json | Sse:
+    if started.reader is None:
+        return Json(shapes.render_run(started.run))
+    return Sse(started.reader, shapes.render_event)

@@ -15,7 +15,15 @@ from locum.errors import InvalidRequest
 M = TypeVar("M", bound=BaseModel)
 
 STRING, OTHER = "<string>", "<other>"
-"""Tags of unions of a string and something else; they are no part of a path."""
+"""Tags of unions; they are no part of a path."""
+
+
+def tag(kind: str) -> str:
+    """The tag of a union's member of that type."""
+    return f"<{kind}>"
+
+
+_TAGS = {STRING, OTHER, *map(tag, ("code_interpreter", "function", "file_search", "text", "image_url", "image_file"))}
 
 _EXPECTED = {
     "string_type": "a string",
@@ -81,6 +89,12 @@ def explain(found: ErrorDetails, *, surface: Surface) -> InvalidRequest:
             return _too_many_properties(path, len(value), context["max_length"])
         case "too_long" | "too_short":
             return _wrong_length(path, "array", value, context)
+        case "string_pattern_mismatch":
+            message = (
+                f"Invalid '{path}': string does not match pattern. "
+                f"Expected a string that matches the pattern '{context['pattern']}'."
+            )
+            return _invalid(message, path, "invalid_value")
         case "less_than_equal":
             return _out_of_range(path, value, context["le"], "above maximum", "<=")
         case "greater_than_equal":
@@ -111,7 +125,7 @@ def _path(loc: tuple[int | str, ...], at: str | None = None) -> str:
     for each in (*loc, *([at] if at else [])):
         if isinstance(each, int):
             path += f"[{each}]"
-        elif each not in (STRING, OTHER):
+        elif each not in _TAGS:
             path += f".{each}" if path else each
     return path
 

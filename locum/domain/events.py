@@ -71,11 +71,16 @@ class ImageFilePartDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="t
     image_file: ImageFile
 
 
+class RefusalPartDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refusal"):
+    index: int
+    refusal: str
+
+
 class MessageDelta(msgspec.Struct, frozen=True):
     """`thread.message.delta`"""
 
     message_id: str
-    content: tuple[TextPartDelta | ImageFilePartDelta, ...]
+    content: tuple[TextPartDelta | ImageFilePartDelta | RefusalPartDelta, ...]
 
 
 class LogOutputDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="logs"):
@@ -99,11 +104,26 @@ class CodeInterpreterCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_fi
     code_interpreter: CodeInterpreterDelta
 
 
+class FunctionDelta(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+    output: UnsetType | None = UNSET
+
+
+class FunctionCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    index: int
+    id: str | UnsetType = UNSET
+    function: FunctionDelta
+
+
+ToolCallDelta = CodeInterpreterCallDelta | FunctionCallDelta
+
+
 class StepDelta(msgspec.Struct, frozen=True):
     """`thread.run.step.delta`"""
 
     step_id: str
-    tool_calls: tuple[CodeInterpreterCallDelta, ...]
+    tool_calls: tuple[ToolCallDelta, ...]
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -45,10 +45,14 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     text: Text
 
 
-class ImageFile(msgspec.Struct, frozen=True):
-    """An image in the Files API."""
+Detail = Literal["auto", "low", "high"]
+
+
+class ImageFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image in the Files API. `detail` is how closely a model shall look; not shown where nobody said."""
 
     file_id: str
+    detail: Detail | None = None
 
 
 class ImageFilePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_file"):
@@ -57,7 +61,26 @@ class ImageFilePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_fi
     image_file: ImageFile
 
 
-ContentPart = TextPart | ImageFilePart
+class ImageURL(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image elsewhere; its address is handed to the model, never opened here."""
+
+    url: str
+    detail: Detail | None = None
+
+
+class ImageURLPart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+    """A content part with the address of an image."""
+
+    image_url: ImageURL
+
+
+class RefusalPart(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
+    """The model declined, in these words."""
+
+    refusal: str
+
+
+ContentPart = TextPart | ImageFilePart | ImageURLPart | RefusalPart
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,17 +119,48 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n\n".join(part.text.value for part in self.content if isinstance(part, TextPart))
 
 
+def complete(message: Message, said: tuple[ContentPart, ...], *, now: int) -> Message:
+    """The message with all that was said; the files its text links are attached to it."""
+    linked = dict.fromkeys(
+        annotation.file_path.file_id
+        for part in said
+        if isinstance(part, TextPart)
+        for annotation in part.text.annotations
+    )
+    return msgspec.structs.replace(
+        message,
+        content=(*message.content, *said),
+        attachments=tuple(Attachment(file_id=each, tools=(CodeInterpreterTool(),)) for each in linked),
+        status="completed",
+        completed_at=now,
+    )
+
+
+def annotated(said: tuple[ContentPart, ...], files: dict[str, File]) -> tuple[ContentPart, ...]:
+    """The same parts with annotations for the files their text links; a text without words where there is nothing."""
+    parts = said or (TextPart(Text(value="")),)
+    return tuple(
+        TextPart(Text(value=part.text.value, annotations=annotate(part.text.value, files)))
+        if isinstance(part, TextPart)
+        else part
+        for part in parts
+    )
+
+
 def incomplete(
     message: Message,
-    reason: Literal["run_cancelled", "run_expired", "run_failed"],
+    reason: Literal["max_tokens", "run_cancelled", "run_expired", "run_failed"],
     *,
     now: int,
-    text: str | None = None,
+    said: tuple[ContentPart, ...] = (),
 ) -> Message:
-    """The message as it stands when its run ends before it: `text` is what had been said by then."""
-    content = message.content if text is None else (*message.content, TextPart(Text(value=text)))
+    """The message as it stands when its run ends before it: `said` is what had been said by then."""
     return msgspec.structs.replace(
-        message, content=content, status="incomplete", incomplete_at=now, incomplete_details=IncompleteDetails(reason)
+        message,
+        content=(*message.content, *said),
+        status="incomplete",
+        incomplete_at=now,
+        incomplete_details=IncompleteDetails(reason),
     )
 
 

@@ -73,6 +73,26 @@ class TruncationStrategy(msgspec.Struct, frozen=True, kw_only=True):
     last_messages: int | None = None
 
 
+class RequiredFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """What to call. `arguments` is the model's JSON text, untouched (it may be invalid)."""
+
+    name: str
+    arguments: str
+
+
+class RequiredCall(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    """A function call whose output the run waits for."""
+
+    id: str
+    function: RequiredFunction
+
+
+class IncompleteDetails(msgspec.Struct, frozen=True):
+    """Which of the run's budgets was used up."""
+
+    reason: Literal["max_prompt_tokens", "max_completion_tokens"]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The hosted API's `run` object. What came from the assistant is a snapshot: its runs do not change with it.
 
@@ -97,6 +117,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | dict[str, Any] = "auto"
     parallel_tool_calls: bool = True
     truncation_strategy: TruncationStrategy = TruncationStrategy()
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    required_calls: tuple[RequiredCall, ...] = ()
+    """Shown as `required_action`; empty but in `requires_action`."""
+    incomplete_details: IncompleteDetails | None = None
     started_at: int | None = None
     completed_at: int | None = None
     cancelled_at: int | None = None
@@ -125,11 +150,31 @@ def fail(run: Run, *, now: int, error: LastError, usage: Usage) -> Run:
     return _move(run, "failed", failed_at=now, last_error=error, usage=usage, expires_at=None)
 
 
+def require_action(run: Run, calls: tuple[RequiredCall, ...]) -> Run:
+    """Nothing can be done before the caller has made these functions; `expires_at` goes on counting."""
+    return _move(run, "requires_action", required_calls=calls)
+
+
+def resume(run: Run) -> Run:
+    """The caller has submitted all outputs."""
+    if run.status != "requires_action":
+        raise InvalidRequest(f'Runs in status "{run.status}" do not accept tool outputs.')
+    return _move(run, "queued", required_calls=())
+
+
+def run_short(
+    run: Run, reason: Literal["max_prompt_tokens", "max_completion_tokens"], *, now: int, usage: Usage
+) -> Run:
+    """A budget of the run is used up; what there is of an answer stays."""
+    details = IncompleteDetails(reason)
+    return _move(run, "incomplete", completed_at=now, incomplete_details=details, usage=usage, expires_at=None)
+
+
 def request_cancel(run: Run) -> Run:
     """The first half of a cancel; the answer still shows `expires_at`."""
     if "cancelling" not in FOLLOWS[run.status]:
         raise InvalidRequest(f"Cannot cancel run with status '{run.status}'.")
-    return _move(run, "cancelling")
+    return _move(run, "cancelling", required_calls=())
 
 
 def cancelled(run: Run, *, now: int, usage: Usage) -> Run:
@@ -139,7 +184,7 @@ def cancelled(run: Run, *, now: int, usage: Usage) -> Run:
 
 def expire(run: Run, *, usage: Usage) -> Run:
     """It did not end in time. Runs have no `expired_at`; their open step has."""
-    return _move(run, "expired", usage=usage)
+    return _move(run, "expired", required_calls=(), usage=usage)
 
 
 def _move(run: Run, status: Status, **changes: Any) -> Run:

@@ -50,7 +50,26 @@ class CodeInterpreterCall(msgspec.Struct, frozen=True, tag_field="type", tag="co
         return self.code_interpreter.outputs is not None
 
 
-ToolCall = CodeInterpreterCall
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """`arguments` is the model's JSON text, untouched; `output` is None until the caller has submitted it."""
+
+    name: str
+    arguments: str
+    output: str | None = None
+
+
+class FunctionCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """A call of a function of the caller's program."""
+
+    id: str
+    function: Function
+
+    @property
+    def is_done(self) -> bool:
+        return self.function.output is not None
+
+
+ToolCall = CodeInterpreterCall | FunctionCall
 
 
 class MessageCreation(msgspec.Struct, frozen=True):
@@ -106,6 +125,22 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return details.message_creation.message_id if isinstance(details, MessageCreationDetails) else None
 
 
+def pending_functions(step: Step) -> tuple[FunctionCall, ...]:
+    """The function calls of a step whose outputs are not there yet."""
+    return tuple(call for call in step.tool_calls if isinstance(call, FunctionCall) and not call.is_done)
+
+
+def with_outputs(step: Step, outputs: dict[str, str]) -> Step:
+    """The step once its caller has made the functions: call id -> output."""
+    calls = tuple(
+        FunctionCall(call.id, msgspec.structs.replace(call.function, output=outputs[call.id]))
+        if isinstance(call, FunctionCall) and call.id in outputs
+        else call
+        for call in step.tool_calls
+    )
+    return msgspec.structs.replace(step, step_details=ToolCallsDetails(tool_calls=calls))
+
+
 def with_tool_calls(step: Step, calls: tuple[ToolCall, ...], *, usage: Usage | None) -> Step:
     """The step once the model has said what it wants done, or one of the calls has been done."""
     return msgspec.structs.replace(step, step_details=ToolCallsDetails(tool_calls=calls), usage=usage)
@@ -117,7 +152,7 @@ def complete(step: Step, *, now: int, usage: Usage) -> Step:
 
 
 def close(step: Step, status: Literal["failed", "cancelled", "expired"], *, now: int, error: LastError | None) -> Step:
-    """The step ends because its run does."""
+    """The step ends because its run does, before all of it is done."""
     stamp = {"failed": "failed_at", "cancelled": "cancelled_at", "expired": "expired_at"}[status]
     if error is not None and error.code == "invalid_prompt":  # a code that runs have and steps do not
         error = msgspec.structs.replace(error, code="server_error")

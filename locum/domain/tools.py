@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -9,8 +11,24 @@ class CodeInterpreterTool(msgspec.Struct, frozen=True, tag_field="type", tag="co
     """Python in a session of the thread's own."""
 
 
-Tool = CodeInterpreterTool
-"""The tools that are served. Function tools and file search join here when their issue lands."""
+class FunctionDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function of the caller's program. `parameters` is a JSON schema, handed to the model as it came; what was not
+    given is not shown."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """A function that the caller's program makes: the run waits for its output."""
+
+    function: FunctionDefinition
+
+
+Tool = CodeInterpreterTool | FunctionTool
+"""The tools that are served. File search joins here when its issue lands."""
 
 
 class CodeInterpreterResources(msgspec.Struct, frozen=True, kw_only=True):

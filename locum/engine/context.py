@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from locum.domain.files import File, mount_names
-from locum.domain.messages import ImageFilePart, Message
+from locum.domain.messages import ImageFilePart, ImageURL, ImageURLPart, Message, RefusalPart, TextPart
 from locum.domain.runs import Run
-from locum.domain.steps import ImageOutput, Step
-from locum.models.chat import ChatMessage, ChatRequest, ToolCall
-from locum.tools import code_interpreter
+from locum.domain.steps import (
+    CodeInterpreterCall,
+    FunctionCall,
+    ImageOutput,
+    Step,
+    ToolCall,
+    total_usage,
+)
+from locum.models import chat
+from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
+from locum.tools import code_interpreter, functions
+from locum.tools.functions import Offer, offer
 
 FILES_HEADING = "Files available to the code interpreter:"
+_SHORTENED = (32_000, 8_000, 2_000)
+"""Characters that are left of a tool's result where this run's own results do not fit, tried in this order."""
+
+
+class Counter(Protocol):
+    """How many tokens a prompt takes."""
+
+    def at_most(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolDefinition, ...] = ()) -> int:
+        """Never less than `count`, and cheap."""
+        ...
+
+    def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolDefinition, ...] = ()) -> int: ...
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +44,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     conversation: the thread's messages but for those of this run, as many as the run wants to see. steps: the turns
     that are done, in order. messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path
-    below /mnt/data -> the file the thread's runs made there.
+    below /mnt/data -> the file the thread's runs made there. images: file id -> data URL of the conversation's images.
     """
 
     run: Run
@@ -32,48 +53,190 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     messages: dict[str, Message] = {}
     mounted: dict[str, str] = {}
     made: dict[str, File] = {}
+    images: dict[str, str] = {}
+
+    @property
+    def offer(self) -> Offer:
+        """The tools of the run; `tool_choice` none offers none."""
+        return offer(() if self.run.tool_choice == "none" else self.run.tools)
+
+    @property
+    def left_to_read(self) -> int | None:
+        """What is left of the run's budget of prompt tokens; None where it has none."""
+        return _left(self.run.max_prompt_tokens, total_usage(list(self.steps)).prompt_tokens)
+
+    @property
+    def left_to_write(self) -> int | None:
+        """What is left of the run's budget of completion tokens; None where it has none."""
+        return _left(self.run.max_completion_tokens, total_usage(list(self.steps)).completion_tokens)
+
+    @property
+    def exhausted(self) -> Literal["max_prompt_tokens", "max_completion_tokens"] | None:
+        """The budget of which nothing is left."""
+        if self.left_to_read is not None and self.left_to_read <= 0:
+            return "max_prompt_tokens"
+        if self.left_to_write is not None and self.left_to_write <= 0:
+            return "max_completion_tokens"
+        return None
+
+    @property
+    def is_pending(self) -> bool:
+        """The last step has calls that have not been made."""
+        return bool(self.steps) and self.steps[-1].is_open
+
+    @property
+    def turns_without_caller(self) -> int:
+        """Turns with tools since the caller last submitted outputs (or since the beginning)."""
+        count = 0
+        for step in reversed(self.steps):
+            if any(isinstance(call, FunctionCall) for call in step.tool_calls):
+                break
+            count += bool(step.tool_calls)
+        return count
 
 
-def build(journal: Journal, *, must_answer: bool = False) -> ChatRequest:
-    """The model call of the next turn. With `must_answer` the model may not call tools any more."""
-    run = journal.run
-    tools = (code_interpreter.DEFINITION,) if run.tools and run.tool_choice != "none" else ()
-    messages = (*_system(journal), *_conversation(journal), *_own_steps(journal))
+def _left(budget: int | None, used: int) -> int | None:
+    return None if budget is None else budget - used
+
+
+class DoesNotFit(Exception):
+    """Instructions, last message and this run's own steps take more than there is room for."""
+
+
+def build(journal: Journal, *, counter: Counter, room: int, must_answer: bool = False) -> ChatRequest:
+    """The model call of the next turn, in at most `room` tokens; DoesNotFit when that is impossible.
+
+    With `must_answer` the model may not call tools any more.
+    """
+    run, offered = journal.run, journal.offer
+    tools = offered.definitions
+    own = _own_steps(journal, offered)
+    messages = fit(_system(journal), _conversation(journal), own, tools, counter=counter, room=room)
     return ChatRequest(
         model=run.model,
         messages=messages or (ChatMessage(role="system", content=""),),  # a run on an empty thread, uninstructed
         tools=tools,
-        tool_choice=_tool_choice(run, is_first=not journal.steps, must_answer=must_answer) if tools else None,
+        tool_choice=_tool_choice(run, offered, is_first=not journal.steps, must_answer=must_answer) if tools else None,
         parallel_tool_calls=False if tools and not run.parallel_tool_calls else None,
         # What nobody asked for is left to the model: some refuse to be told any temperature.
         temperature=run.temperature,
         top_p=run.top_p,
+        max_completion_tokens=journal.left_to_write,
         response_format=run.response_format if isinstance(run.response_format, dict) else None,
         reasoning_effort=run.reasoning_effort,
     )
 
 
-def _system(journal: Journal) -> list[ChatMessage]:
+def fit(
+    system: tuple[ChatMessage, ...],
+    conversation: tuple[ChatMessage, ...],
+    own: tuple[ChatMessage, ...],
+    tools: tuple[ToolDefinition, ...],
+    *,
+    counter: Counter,
+    room: int,
+) -> tuple[ChatMessage, ...]:
+    """The prompt in at most `room` tokens: messages are dropped from the middle of the conversation.
+
+    What stays in any case: the instructions, the last user message with what follows it, and what this run has done.
+    Of the others the newest stay, and the very first where it takes no more than half of what is left. Results of this
+    run's tools are shortened when they alone are too long.
+    """
+    whole = (*system, *conversation, *own)
+    if counter.at_most(whole, tools) <= room or counter.count(whole, tools) <= room:
+        return whole
+    users = [index for index, message in enumerate(conversation) if message.role == "user"]
+    cut = users[-1] if users else max(0, len(conversation) - 1)
+    older, last = conversation[:cut], conversation[cut:]
+    for kept in (own, *(_shortened(own, characters) for characters in _SHORTENED)):
+        left = room - counter.count((*system, *last, *kept), tools)
+        if left >= 0:
+            break
+    else:
+        raise DoesNotFit
+    first = older[:1]
+    if first and (cost := counter.count(first)) <= left // 2:
+        left, older = left - cost, older[1:]
+    else:
+        first = ()
+    newest: list[ChatMessage] = []
+    for message in reversed(older):
+        left -= counter.count((message,))
+        if left < 0:
+            break
+        newest.append(message)
+    return (*system, *first, *reversed(newest), *last, *kept)
+
+
+def _shortened(messages: tuple[ChatMessage, ...], characters: int) -> tuple[ChatMessage, ...]:
+    def shorten(message: ChatMessage) -> ChatMessage:
+        text = message.content
+        if message.role != "tool" or not isinstance(text, str) or len(text) <= characters:
+            return message
+        half = characters // 2
+        left_out = f"\n[… {len(text) - 2 * half} characters left out …]\n"
+        return msgspec.structs.replace(message, content=text[:half] + left_out + text[-half:])
+
+    return tuple(shorten(message) for message in messages)
+
+
+def _system(journal: Journal) -> tuple[ChatMessage, ...]:
     parts = [journal.run.instructions] if journal.run.instructions else []
-    if journal.run.tools and journal.mounted:
+    if journal.offer.code_name and journal.mounted:
         names = "\n".join(f"- /mnt/data/{name}" for name in journal.mounted.values())
         parts.append(f"{FILES_HEADING}\n{names}")
-    return [ChatMessage(role="system", content="\n\n".join(parts))] if parts else []
+    return (ChatMessage(role="system", content="\n\n".join(parts)),) if parts else ()
 
 
-def _conversation(journal: Journal) -> list[ChatMessage]:
-    said = ((message.role, _text(message)) for message in journal.conversation)
+def _conversation(journal: Journal) -> tuple[ChatMessage, ...]:
+    said = ((message.role, _content(message, journal.images)) for message in journal.conversation)
     # A message without words (its run was cancelled before the first one) is refused by some servers.
-    return [ChatMessage(role=role, content=text) for role, text in said if text]
+    return tuple(ChatMessage(role=role, content=content) for role, content in said if content)
+
+
+def _content(message: Message, images: Mapping[str, str]) -> str | list[dict[str, Any]]:
+    """Text where there is only text. Images go to the model as a user's only: no server takes an assistant's."""
+    if message.role == "assistant" or not any(
+        isinstance(part, ImageFilePart | ImageURLPart) for part in message.content
+    ):
+        return _text(message)
+    parts: list[dict[str, Any]] = []
+    for part in message.content:
+        match part:
+            case ImageURLPart(image_url=image):
+                parts.append(_image(image.url, image))
+            case ImageFilePart(image_file=image) if image.file_id in images:
+                parts.append(_image(images[image.file_id], image))
+            case ImageFilePart():
+                parts.append({"type": "text", "text": "[An image that cannot be shown.]"})
+            case TextPart(text=text):
+                parts.append({"type": "text", "text": text.value})
+            case RefusalPart(refusal=refusal):
+                parts.append({"type": "text", "text": refusal})
+    return parts
+
+
+def _image(url: str, image: Any) -> dict[str, Any]:
+    detail = {} if image.detail is None else {"detail": image.detail}
+    return {"type": "image_url", "image_url": {"url": url, **detail}}
 
 
 def _text(message: Message) -> str:
-    images = sum(isinstance(part, ImageFilePart) for part in message.content)
-    shown = "[An image was shown here.]\n\n" * images
-    return shown + message.text
+    shown = []
+    for part in message.content:
+        match part:
+            case TextPart(text=text):
+                shown.append(text.value)
+            case RefusalPart(refusal=refusal):
+                shown.append(refusal)
+            case ImageURLPart(image_url=ImageURL(url=url)):
+                shown.append(f"[An image was shown here: {url[:200]}]")
+            case ImageFilePart():
+                shown.append("[An image was shown here.]")
+    return "\n\n".join(each for each in shown if each)
 
 
-def _own_steps(journal: Journal) -> list[ChatMessage]:
+def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
     """What this run has said and done, as the model's own earlier turns."""
     prompt: list[ChatMessage] = []
     said: str | None = None
@@ -82,32 +245,49 @@ def _own_steps(journal: Journal) -> list[ChatMessage]:
             message = journal.messages.get(step.message_id)
             said = message.text if message else None
             continue
-        calls = tuple(
-            ToolCall(
-                id=call.id,
-                name=code_interpreter.NAME,
-                arguments=json.dumps({"code": call.code_interpreter.input}, ensure_ascii=False),
-            )
-            for call in step.tool_calls
-        )
+        calls = tuple(_call(call, offered) for call in step.tool_calls)
         prompt.append(ChatMessage(role="assistant", content=said, tool_calls=calls))
         said = None
         prompt += [
-            ChatMessage(role="tool", tool_call_id=call.id, content=code_interpreter.result_for_model(call))
-            for call in step.tool_calls
+            ChatMessage(role="tool", tool_call_id=call.id, content=result_for_model(call)) for call in step.tool_calls
         ]
-    return prompt
+    return tuple(prompt)
 
 
-def _tool_choice(run: Run, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:
+def _call(call: ToolCall, offered: Offer) -> chat.ToolCall:
+    if isinstance(call, CodeInterpreterCall):
+        arguments = json.dumps({"code": call.code_interpreter.input}, ensure_ascii=False)
+        return chat.ToolCall(id=call.id, name=offered.code_name or code_interpreter.NAME, arguments=arguments)
+    return chat.ToolCall(id=call.id, name=call.function.name, arguments=_repeatable(call.function.arguments))
+
+
+def _repeatable(arguments: str) -> str:
+    """Arguments that are no JSON object are the caller's to see as they came; servers refuse to be told them again."""
+    try:
+        is_object = isinstance(json.loads(arguments or "{}"), dict)
+    except ValueError:
+        is_object = False
+    return (arguments or "{}") if is_object else json.dumps({"not_json": arguments}, ensure_ascii=False)
+
+
+def result_for_model(call: ToolCall) -> str:
+    """What the model reads of a call that is done."""
+    if isinstance(call, FunctionCall):
+        return functions.result_for_model(call)
+    return code_interpreter.result_for_model(call)
+
+
+def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:
     """A forced tool is forced in the first turn only: it would be called for ever otherwise."""
     if must_answer:
         return "none"
     if not is_first or run.tool_choice == "auto":
         return None
-    if isinstance(run.tool_choice, dict):
-        return {"type": "function", "function": {"name": code_interpreter.NAME}}
-    return run.tool_choice
+    if isinstance(run.tool_choice, str):
+        return run.tool_choice
+    is_function = run.tool_choice["type"] == "function"
+    name = run.tool_choice["function"]["name"] if is_function else offered.code_name
+    return {"type": "function", "function": {"name": name}}
 
 
 def new_images(steps: tuple[Step, ...]) -> tuple[str, ...]:
@@ -117,11 +297,9 @@ def new_images(steps: tuple[Step, ...]) -> tuple[str, ...]:
         if step.message_id:
             images.clear()
         for call in step.tool_calls:
-            images += [
-                output.image.file_id
-                for output in call.code_interpreter.outputs or ()
-                if isinstance(output, ImageOutput)
-            ]
+            if isinstance(call, CodeInterpreterCall):
+                outputs = call.code_interpreter.outputs or ()
+                images += [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
     return tuple(images)
 
 

@@ -1,4 +1,4 @@
-"""How a run ends before its answer: failed, cancelled or expired, with whatever is open in it."""
+"""How a run ends before its answer: failed, cancelled, expired or incomplete, with whatever is open in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from locum.domain import messages as message_domain
 from locum.domain import runs as run_domain
 from locum.domain import steps as step_domain
 from locum.domain.events import Event, MessageEvent, RunEvent, StepEvent
+from locum.domain.messages import ContentPart
 from locum.domain.runs import LastError, Run, Usage
+from locum.domain.steps import Step
 from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import steps as step_store
 
-Ending = Literal["failed", "cancelled", "expired"]
+Ending = Literal["failed", "cancelled", "expired", "incomplete"]
+Budget = Literal["max_prompt_tokens", "max_completion_tokens"]
 
 
 def end_run(
@@ -27,12 +30,14 @@ def end_run(
     *,
     now: int,
     error: LastError | None = None,
-    said: str | None = None,
+    budget: Budget | None = None,
+    said: tuple[ContentPart, ...] = (),
     usage: Usage | None = None,
 ) -> tuple[Event, ...]:
     """Close a run and what is open in it; the events in the order a stream shows them.
 
-    said: what of an open message had been said. usage: of the last model call, where it came to an answer.
+    error: why it failed. budget: which one is used up. said: what of an open message had been said. usage: of the last
+    model call, where it came to an answer.
     """
     events: list[Event] = []
     steps = step_store.of_run(conn, resource, run.id)
@@ -42,14 +47,14 @@ def end_run(
         # A caller may have deleted the message meanwhile: the step is closed all the same.
         message = message_store.find(conn, resource, run.thread_id, step.message_id) if step.message_id else None
         if message is not None:
-            message = message_domain.incomplete(message, f"run_{ending}", now=now, text=said)  # type: ignore[arg-type]
+            message = message_domain.incomplete(message, _WHY[ending], now=now, said=said)
             message_store.save(conn, resource, message)
             events.append(MessageEvent("incomplete", message))
         if usage is not None:
             step, usage = msgspec.structs.replace(step, usage=usage), None
-        steps[position] = step_domain.close(step, ending, now=now, error=error)
+        steps[position], what = _close(step, ending, now=now, error=error)
         step_store.save(conn, resource, steps[position])
-        events.append(StepEvent(ending, steps[position]))
+        events.append(StepEvent(what, steps[position]))
     total = step_domain.total_usage(steps)
     match ending:
         case "failed":
@@ -59,5 +64,25 @@ def end_run(
             run = run_domain.cancelled(run, now=now, usage=total)
         case "expired":
             run = run_domain.expire(run, usage=total)
+        case "incomplete":
+            assert budget is not None
+            run = run_domain.run_short(run, budget, now=now, usage=total)
     run_store.save(conn, resource, run)
     return (*events, RunEvent(ending, run))
+
+
+_WHY: dict[Ending, Literal["max_tokens", "run_cancelled", "run_expired", "run_failed"]] = {
+    "failed": "run_failed",
+    "cancelled": "run_cancelled",
+    "expired": "run_expired",
+    "incomplete": "max_tokens",
+}
+
+
+def _close(step: Step, ending: Ending, *, now: int, error: LastError | None) -> tuple[Step, str]:
+    """Steps have no `incomplete`: one that has made its message is complete, calls that were not made are cancelled."""
+    if ending != "incomplete":
+        return step_domain.close(step, ending, now=now, error=error), ending
+    if step.message_id:
+        return step_domain.complete(step, now=now, usage=step.usage or Usage()), "completed"
+    return step_domain.close(step, "cancelled", now=now, error=None), "cancelled"

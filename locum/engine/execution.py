@@ -23,17 +23,19 @@ from locum.domain.events import (
     TextDelta,
     TextPartDelta,
 )
-from locum.domain.messages import annotate
+from locum.domain.messages import ContentPart, TextPart, annotated
 from locum.domain.runs import LastError
-from locum.domain.steps import ImageOutput, LogOutput, Step, ToolCall
+from locum.domain.steps import CodeInterpreterCall, ImageOutput, LogOutput, Step, pending_functions
 from locum.engine import context, turn
 from locum.engine.context import Journal
+from locum.engine.images import Images
+from locum.engine.images import in_conversation as images_in
 from locum.engine.model_call import ModelCall
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
 from locum.errors import LeaseLost
-from locum.models.chat import ChatModel, ChatRequest, ModelError
-from locum.models.routes import Routes
+from locum.models.chat import ChatRequest, ModelError
+from locum.models.routes import Route, Routes
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
 
@@ -43,6 +45,12 @@ MAX_TURNS = 40
 """Model calls of one run; in the last one the model must answer instead of calling tools."""
 MAX_CUTS = 2
 """How often a model call that was cut off is made again within a turn."""
+DEFAULT_WINDOW = 128_000
+"""Tokens a model is taken to have room for when neither its owner nor its server has said."""
+_ANSWER_TOKENS = 4096
+"""Room that is left for an answer when nobody has said how long it may be."""
+_SHRINK = 0.7
+
 MAX_ATTEMPTS = 5
 """Claims of a run without any progress before it is given up: it would take its process down again."""
 
@@ -55,12 +63,18 @@ class Execution:
     """The work on one claim. `stop` ends it from outside; `go` never raises."""
 
     def __init__(
-        self, recorder: Recorder, streams: Streams, routes: Routes, code_interpreter: CodeInterpreterTool
+        self,
+        recorder: Recorder,
+        streams: Streams,
+        routes: Routes,
+        code_interpreter: CodeInterpreterTool,
+        images: Images,
     ) -> None:
         self._recorder = recorder
         self._streams = streams
         self._routes = routes
         self._code_interpreter = code_interpreter
+        self._images = images
         self._call: ModelCall | None = None
         self._stopped: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
@@ -99,69 +113,111 @@ class Execution:
                 message=f"The run was given up: the server stopped {MAX_ATTEMPTS} times while it worked on it.",
             )
             return await self._recorder.end("failed", error=error)
+        try:
+            route = await self._routes.resolve(self._recorder.claim.run.model)
+        except ModelError as error:
+            return await self._recorder.end("failed", error=turn.failure(error))
+        conversation, files = await self._recorder.conversation(_window(route))
+        urls = await self._images.urls(images_in(conversation), files)
         while True:
-            journal, unanswered = await self._recorder.load()
-            pending = journal.steps[-1] if journal.steps else None
-            if pending is not None and pending.is_open:
-                await self._make_calls(journal, pending)
-            elif await self._turn(journal, unanswered):
+            journal, unanswered = await self._recorder.load(conversation)
+            journal = msgspec.structs.replace(journal, images=urls)
+            if journal.is_pending:
+                is_over = await self._make_calls(journal, journal.steps[-1])
+            else:
+                is_over = await self._turn(route, journal, unanswered)
+            if is_over:
                 return None
 
-    async def _turn(self, journal: Journal, unanswered: Unanswered) -> bool:
-        """Ask the model once; True when the run is over."""
-        model_calls = sum(1 for step in journal.steps if step.tool_calls)
-        must_answer = model_calls + 1 >= MAX_TURNS
-        request = context.build(journal, must_answer=must_answer)
+    async def _turn(self, route: Route, journal: Journal, unanswered: Unanswered) -> bool:
+        """Ask the model once; True when the run is over, or waits for its caller."""
+        must_answer = journal.turns_without_caller + 1 >= MAX_TURNS
+        if journal.exhausted is not None:
+            await self._recorder.end("incomplete", budget=journal.exhausted)
+            return True
         try:
-            route = await self._routes.resolve(request.model)
-            request = msgspec.structs.replace(request, model=route.upstream_name)
-            call, reply = await self._ask(route.model, request, journal, unanswered)
+            call, reply = await self._ask(route, journal, unanswered, must_answer=must_answer)
+        except context.DoesNotFit:
+            await self._recorder.end("incomplete", budget="max_prompt_tokens")
+            return True
         except ModelError as error:
             await self._recorder.end("failed", error=turn.failure(error), said=self._said())
             return True
-        match turn.decide(request.tools, reply, must_answer=must_answer):
-            case turn.Answer(text=text):
+        match turn.decide(journal.offer, reply, must_answer=must_answer, budgeted=_is_budgeted(route, journal)):
+            case turn.Answer():
                 opened = await call.open_message()
-                self._show_end_of_text(opened, text, journal)
-                await self._recorder.final_message(opened, text, reply.usage, journal.made, call.leftover())
+                said = annotated(reply.said, journal.made)
+                self._show_end_of_text(opened, said, is_empty=not reply.said)
+                await self._recorder.final_message(opened, said, reply.usage, call.leftover())
                 return True
             case turn.UseTools(calls=calls):
                 assert call.step is not None
                 step = await self._recorder.tool_calls(call.step, calls, reply.usage, call.leftover())
-                await self._make_calls(journal, step)
-                return False
+                return await self._make_calls(journal, step)
+            case turn.RunShort():
+                await self._recorder.end("incomplete", budget="max_completion_tokens", said=self._said(), usage=reply.usage)
+                return True
             case turn.Fail(error=failed):
                 await self._recorder.end("failed", error=failed, said=self._said(), usage=reply.usage)
                 return True
 
     async def _ask(
-        self, model: ChatModel, request: ChatRequest, journal: Journal, unanswered: Unanswered
+        self, route: Route, journal: Journal, unanswered: Unanswered, *, must_answer: bool
     ) -> tuple[ModelCall, Reply]:
-        """The model's reply. A call that was cut is made again unless a client has seen part of it."""
+        """The model's reply. A call that was cut is made again unless a client has seen part of it, one that did not
+        fit is made once more with a shorter prompt."""
         images = context.new_images(journal.steps)
-        for attempt in range(MAX_CUTS + 1):
-            self._call = ModelCall(self._recorder, self._streams, journal.run, images=images, unanswered=unanswered)
+        room, has_shrunk, cuts = _room(route, journal), False, 0
+        while True:
             try:
-                return self._call, await self._call.ask(model, request)
+                request = context.build(journal, counter=route.meter, room=room, must_answer=must_answer)
+            except context.DoesNotFit:
+                if room == journal.left_to_read:
+                    raise  # what does not fit is the run's own budget
+                raise _no_room(route) from None
+            request = _within(route, request)
+            self._call = ModelCall(
+                self._recorder,
+                self._streams,
+                journal.run,
+                offer=journal.offer,
+                meter=route.meter,
+                images=images,
+                unanswered=unanswered,
+            )
+            try:
+                reply = await self._call.ask(route.model, request)
             except ModelError as error:
-                if error.kind != "cut" or self._call.touched or attempt == MAX_CUTS:
+                if error.kind == "context_overflow" and not has_shrunk:
+                    has_shrunk, room = True, _smaller(route, journal, request, error)
+                elif error.kind != "cut" or self._call.touched or cuts == MAX_CUTS:
                     raise
-                _, unanswered = await self._recorder.load()
-        raise AssertionError("unreachable")
+                else:
+                    cuts += 1
+                _, unanswered = await self._recorder.load(journal.conversation)
+            else:
+                if route.meter.at_most(request.messages, request.tools) > room:  # it had to be counted: learn from it
+                    route.meter.learn(request.messages, request.tools, reply.usage.prompt_tokens)
+                return self._call, reply
 
-    async def _make_calls(self, journal: Journal, step: Step) -> None:
-        """Make the calls of a step that have not been made, one after the other."""
+    async def _make_calls(self, journal: Journal, step: Step) -> bool:
+        """Make the calls of a step that have not been made, one after the other; True when the run waits for its
+        caller to make the others."""
         run = journal.run
         for index, call in enumerate(step.tool_calls):
-            if call.is_done:
+            if call.is_done or not isinstance(call, CodeInterpreterCall):
                 continue
             outcome = await self._code_interpreter.run(
                 call, thread_id=run.thread_id, run_id=run.id, files=journal.mounted, surface=run.surface
             )
             self._show_outputs(step, index, outcome.call)
             step = await self._recorder.call_done(step, outcome.call, outcome.files)
+        if not pending_functions(step):
+            return False
+        await self._recorder.require_action(step)
+        return True
 
-    def _show_outputs(self, step: Step, index: int, call: ToolCall) -> None:
+    def _show_outputs(self, step: Step, index: int, call: CodeInterpreterCall) -> None:
         for position, output in enumerate(call.code_interpreter.outputs or ()):
             delta: LogOutputDelta | ImageOutputDelta
             match output:
@@ -172,22 +228,25 @@ class Execution:
             shown = CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(outputs=(delta,)))
             self._streams.publish(step.run_id, StepDelta(step.id, (shown,)))
 
-    def _show_end_of_text(self, opened: Opened, text: str, journal: Journal) -> None:
-        """What a stream shows of the text beyond its pieces: a part for a text without any, and the annotations."""
+    def _show_end_of_text(self, opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> None:
+        """What a stream shows of the answer beyond its pieces: a part for a text without any, and the annotations."""
+        run_id, message_id = opened.step.run_id, opened.message.id
         position = len(opened.message.content)
-        if not text:
+        if is_empty:
             delta = TextPartDelta(index=position, text=TextDelta(value="", annotations=()))
-            self._streams.publish(journal.run.id, MessageDelta(opened.message.id, (delta,)))
-        for index, each in enumerate(annotate(text, journal.made)):
-            annotation = FilePathAnnotationDelta(
-                index=index,
-                text=each.text,
-                start_index=each.start_index,
-                end_index=each.end_index,
-                file_path=each.file_path,
-            )
-            delta = TextPartDelta(index=position, text=TextDelta(annotations=(annotation,)))
-            self._streams.publish(journal.run.id, MessageDelta(opened.message.id, (delta,)))
+            self._streams.publish(run_id, MessageDelta(message_id, (delta,)))
+        for part in said:
+            annotations = part.text.annotations if isinstance(part, TextPart) else ()
+            for index, each in enumerate(annotations):
+                annotation = FilePathAnnotationDelta(
+                    index=index,
+                    text=each.text,
+                    start_index=each.start_index,
+                    end_index=each.end_index,
+                    file_path=each.file_path,
+                )
+                delta = TextPartDelta(index=position, text=TextDelta(annotations=(annotation,)))
+                self._streams.publish(run_id, MessageDelta(message_id, (delta,)))
 
     async def _let_go(self, reason: StopReason) -> None:
         match reason:
@@ -211,6 +270,50 @@ class Execution:
             # The database cannot be written: the lease lapses and the run is claimed again.
             log.exception("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending)
 
-    def _said(self) -> str | None:
+    def _said(self) -> tuple[ContentPart, ...]:
         """What of an open message the model has said so far."""
-        return self._call.text if self._call and self._call.opened else None
+        return self._call.said if self._call and self._call.opened else ()
+
+
+def _window(route: Route) -> int:
+    return route.context_window or DEFAULT_WINDOW
+
+
+def _room(route: Route, journal: Journal) -> int:
+    """How many tokens the prompt of the next turn may take: the window without room for an answer, and no more than
+    the run's budget."""
+    window = _window(route)
+    answer = min(route.max_output_tokens or _ANSWER_TOKENS, journal.left_to_write or _ANSWER_TOKENS, window // 4)
+    room = window - answer
+    return room if journal.left_to_read is None else min(room, journal.left_to_read)
+
+
+def _smaller(route: Route, journal: Journal, request: ChatRequest, error: ModelError) -> int:
+    """The room for a second attempt after the model's server has said that the first prompt was too long."""
+    route.overflowed(error.window)
+    known = _room(route, journal)
+    sent = route.meter.count(request.messages, request.tools)
+    return min(known, int(sent * _SHRINK))
+
+
+def _no_room(route: Route) -> ModelError:
+    return ModelError(
+        f"The run's instructions, its last message and its tools' results do not fit into the model's context window "
+        f"of {_window(route)} tokens, even without the rest of the thread. If the model has room for more, "
+        "set its context_window.",
+        kind="context_overflow",
+    )
+
+
+def _is_budgeted(route: Route, journal: Journal) -> bool:
+    """Whether it is the run's own budget that bounds the answer."""
+    left = journal.left_to_write
+    return left is not None and (route.max_output_tokens is None or left <= route.max_output_tokens)
+
+
+def _within(route: Route, request: ChatRequest) -> ChatRequest:
+    """The request as the route's server is to see it: under its name for the model, within its limits."""
+    limits = [limit for limit in (request.max_completion_tokens, route.max_output_tokens) if limit is not None]
+    return msgspec.structs.replace(
+        request, model=route.upstream_name, max_completion_tokens=min(limits) if limits else None
+    )

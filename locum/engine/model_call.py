@@ -8,60 +8,81 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from typing import Any
-
-import msgspec
 
 from locum import crashpoints, ids
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
+    FunctionCallDelta,
+    FunctionDelta,
     ImageFilePartDelta,
     MessageDelta,
+    RefusalPartDelta,
     StepDelta,
     TextDelta,
     TextPartDelta,
+    ToolCallDelta,
 )
-from locum.domain.messages import ImageFile, ImageFilePart
+from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, RefusalPart, Text, TextPart
 from locum.domain.runs import Run, Usage
 from locum.domain.steps import Step
 from locum.engine.recorder import Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
 from locum.models import chat
-from locum.models.chat import ChatModel, ChatRequest, Finish, ModelError
+from locum.models.chat import ChatMessage, ChatModel, ChatRequest, Finish, ModelError
+from locum.models.tokens import Meter
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeReader, code_of
+from locum.tools.functions import Offer
 
 
 class _Call:
-    """A tool call while it is written."""
+    """A tool call while it is written. The code interpreter's have a `reader`: their code is shown, not their JSON."""
 
-    def __init__(self, index: int, name: str) -> None:
+    def __init__(self, index: int, name: str, *, is_code: bool) -> None:
         self.index = index
         # Our own id: servers are known to number calls anew in every answer, and clients expect `call_…`.
         self.id = ids.new("call_")
         self.name = name
         self.arguments = ""
-        self.reader = CodeReader()
+        self.reader = CodeReader() if is_code else None
         self.shown = ""
 
 
 class ModelCall:
-    """Asks once. After an error, `touched` tells whether a client has seen part of the answer, `text` what was said."""
+    """Asks once. After an error, `touched` tells whether a client has seen part of the answer, `said` what was said."""
 
     def __init__(
-        self, recorder: Recorder, streams: Streams, run: Run, *, images: tuple[str, ...], unanswered: Unanswered
+        self,
+        recorder: Recorder,
+        streams: Streams,
+        run: Run,
+        *,
+        offer: Offer,
+        meter: Meter,
+        images: tuple[str, ...],
+        unanswered: Unanswered,
     ) -> None:
         self._recorder = recorder
         self._streams = streams
         self._run = run
+        self._offer = offer
+        self._meter = meter
         self._images = images
         self._unanswered = unanswered
         self._calls: dict[int, _Call] = {}
         self.opened: Opened | None = None
         self.step: Step | None = None
-        self.text = ""
+        self._text = ""
+        self._refusal = ""
         self.touched = False
+
+    @property
+    def said(self) -> tuple[ContentPart, ...]:
+        """What the model has said so far, as parts of a message that stand behind its images."""
+        text = (TextPart(Text(value=self._text)),) if self._text else ()
+        refusal = (RefusalPart(self._refusal),) if self._refusal else ()
+        return (*text, *refusal)
 
     async def ask(self, model: ChatModel, request: ChatRequest) -> Reply:
         """The whole answer; ModelError when there is none."""
@@ -71,6 +92,8 @@ class ModelCall:
                 match chunk:
                     case chat.TextDelta(text=text):
                         await self._say(text)
+                    case chat.RefusalDelta(text=text):
+                        await self._refuse(text)
                     case chat.ToolCallDelta():
                         await self._call(chunk)
                     case Finish():
@@ -81,7 +104,7 @@ class ModelCall:
         calls = tuple(
             chat.ToolCall(id=call.id, name=call.name, arguments=self._arguments(call)) for call in self._calls.values()
         )
-        return Reply(text=self.text, calls=calls, reason=finish.reason, usage=self._usage(finish, request))
+        return Reply(said=self.said, calls=calls, reason=finish.reason, usage=self._usage(finish, request))
 
     async def open_message(self) -> Opened:
         """The message of this call; opened at the first piece of text, or for an answer without any."""
@@ -104,26 +127,53 @@ class ModelCall:
             return  # words behind a call have no place in the conversation: the next turn says them
         opened = await self.open_message()
         # It stands behind the images; its first piece carries the empty annotations.
-        piece = TextDelta(value=text) if self.text else TextDelta(value=text, annotations=())
-        self.text += text
+        piece = TextDelta(value=text) if self._text else TextDelta(value=text, annotations=())
+        self._text += text
         self._show(MessageDelta(opened.message.id, (TextPartDelta(index=len(opened.message.content), text=piece),)))
 
+    async def _refuse(self, text: str) -> None:
+        if self._calls:
+            return
+        opened = await self.open_message()
+        self._refusal += text
+        index = len(opened.message.content) + bool(self._text)
+        self._show(MessageDelta(opened.message.id, (RefusalPartDelta(index=index, refusal=text),)))
+
     async def _call(self, delta: chat.ToolCallDelta) -> None:
+        call = self._calls.get(delta.index)
+        if call is None:
+            if self._calls and not self._run.parallel_tool_calls:
+                return  # not every server keeps to what it is told
+            call = await self._open_call(delta.index, delta.name or "")
+        call.arguments += delta.arguments
+        if call.reader is not None:
+            self._show_code(call, call.reader.feed(delta.arguments))
+        elif delta.arguments:
+            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments=delta.arguments)))
+
+    async def _open_call(self, index: int, name: str) -> _Call:
         if self.step is None:
             if self.opened is not None:
-                await self._recorder.interim_message(self.opened, self.text)
+                await self._recorder.interim_message(self.opened, self.said)
             # Steps stand in the order they were opened: an old one is no use behind a message opened just now.
             again = self._unanswered.tool_calls if self.opened is None else None
             self.step = await self._recorder.open_tool_calls(self._run, again)
-        call = self._calls.get(delta.index)
-        if call is None:
-            call = self._calls[delta.index] = _Call(len(self._calls), delta.name or "")
-            self._show_call(call, id=call.id, code_interpreter=CodeInterpreterDelta(input="", outputs=()))
-        call.arguments += delta.arguments
-        self._show_code(call, call.reader.feed(delta.arguments))
+        call = _Call(len(self._calls), name, is_code=self._offer.kind(name) == "code_interpreter")
+        self._calls[index] = call
+        opening: ToolCallDelta
+        if call.reader is not None:
+            code = CodeInterpreterDelta(input="", outputs=())
+            opening = CodeInterpreterCallDelta(index=call.index, id=call.id, code_interpreter=code)
+        else:
+            function = FunctionDelta(name=name, arguments="", output=None)
+            opening = FunctionCallDelta(index=call.index, id=call.id, function=function)
+        self._show_call(opening)
+        return call
 
     def _arguments(self, call: _Call) -> str:
-        """The call's arguments as they count: what was shown of the code is its beginning, whatever came behind it."""
+        """The call's arguments as they count: of code, what was shown is its beginning, whatever came behind it."""
+        if call.reader is None:
+            return call.arguments
         code = code_of(call.arguments)
         if not code.startswith(call.shown):
             return json.dumps({"code": call.shown})
@@ -133,11 +183,12 @@ class ModelCall:
     def _show_code(self, call: _Call, piece: str) -> None:
         if piece:
             call.shown += piece
-            self._show_call(call, code_interpreter=CodeInterpreterDelta(input=piece))
+            code = CodeInterpreterDelta(input=piece)
+            self._show_call(CodeInterpreterCallDelta(index=call.index, code_interpreter=code))
 
-    def _show_call(self, call: _Call, **fields: Any) -> None:
+    def _show_call(self, delta: ToolCallDelta) -> None:
         assert self.step is not None
-        self._show(StepDelta(self.step.id, (CodeInterpreterCallDelta(index=call.index, **fields),)))
+        self._show(StepDelta(self.step.id, (delta,)))
 
     def _show(self, delta: MessageDelta | StepDelta) -> None:
         if self._streams.is_read(self._run.id):
@@ -148,8 +199,10 @@ class ModelCall:
         if finish.usage is not None:
             prompt, completion = finish.usage.prompt_tokens, finish.usage.completion_tokens
         else:
-            # The upstream does not say: four bytes a token is the usual rule of thumb.
-            prompt = len(msgspec.json.encode(request.messages)) // 4
-            written = self.text + "".join(call.arguments for call in self._calls.values())
-            completion = -(-len(written.encode()) // 4)
+            prompt = self._meter.count(request.messages, request.tools)
+            calls = tuple(
+                chat.ToolCall(id="", name=call.name, arguments=call.arguments) for call in self._calls.values()
+            )
+            said = ChatMessage(role="assistant", content=self._text + self._refusal, tool_calls=calls)
+            completion = self._meter.count((said,))
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)

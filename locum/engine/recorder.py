@@ -20,12 +20,12 @@ from locum.domain import runs as run_domain
 from locum.domain import steps as step_domain
 from locum.domain.events import Done, Event, MessageEvent, RunEvent, StepEvent
 from locum.domain.files import File
-from locum.domain.messages import Attachment, ImageFile, ImageFilePart, Message, Text, TextPart
-from locum.domain.runs import LastError, Run, Usage
+from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
+from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
-from locum.domain.tools import CodeInterpreterTool
 from locum.engine.context import Journal, visible_files
-from locum.engine.ending import Ending, end_run
+from locum.engine.ending import Budget, Ending, end_run
+from locum.engine.images import in_conversation as images_in
 from locum.errors import LocumError
 from locum.signals.local import LocalSignals
 from locum.store import files as file_store
@@ -72,16 +72,30 @@ class Recorder:
         self._streams = streams
         self.claim = claim
 
-    async def load(self) -> tuple[Journal, Unanswered]:
-        """The run as the rows tell it: the turns that are done, and what was left open."""
-        return await self._db.read(self._load)
+    async def conversation(self, tokens: int) -> tuple[tuple[Message, ...], dict[str, File]]:
+        """The thread's messages but for those of this run, as far as they could fit into `tokens`, and the files of
+        their images. A thread takes no messages while a run is active on it: this is read once for a claim."""
+        run, resource = self.claim.run, self.claim.resource
 
-    def _load(self, conn: Connection) -> tuple[Journal, Unanswered]:
+        def load(conn: Connection) -> tuple[tuple[Message, ...], dict[str, File]]:
+            newest = run.truncation_strategy.last_messages
+            messages = tuple(
+                message_store.conversation(conn, resource, run.thread_id, but_run=run.id, newest=newest, tokens=tokens)
+            )
+            wanted = images_in(messages)
+            found = file_store.existing(conn, resource, wanted) if wanted else []
+            return messages, {file.id: file for file in found}
+
+        return await self._db.read(load)
+
+    async def load(self, conversation: tuple[Message, ...]) -> tuple[Journal, Unanswered]:
+        """The run as the rows tell it: the turns that are done, and what was left open."""
+        return await self._db.read(lambda conn: self._load(conn, conversation))
+
+    def _load(self, conn: Connection, conversation: tuple[Message, ...]) -> tuple[Journal, Unanswered]:
         resource, thread_id = self.claim.resource, self.claim.thread_id
         run = run_store.fenced(conn, self.claim, for_update=False)
         thread = thread_store.get(conn, resource, thread_id)
-        newest = run.truncation_strategy.last_messages
-        conversation = message_store.conversation(conn, resource, thread_id, but_run=run.id, newest=newest)
         steps = step_store.of_run(conn, resource, run.id)
         own = {message.id: message for message in message_store.of_run(conn, resource, run.id)} if steps else {}
         # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
@@ -95,7 +109,7 @@ class Recorder:
         known = {file.id: file for file in file_store.existing(conn, resource, wanted)} if wanted else {}
         journal = Journal(
             run=run,
-            conversation=tuple(conversation),
+            conversation=conversation,
             steps=tuple(steps[:done]),
             messages=own,
             mounted=visible_files(run, thread_files, known),
@@ -152,12 +166,12 @@ class Recorder:
         )
         return Opened(step=step, message=with_images)
 
-    async def interim_message(self, opened: Opened, text: str) -> None:
+    async def interim_message(self, opened: Opened, said: tuple[ContentPart, ...]) -> None:
         """The model has said something and goes on to call tools. Its usage is counted with those."""
         step = step_domain.complete(opened.step, now=self._now(), usage=Usage())
 
         def write(conn: Connection, _run: Run) -> tuple[Event, ...]:
-            events = self._complete(conn, opened.message, text, {})
+            events = self._complete(conn, opened.message, said)
             step_store.save(conn, self.claim.resource, step)
             return (*events, StepEvent("completed", step))
 
@@ -204,15 +218,32 @@ class Recorder:
         await self._commit(write, lambda _: (StepEvent("completed", step),) if not step.is_open else ())
         return step
 
+    async def require_action(self, step: Step) -> None:
+        """Only the caller can go on: nobody works on the run until the outputs of its functions are there."""
+        calls = tuple(
+            RequiredCall(
+                id=call.id, function=RequiredFunction(name=call.function.name, arguments=call.function.arguments)
+            )
+            for call in step_domain.pending_functions(step)
+        )
+
+        def write(conn: Connection, run: Run) -> Run:
+            run = run_domain.require_action(run, calls)
+            run_store.save(conn, self.claim.resource, run)
+            run_store.hand_over(conn, self.claim.resource, run.id)
+            return run
+
+        await self._commit(write, lambda run: (RunEvent("requires_action", run), Done()))
+
     async def final_message(
-        self, opened: Opened, text: str, usage: Usage, files: dict[str, File], leftover: tuple[Step, ...]
+        self, opened: Opened, said: tuple[ContentPart, ...], usage: Usage, leftover: tuple[Step, ...]
     ) -> None:
         """The run's answer: message, step, run and usage in one transaction."""
         now = self._now()
         step = step_domain.complete(opened.step, now=now, usage=usage)
 
         def write(conn: Connection, run: Run) -> tuple[Event, ...]:
-            events = self._complete(conn, opened.message, text, files)
+            events = self._complete(conn, opened.message, said)
             step_store.save(conn, self.claim.resource, step)
             self._remove(conn, leftover)
             total = step_domain.total_usage(step_store.of_run(conn, self.claim.resource, run.id))
@@ -227,15 +258,18 @@ class Recorder:
         ending: Ending,
         *,
         error: LastError | None = None,
-        said: str | None = None,
+        budget: Budget | None = None,
+        said: tuple[ContentPart, ...] = (),
         usage: Usage | None = None,
     ) -> None:
-        """The run ends before its answer; `said` and `usage` as in `end_run`."""
+        """The run ends before its answer; the arguments are those of `end_run`."""
 
         def write(conn: Connection) -> tuple[Event, ...]:
             run = run_store.fenced(conn, self.claim)
             now = self._now()
-            return end_run(conn, self.claim.resource, run, ending, now=now, error=error, said=said, usage=usage)
+            return end_run(
+                conn, self.claim.resource, run, ending, now=now, error=error, budget=budget, said=said, usage=usage
+            )
 
         await self._finish(self._db.write(write), lambda events: (*events, Done()))
 
@@ -264,14 +298,13 @@ class Recorder:
         if any(isinstance(event, RunEvent) and event.what != "in_progress" for event in events):
             self._signals.changed(self.claim.run_id)
 
-    def _complete(
-        self, conn: Connection, message: Message, text: str, files: dict[str, File]
-    ) -> tuple[MessageEvent, ...]:
+    def _complete(self, conn: Connection, message: Message, said: tuple[ContentPart, ...]) -> tuple[MessageEvent, ...]:
         """Write a message that is whole; nothing where a caller has deleted it. Its metadata is the caller's."""
         current = message_store.find(conn, self.claim.resource, message.thread_id, message.id)
         if current is None:
             return ()
-        whole = _completed(msgspec.structs.replace(message, metadata=current.metadata), text, files, now=self._now())
+        message = msgspec.structs.replace(message, metadata=current.metadata)
+        whole = message_domain.complete(message, said, now=self._now())
         message_store.save(conn, self.claim.resource, whole)
         return (MessageEvent("completed", whole),)
 
@@ -294,16 +327,3 @@ class Recorder:
 
     def _now(self) -> int:
         return int(self._clock())
-
-
-def _completed(message: Message, text: str, files: dict[str, File], *, now: int) -> Message:
-    """The message with its text; files it links are annotated and attached."""
-    annotations = message_domain.annotate(text, files)
-    linked = dict.fromkeys(annotation.file_path.file_id for annotation in annotations)
-    return msgspec.structs.replace(
-        message,
-        content=(*message.content, TextPart(Text(value=text, annotations=annotations))),
-        attachments=tuple(Attachment(file_id=each, tools=(CodeInterpreterTool(),)) for each in linked),
-        status="completed",
-        completed_at=now,
-    )

@@ -6,32 +6,36 @@ from typing import Literal
 
 import msgspec
 
+from locum.domain.messages import ContentPart
 from locum.domain.runs import LastError, Usage
-from locum.domain.steps import CodeInterpreter, CodeInterpreterCall
+from locum.domain.steps import CodeInterpreter, CodeInterpreterCall, Function, FunctionCall, ToolCall
 from locum.models import chat
-from locum.models.chat import ModelError, ToolDefinition
+from locum.models.chat import ModelError
 from locum.tools import code_interpreter
+from locum.tools.functions import Offer
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said in one call, whole."""
+    """What the model said in one call, whole: parts of a message, and calls."""
 
-    text: str
+    said: tuple[ContentPart, ...]
     calls: tuple[chat.ToolCall, ...]
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
     usage: Usage
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The run's last message."""
-
-    text: str
+    """What the model said is the run's last message."""
 
 
 class UseTools(msgspec.Struct, frozen=True):
     """Calls to make before the model is asked again."""
 
-    calls: tuple[CodeInterpreterCall, ...]
+    calls: tuple[ToolCall, ...]
+
+
+class RunShort(msgspec.Struct, frozen=True):
+    """The run's budget of completion tokens is used up."""
 
 
 class Fail(msgspec.Struct, frozen=True):
@@ -40,22 +44,32 @@ class Fail(msgspec.Struct, frozen=True):
     error: LastError
 
 
-def decide(tools: tuple[ToolDefinition, ...], reply: Reply, *, must_answer: bool = False) -> Answer | UseTools | Fail:
-    """What follows from a reply of a model that was offered `tools`; with `must_answer`, was told not to use them."""
+def decide(offer: Offer, reply: Reply, *, must_answer: bool, budgeted: bool) -> Answer | UseTools | RunShort | Fail:
+    """What follows from a reply.
+
+    must_answer: the model was told to answer and not to call tools. budgeted: the run says how many tokens it may
+    write; without that, a model that stops at a limit of its own has answered.
+    """
     if reply.reason == "content_filter":
         return _fail("invalid_prompt", "The model's answer was stopped by its content filter.")
+    if reply.reason == "length" and budgeted:
+        return RunShort()
     if not reply.calls:
-        return Answer(reply.text)
+        return Answer()
     if reply.reason == "length":
         return _fail("server_error", "The model reached its output limit in the middle of a tool call.")
     if must_answer:
         return _fail("server_error", "The model kept calling tools and gave no answer.")
-    calls = []
+    calls: list[ToolCall] = []
     for call in reply.calls:
-        if not _is_code(call, tools):
-            return _fail("server_error", f"The model called the tool '{call.name}', which this run does not have.")
-        code = CodeInterpreter(input=code_interpreter.code_of(call.arguments))
-        calls.append(CodeInterpreterCall(call.id, code))
+        match offer.kind(call.name):
+            case "code_interpreter":
+                code = code_interpreter.code_of(call.arguments)
+                calls.append(CodeInterpreterCall(call.id, CodeInterpreter(input=code)))
+            case "function":
+                calls.append(FunctionCall(call.id, Function(name=call.name, arguments=call.arguments)))
+            case None:
+                return _fail("server_error", f"The model called the tool '{call.name}', which this run does not have.")
     return UseTools(tuple(calls))
 
 
@@ -68,12 +82,6 @@ def failure(error: ModelError) -> LastError:
             return LastError(code="invalid_prompt", message=error.message)
         case _:
             return LastError(code="server_error", message=error.message)
-
-
-def _is_code(call: chat.ToolCall, tools: tuple[ToolDefinition, ...]) -> bool:
-    # Models trained on other names for the same tool call it by them.
-    names = (code_interpreter.NAME, "python", "execute_python", "run_python")
-    return code_interpreter.DEFINITION in tools and call.name in names
 
 
 def _fail(code: Literal["server_error", "invalid_prompt"], message: str) -> Fail:

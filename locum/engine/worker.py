@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 from sqlalchemy import Connection
 
+from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.events import Done, Event
 from locum.domain.runs import Run
 from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
+from locum.engine.images import Images
 from locum.engine.recorder import Recorder
 from locum.models.routes import Routes
 from locum.signals.local import LocalSignals
@@ -52,6 +54,7 @@ class Worker:
         streams: Streams,
         routes: Routes,
         code_interpreter: CodeInterpreterTool,
+        blobs: Blobs,
         *,
         owner: str,
         slots: int,
@@ -62,6 +65,7 @@ class Worker:
         self._streams = streams
         self._routes = routes
         self._code_interpreter = code_interpreter
+        self._blobs = blobs
         self._owner = owner
         self._slots = slots
         self._held: dict[str, _Held] = {}
@@ -139,7 +143,8 @@ class Worker:
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
-            held_run = _Held(claim, Execution(recorder, self._streams, self._routes, self._code_interpreter))
+            images = Images(self._blobs)
+            held_run = _Held(claim, Execution(recorder, self._streams, self._routes, self._code_interpreter, images))
             self._held[claim.run_id] = held_run
             held_run.task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]
 

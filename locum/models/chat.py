@@ -61,6 +61,12 @@ class TextDelta(msgspec.Struct, frozen=True):
     text: str
 
 
+class RefusalDelta(msgspec.Struct, frozen=True):
+    """A further piece of the words in which the model declines, never empty."""
+
+    text: str
+
+
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A further piece of tool call `index`. The first one of an index carries `id` and `name`; later ones only
     `arguments`."""
@@ -85,7 +91,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
 
 
-Chunk = TextDelta | ToolCallDelta | Finish
+Chunk = TextDelta | RefusalDelta | ToolCallDelta | Finish
 
 
 class ModelError(LocumError):
@@ -95,6 +101,8 @@ class ModelError(LocumError):
     `misconfigured` (401/403/404: key, address or model name; the message names the setting),
     `context_overflow` (the prompt does not fit), `unavailable` (no connection, 5xx, time-out, garbage),
     `cut` (the answer began and did not end).
+
+    window: for `context_overflow`, the context window in tokens where the upstream named it.
     """
 
     def __init__(
@@ -102,9 +110,11 @@ class ModelError(LocumError):
         message: str,
         *,
         kind: Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"],
+        window: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
+        self.window = window
 
 
 class ChatModel(Protocol):

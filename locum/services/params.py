@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from locum.domain.assistants import ResponseFormat
-from locum.domain.messages import Attachment
+from locum.domain.messages import Attachment, ContentPart
 from locum.domain.runs import TruncationStrategy
 from locum.domain.tools import Tool, ToolResources
 
@@ -33,10 +33,10 @@ class AssistantParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """`texts` are the text parts, in order."""
+    """A message as a caller writes it."""
 
     role: Literal["user", "assistant"]
-    texts: tuple[str, ...]
+    content: tuple[ContentPart, ...]
     attachments: tuple[Attachment, ...] = ()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -75,6 +75,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | dict[str, Any] = "auto"
     parallel_tool_calls: bool = True
     truncation_strategy: TruncationStrategy = TruncationStrategy()
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
 
 
 def said(params: AssistantParams | ThreadChanges) -> dict[str, Any]:

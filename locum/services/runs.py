@@ -1,4 +1,4 @@
-"""Runs: create (with or without its thread), retrieve, wait, list, update, cancel.
+"""Runs: create (with or without its thread), retrieve, wait, list, update, submit tool outputs, cancel.
 
 A run is only written here; a worker of the engine finds the row and makes it move.
 """
@@ -6,6 +6,7 @@ A run is only written here; a worker of the engine finds the row and makes it mo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +18,15 @@ from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain import runs as domain
+from locum.domain import steps as step_domain
 from locum.domain.assistants import Assistant
-from locum.domain.events import RunEvent, ThreadCreated
+from locum.domain.events import RunEvent, StepEvent, ThreadCreated
 from locum.domain.files import Surface
 from locum.domain.pages import Listing, Page
-from locum.domain.runs import Run
+from locum.domain.runs import Run, Usage
+from locum.domain.steps import Step
 from locum.domain.threads import Thread
-from locum.domain.tools import ToolResources
+from locum.domain.tools import CodeInterpreterTool, FunctionTool, ToolResources
 from locum.errors import InvalidRequest, NotFound
 from locum.services.checks import require_files
 from locum.services.params import NewRun, NewThread
@@ -31,6 +34,7 @@ from locum.services.threads import add_messages, insert_thread
 from locum.signals.local import LocalSignals
 from locum.store import assistants as assistant_store
 from locum.store import runs as store
+from locum.store import steps as step_store
 from locum.store import threads as thread_store
 from locum.store.database import Database
 from locum.streams.hub import Reader, Streams
@@ -142,6 +146,45 @@ class Runs:
 
         return await self._db.write(change)
 
+    async def submit_tool_outputs(
+        self,
+        principal: Principal,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        stream: bool = False,
+    ) -> Started:
+        """What the caller's functions returned, (call id, output) each: all of them, and the run goes on."""
+        now = self._clock()
+
+        def change(conn: Connection) -> tuple[Run, Step]:
+            resource = principal.resource
+            thread_store.get(conn, resource, thread_id, for_update=True)
+            run = store.get(conn, resource, thread_id, run_id, for_update=True)
+            resumed = domain.resume(run)
+            _check_outputs(run, outputs)
+            step = step_store.of_run(conn, resource, run_id)[-1]
+            step = step_domain.with_outputs(step, dict(outputs))
+            step = step_domain.complete(step, now=int(now), usage=step.usage or Usage())
+            step_store.save(conn, resource, step)
+            store.save(conn, resource, resumed)
+            store.hand_over(
+                conn,
+                resource,
+                run_id,
+                owner=self._owner if stream else None,
+                lease_until=now + _RESERVED_SECONDS if stream else None,
+            )
+            return resumed, step
+
+        run, step = await self._db.write(change)
+        reader = self._streams.open(run.id) if stream else None
+        self._streams.publish(run.id, StepEvent("completed", step), RunEvent("queued", run))
+        self._signals.changed(run.id)
+        self._signals.wake()
+        return Started(run=run, reader=reader)
+
     async def cancel(self, principal: Principal, thread_id: str, run_id: str) -> Run:
         """Ask for the end of a run: the row first, then the signal. It is `cancelled` once its worker has let go."""
 
@@ -194,6 +237,14 @@ class Runs:
         return Started(run=run, thread=thread, reader=reader)
 
 
+def _check_outputs(run: Run, outputs: Sequence[tuple[str, str]]) -> None:
+    """Each of the calls the run waits for, exactly once."""
+    expected = [call.id for call in run.required_calls]
+    got = [call_id for call_id, _ in outputs]
+    if sorted(got) != sorted(expected):
+        raise InvalidRequest(f"Expected tool outputs for call_ids {expected}, got {got}")
+
+
 def effective_run(
     assistant: Assistant, new: NewRun, *, thread_id: str, surface: Surface, now: int, expiry_seconds: int
 ) -> Run:
@@ -227,13 +278,29 @@ def effective_run(
         tool_choice=new.tool_choice,
         parallel_tool_calls=new.parallel_tool_calls,
         truncation_strategy=new.truncation_strategy,
+        max_prompt_tokens=new.max_prompt_tokens,
+        max_completion_tokens=new.max_completion_tokens,
         surface=surface,
     )
-    if isinstance(run.tool_choice, dict) and not run.tools:
-        named = run.tool_choice.get("type")
-        raise InvalidRequest(
-            f"Invalid value for 'tool_choice': the tool '{named}' is not in 'tools'.",
-            param="tool_choice",
-            code="invalid_value",
-        )
+    _check_tool_choice(run)
     return run
+
+
+def _check_tool_choice(run: Run) -> None:
+    """A tool that is to be called must be there."""
+    choice = run.tool_choice
+    if choice == "required" and not run.tools:
+        raise _invalid_choice("it is 'required', and there are no 'tools'.")
+    if not isinstance(choice, dict):
+        return
+    functions = {tool.function.name for tool in run.tools if isinstance(tool, FunctionTool)}
+    if choice["type"] == "function":
+        name = choice["function"]["name"]
+        if name not in functions:
+            raise _invalid_choice(f"the function '{name}' is not in 'tools'.")
+    elif not any(isinstance(tool, CodeInterpreterTool) for tool in run.tools):
+        raise _invalid_choice(f"the tool '{choice['type']}' is not in 'tools'.")
+
+
+def _invalid_choice(why: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for 'tool_choice': {why}", param="tool_choice", code="invalid_value")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
-from locum.domain.messages import Message, Text, TextPart
+from locum.domain.messages import ImageFilePart, Message
 from locum.domain.threads import Thread
 from locum.services.checks import require_files, with_attachments
 from locum.services.params import NewMessage, NewThread, ThreadChanges, said
@@ -91,14 +91,15 @@ def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) 
 
 def insert_message(conn: Connection, resource: str, thread_id: str, new: NewMessage, *, now: int) -> Message:
     """Insert a message a caller wrote; whether the thread may take it has been decided before."""
-    require_files(conn, resource, (each.file_id for each in new.attachments))
+    images = (part.image_file.file_id for part in new.content if isinstance(part, ImageFilePart))
+    require_files(conn, resource, (*images, *(each.file_id for each in new.attachments)))
     message = Message(
         id=ids.new("msg_"),
         created_at=now,
         completed_at=now,
         thread_id=thread_id,
         role=new.role,
-        content=tuple(TextPart(Text(value=text)) for text in new.texts),
+        content=new.content,
         attachments=new.attachments,
         metadata=new.metadata,
     )

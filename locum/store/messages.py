@@ -26,9 +26,14 @@ _DELETE = delete_row(table)
 _OF_RUN = select_doc(table, table.c.run_id).order_by(table.c.seq)
 _BUT_RUN = (
     select_doc(table, table.c.thread_id)
+    .add_columns(table.c.seq)
     .where(sa.or_(table.c.run_id.is_(None), table.c.run_id != sa.bindparam("but_run")))
-    .order_by(table.c.seq.desc())
 )
+_BUT_RUN_BELOW = (
+    _BUT_RUN.where(table.c.seq < sa.bindparam("below")).order_by(table.c.seq.desc()).limit(sa.bindparam("most"))
+)
+_BUT_RUN_FIRST = _BUT_RUN.order_by(table.c.seq).limit(1)
+_BATCH = 200
 
 
 def insert(conn: Connection, resource: str, message: Message) -> None:
@@ -66,13 +71,34 @@ def page(conn: Connection, resource: str, thread_id: str, page: Page, *, run_id:
 
 
 def conversation(
-    conn: Connection, resource: str, thread_id: str, *, but_run: str, newest: int | None = None
+    conn: Connection, resource: str, thread_id: str, *, but_run: str, newest: int | None = None, tokens: int
 ) -> list[Message]:
-    """The messages of a thread but for those of one run, oldest first; with `newest`, only that many of its end."""
+    """The messages of a thread but for those of one run, oldest first; with `newest`, only that many of its end.
+
+    Of a thread that cannot fit into `tokens` anyway the end is loaded, somewhat more than fits, and its first message.
+    """
     wanted = {"thread_id": thread_id, "resource": resource, "but_run": but_run}
-    query = _BUT_RUN if newest is None else _BUT_RUN.limit(newest)
-    docs = list(conn.execute(query, wanted).scalars())
+    docs: list[str] = []
+    below, left = 2**62, newest if newest is not None else 2**62
+    while left > 0:
+        batch = conn.execute(_BUT_RUN_BELOW, {**wanted, "below": below, "most": min(_BATCH, left)}).all()
+        for doc, seq in batch:
+            docs.append(doc)
+            below, left, tokens = seq, left - 1, tokens - _least_tokens(doc)
+        if len(batch) < _BATCH:
+            break
+        if tokens < 0:
+            if newest is None:
+                first = conn.execute(_BUT_RUN_FIRST, wanted).one()
+                if first.seq < below:
+                    docs.append(first.doc)
+            break
     return [decode(doc, Message) for doc in reversed(docs)]
+
+
+def _least_tokens(doc: str) -> int:
+    """What a message costs in any case: a doc without words has 450 characters, a token seldom more than twelve."""
+    return 4 + max(0, len(doc) - 500) // 12
 
 
 def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:

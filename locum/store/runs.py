@@ -59,6 +59,12 @@ _PROGRESSED = (
     .values(attempts=0)
 )
 
+_HAND_OVER = (
+    sa.update(table)
+    .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
+    .values(owner=sa.bindparam("to"), lease_until=sa.bindparam("until"), attempts=0)
+)
+
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A run in a worker's hands, as it stood when it was claimed. `attempts` counts the claims without progress."""
@@ -155,6 +161,14 @@ def take_away(conn: Connection, resource: str, run_id: str) -> None:
         .where(table.c.id == run_id, table.c.resource == resource)
         .values(fence=table.c.fence + 1, owner=None, lease_until=None)
     )
+
+
+def hand_over(
+    conn: Connection, resource: str, run_id: str, *, owner: str | None = None, lease_until: float | None = None
+) -> None:
+    """Nobody works on the run now; with `owner` it is kept for that worker until `lease_until`."""
+    row = {"at": run_id, "of": resource, "to": owner, "until": lease_until}
+    conn.execute(_HAND_OVER, row)
 
 
 def renew(conn: Connection, claims: list[Claim], *, lease_until: float) -> dict[str, str]:

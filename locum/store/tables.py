@@ -38,12 +38,26 @@ keys = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False, unique=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("name", sa.String(128)),  # its owner's word for it
+    # What it may do beyond the hosted API, joined by commas: see access/principals.py.
+    sa.Column("permissions", sa.String(256), nullable=False, server_default=""),
 )
 
 assistants = sa.Table("assistants", metadata, _seq(), _id(), _resource(), _doc())
 sa.Index("ix_assistants_resource", assistants.c.resource, assistants.c.seq)
 
 threads = sa.Table("threads", metadata, _seq(), _id(), _resource(), _doc())
+sa.Index("ix_threads_resource", threads.c.resource, threads.c.seq)
+
+thread_labels = sa.Table(
+    "thread_labels",
+    metadata,
+    # The metadata of threads once more, for the list that filters by it.
+    _resource(),
+    sa.Column("thread_id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.String(512), nullable=False),
+)
+sa.Index("ix_thread_labels_value", thread_labels.c.resource, thread_labels.c.key, thread_labels.c.value)
 
 messages = sa.Table(
     "messages",
@@ -101,9 +115,12 @@ files = sa.Table(
     # Of a generated file: where it was made, so that a link in a later message finds it.
     sa.Column("thread_id", sa.String(64)),
     sa.Column("path", sa.Text),
+    sa.Column("expires_at", sa.BigInteger),
     _doc(),
 )
 sa.Index("ix_files_resource", files.c.resource, files.c.seq)
+_expires = files.c.expires_at.is_not(None)
+sa.Index("ix_files_expires", files.c.expires_at, sqlite_where=_expires, postgresql_where=_expires)
 sa.Index("ix_files_thread", files.c.thread_id, files.c.seq)
 
 file_uses = sa.Table(
@@ -115,3 +132,39 @@ file_uses = sa.Table(
     _resource(),
 )
 sa.Index("ix_file_uses_object", file_uses.c.object_id)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    _doc(),
+)
+_is_pending = uploads.c.status == "pending"
+sa.Index("ix_uploads_pending", uploads.c.expires_at, sqlite_where=_is_pending, postgresql_where=_is_pending)
+
+upload_parts = sa.Table(
+    "upload_parts",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("upload_id", sa.String(64), nullable=False),
+    _doc(),
+)
+sa.Index("ix_upload_parts_upload", upload_parts.c.upload_id, upload_parts.c.seq)
+
+once = sa.Table(
+    "once",
+    metadata,
+    # What was made for an Idempotency-Key: the same request again finds it instead of making another.
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("object_id", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+sa.Index("ix_once_created", once.c.created_at)

@@ -24,6 +24,8 @@ from locum.models.chat import ToolDefinition
 from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
 
 NAME = "code_interpreter"
+OTHER_NAMES = ("python", "execute_python", "run_python")
+"""What models that were trained on another name for the same tool call it."""
 
 DEFINITION = ToolDefinition(
     name=NAME,

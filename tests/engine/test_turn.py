@@ -4,16 +4,25 @@ from typing import Any
 
 import pytest
 
+from locum.domain.messages import Text, TextPart
 from locum.domain.runs import Usage
-from locum.engine.turn import Answer, Fail, Reply, UseTools, decide, failure
+from locum.domain.steps import CodeInterpreterCall, FunctionCall
+from locum.domain.tools import CodeInterpreterTool, FunctionDefinition, FunctionTool
+from locum.engine import turn
+from locum.engine.turn import Answer, Fail, Reply, RunShort, UseTools, failure
 from locum.models.chat import ModelError, ToolCall
-from locum.tools.code_interpreter import DEFINITION
+from locum.tools.functions import Offer, offer
 
-TOOLS = (DEFINITION,)
+TOOLS = (CodeInterpreterTool(), FunctionTool(FunctionDefinition(name="weather")))
+
+
+def decide(tools: Any, said: Reply, *, must_answer: bool = False, budgeted: bool = False) -> Any:
+    return turn.decide(offer(tools), said, must_answer=must_answer, budgeted=budgeted)
 
 
 def reply(text: str = "", *calls: ToolCall, reason: Any = "stop") -> Reply:
-    return Reply(text=text, calls=calls, reason=reason, usage=Usage())
+    said = (TextPart(Text(value=text)),) if text else ()
+    return Reply(said=said, calls=calls, reason=reason, usage=Usage())
 
 
 def call(name: str = "code_interpreter", arguments: str = '{"code": "1"}') -> ToolCall:
@@ -21,11 +30,11 @@ def call(name: str = "code_interpreter", arguments: str = '{"code": "1"}') -> To
 
 
 def test_words_without_calls_are_the_answer() -> None:
-    assert decide(TOOLS, reply("42")) == Answer("42")
+    assert decide(TOOLS, reply("42")) == Answer()
 
 
 def test_words_cut_by_the_models_own_limit_are_still_the_answer() -> None:
-    assert decide(TOOLS, reply("42", reason="length")) == Answer("42")
+    assert decide(TOOLS, reply("42", reason="length")) == Answer()
 
 
 @pytest.mark.parametrize("name", ["code_interpreter", "python"])
@@ -34,6 +43,32 @@ def test_a_call_of_the_code_interpreter_by_any_of_its_names_is_made(name: str) -
     assert isinstance(decided, UseTools)
     assert [(each.id, each.code_interpreter.input) for each in decided.calls] == [("call_1", "1")]
     assert not decided.calls[0].is_done
+
+
+def test_a_call_of_a_function_is_the_callers_to_make_with_its_arguments_untouched() -> None:
+    decided = decide(TOOLS, reply("", call("weather", '{"city": "Seo'), call()))
+    assert isinstance(decided, UseTools)
+    asked, code = decided.calls
+    assert isinstance(asked, FunctionCall)
+    assert isinstance(code, CodeInterpreterCall)
+    assert (asked.function.name, asked.function.arguments, asked.function.output) == ("weather", '{"city": "Seo', None)
+
+
+@pytest.mark.parametrize("name", ["code_interpreter", "python"])
+def test_a_function_with_the_name_of_the_code_interpreter_is_the_callers(name: str) -> None:
+    offered = offer((CodeInterpreterTool(), FunctionTool(FunctionDefinition(name=name))))
+    assert offered.kind(name) == "function"
+    assert offered.kind(str(offered.code_name)) == "code_interpreter"
+    assert len({each.name for each in offered.definitions}) == 2
+
+
+def test_a_reply_that_used_up_the_runs_budget_ends_the_run_even_within_a_call() -> None:
+    assert decide(TOOLS, reply("4", reason="length"), budgeted=True) == RunShort()
+    assert decide(TOOLS, reply("", call(), reason="length"), budgeted=True) == RunShort()
+
+
+def test_nothing_is_offered_without_tools() -> None:
+    assert offer(()) == Offer(definitions=(), functions=frozenset(), code_name=None)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ RELEASES = {
         "assistant_id":"asst_1","status":"queued","model":"gpt-4o","instructions":"","tools":[],"expires_at":601}')""",
     ],
 }
+RELEASES["0002"] = [
+    *RELEASES["0001"],
+    """INSERT INTO threads (id, resource, doc) VALUES ('thread_2', 'default',
+    '{"id":"thread_2","created_at":2,"metadata":{"누구":"Ann"},"tool_resources":{}}')""",
+]
 
 
 def build(conn: sa.Connection, revision: str) -> None:

@@ -25,7 +25,7 @@ from locum.domain.events import (
 from locum.domain.files import File
 from locum.domain.messages import Message
 from locum.domain.runs import Run
-from locum.domain.steps import CodeInterpreterCall, MessageCreationDetails, Step, StepDetails
+from locum.domain.steps import FunctionCall, MessageCreationDetails, Step, StepDetails, ToolCall
 from locum.domain.threads import Thread
 
 _encode = msgspec.json.Encoder().encode
@@ -87,14 +87,14 @@ def render_run(run: Run) -> dict[str, Any]:
         "thread_id": run.thread_id,
         "assistant_id": run.assistant_id,
         "status": run.status,
-        "required_action": None,
+        "required_action": _required_action(run),
         "last_error": run.last_error,
         "expires_at": run.expires_at,
         "started_at": run.started_at,
         "cancelled_at": run.cancelled_at,
         "failed_at": run.failed_at,
         "completed_at": run.completed_at,
-        "incomplete_details": None,
+        "incomplete_details": run.incomplete_details,
         "model": run.model,
         "instructions": run.instructions,
         "tools": run.tools,
@@ -103,8 +103,8 @@ def render_run(run: Run) -> dict[str, Any]:
         "usage": run.usage,
         "temperature": _or_one(run.temperature),
         "top_p": _or_one(run.top_p),
-        "max_prompt_tokens": None,
-        "max_completion_tokens": None,
+        "max_prompt_tokens": run.max_prompt_tokens,
+        "max_completion_tokens": run.max_completion_tokens,
         "truncation_strategy": run.truncation_strategy,
         "tool_choice": run.tool_choice,
         "parallel_tool_calls": run.parallel_tool_calls,
@@ -187,7 +187,15 @@ def _step_details(details: StepDetails) -> object:
     return {"type": "tool_calls", "tool_calls": [_tool_call(each) for each in details.tool_calls]}
 
 
-def _tool_call(call: CodeInterpreterCall) -> dict[str, Any]:
+def _required_action(run: Run) -> dict[str, Any] | None:
+    if not run.required_calls:
+        return None
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.required_calls}}
+
+
+def _tool_call(call: ToolCall) -> object:
+    if isinstance(call, FunctionCall):
+        return call
     cell = call.code_interpreter
     return {
         "id": call.id,

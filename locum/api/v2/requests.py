@@ -20,11 +20,28 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from locum.api.validation import OTHER, STRING, missing, not_served, wrong_prefix
-from locum.domain.messages import Attachment
+from locum.api.validation import OTHER, STRING, missing, not_served, tag, wrong_prefix
+from locum.domain.messages import (
+    Attachment,
+    ContentPart,
+    ImageFile,
+    ImageFilePart,
+    ImageURL,
+    ImageURLPart,
+    Text,
+    TextPart,
+)
 from locum.domain.runs import TruncationStrategy
-from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, Tool, ToolResources
+from locum.domain.tools import (
+    CodeInterpreterResources,
+    CodeInterpreterTool,
+    FunctionDefinition,
+    FunctionTool,
+    Tool,
+    ToolResources,
+)
 from locum.services.params import AssistantParams, NewMessage, NewRun, NewThread, ThreadChanges
 
 T = TypeVar("T")
@@ -53,15 +70,26 @@ def _canonical(value: object) -> object:
     return "code_interpreter" if value in ("code-interpreter", "code interpreter") else value
 
 
-def _only_code_interpreter(value: str) -> str:
-    if value != "code_interpreter":
-        raise not_served({"function": "function tools", "file_search": "file_search tools"}[value])
-    return value
+def _no_file_search(value: str) -> str:
+    raise not_served("file_search tools")
 
 
-def _only_text(value: str) -> str:
-    if value != "text":
-        raise not_served("image parts")
+def _kind(*known: str) -> Discriminator:
+    """Which of the known types an object says it is; any other is one that no type fits."""
+
+    def choose(value: object) -> str:
+        said = _canonical(value.get("type")) if isinstance(value, dict) else None
+        return tag(said) if isinstance(said, str) and said in known else OTHER
+
+    return Discriminator(choose)
+
+
+def _image_address(value: str) -> str:
+    """Only what a model server can open: its content is never fetched from here."""
+    if not value.startswith(("http://", "https://", "data:image/")):
+        raise PydanticCustomError(
+            "invalid", "Expected a base64-encoded data URL with an image MIME type or a valid URL"
+        )
     return value
 
 
@@ -71,37 +99,73 @@ def _empty(value: dict[str, Any]) -> None:
         raise not_served("file_search resources")
 
 
-def _no_budget(_: int) -> int:
-    raise not_served("token budgets")
-
-
 _FileId = Annotated[str, _id("file", "assistant")]
 _Model = Annotated[str, Field(min_length=1)]
 _Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 _Instructions = Annotated[str, Field(max_length=MAX_TEXT)]
 _Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 _TopP = Annotated[float, Field(ge=0.0, le=1.0)]
+_Detail = Literal["auto", "low", "high"]
 _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-_Budget = Annotated[int, Field(ge=256), AfterValidator(_no_budget)]
-_ToolType = Annotated[
-    Literal["code_interpreter", "function", "file_search"],
-    BeforeValidator(_canonical),
-    AfterValidator(_only_code_interpreter),
-]
+_Budget = Annotated[int, Field(ge=256)]
+_FunctionName = Annotated[str, Field(max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
+_CodeInterpreter = Annotated[Literal["code_interpreter"], BeforeValidator(_canonical)]
+_FileSearch = Annotated[Literal["file_search"], AfterValidator(_no_file_search)]
 _Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 _string_or_other = Discriminator(lambda value: STRING if isinstance(value, str) else OTHER)
 
 
-class ToolBody(Body):
-    """A tool. `function` and `file_search` are known, so that the refusal names the type and not them."""
+class FunctionBody(Body):
+    """A function the caller's program makes; `parameters` is a JSON schema, absent for a function without any."""
 
-    type: _ToolType
-    function: Any = None
+    name: _FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionToolBody(Body):
+    type: Literal["function"]
+    function: FunctionBody
+
+    def to_domain(self) -> Tool:
+        return FunctionTool(FunctionDefinition(**self.function.model_dump(exclude_unset=True)))
+
+
+class CodeInterpreterToolBody(Body):
+    type: _CodeInterpreter
+
+    def to_domain(self) -> CodeInterpreterTool:
+        return CodeInterpreterTool()
+
+
+class FileSearchToolBody(Body):
+    type: _FileSearch
     file_search: Any = None
 
+    def to_domain(self) -> CodeInterpreterTool:
+        raise AssertionError("refused before")
 
+
+class _Unknown(Body):
+    """The member of a union for a type that no other member has: it exists for the words of the refusal."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class UnknownToolBody(_Unknown):
+    type: Annotated[Literal["code_interpreter", "function", "file_search"], BeforeValidator(_canonical)]
+
+
+ToolBody = Annotated[
+    Annotated[CodeInterpreterToolBody, Tag(tag("code_interpreter"))]
+    | Annotated[FunctionToolBody, Tag(tag("function"))]
+    | Annotated[FileSearchToolBody, Tag(tag("file_search"))]
+    | Annotated[UnknownToolBody, Tag(OTHER)],
+    _kind("code_interpreter", "function", "file_search"),
+]
 _Tools = Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, fail_fast=True)]
 
 
@@ -149,15 +213,36 @@ _ResponseFormat = Annotated[
 ]
 
 
-class ToolChoiceBody(Body):
-    type: _ToolType
-    function: Any = None
+class FunctionChoice(Body):
+    name: str
+
+
+class FunctionChoiceBody(Body):
+    type: Literal["function"]
+    function: FunctionChoice
+
+
+class HostedChoiceBody(Body):
+    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(_canonical)]
+
+
+class UnknownChoiceBody(_Unknown):
+    type: Annotated[Literal["function", "code_interpreter", "file_search"], BeforeValidator(_canonical)]
 
 
 _ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag(STRING)] | Annotated[ToolChoiceBody, Tag(OTHER)],
-    _string_or_other,
+    Annotated[Literal["none", "auto", "required"], Tag(STRING)]
+    | Annotated[FunctionChoiceBody, Tag(tag("function"))]
+    | Annotated[HostedChoiceBody, Tag(tag("code_interpreter"))]
+    | Annotated[HostedChoiceBody, Tag(tag("file_search"))]
+    | Annotated[UnknownChoiceBody, Tag(OTHER)],
+    Discriminator(lambda value: STRING if isinstance(value, str) else _choice_kind(value)),
 ]
+
+
+def _choice_kind(value: object) -> str:
+    said = _canonical(value.get("type")) if isinstance(value, dict) else None
+    return tag(said) if said in ("function", "code_interpreter", "file_search") else OTHER
 
 
 class TruncationBody(Body):
@@ -219,23 +304,71 @@ _CLEARED = AssistantParams(
 """What null means on an update. An assistant always has a model: null leaves it."""
 
 
+class UnknownAttachmentToolBody(_Unknown):
+    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(_canonical)]
+
+
+AttachmentToolBody = Annotated[
+    Annotated[CodeInterpreterToolBody, Tag(tag("code_interpreter"))]
+    | Annotated[FileSearchToolBody, Tag(tag("file_search"))]
+    | Annotated[UnknownAttachmentToolBody, Tag(OTHER)],
+    _kind("code_interpreter", "file_search"),
+]
+
+
 class AttachmentBody(Body):
     file_id: _FileId
-    tools: _Tools | None = None
+    tools: Annotated[list[AttachmentToolBody], Field(fail_fast=True)] | None = None
 
     def to_domain(self) -> Attachment:
-        return Attachment(file_id=self.file_id, tools=_tools(self.tools or []))
+        return Attachment(file_id=self.file_id, tools=(CodeInterpreterTool(),) if self.tools else ())
 
 
-class PartBody(Body):
-    """A content part. The image keys are known, so that the refusal names the type and not them."""
-
-    type: Annotated[Literal["text", "image_url", "image_file"], AfterValidator(_only_text)]
+class TextPartBody(Body):
+    type: Literal["text"]
     text: _Text
-    image_url: Any = None
-    image_file: Any = None
+
+    def to_domain(self) -> ContentPart:
+        return TextPart(Text(value=self.text))
 
 
+class ImageURLBody(Body):
+    url: Annotated[str, Field(min_length=1), AfterValidator(_image_address)]
+    detail: _Detail | None = None
+
+
+class ImageURLPartBody(Body):
+    type: Literal["image_url"]
+    image_url: ImageURLBody
+
+    def to_domain(self) -> ContentPart:
+        return ImageURLPart(ImageURL(url=self.image_url.url, detail=self.image_url.detail))
+
+
+class ImageFileBody(Body):
+    file_id: _FileId
+    detail: _Detail | None = None
+
+
+class ImageFilePartBody(Body):
+    type: Literal["image_file"]
+    image_file: ImageFileBody
+
+    def to_domain(self) -> ContentPart:
+        return ImageFilePart(ImageFile(file_id=self.image_file.file_id, detail=self.image_file.detail))
+
+
+class UnknownPartBody(_Unknown):
+    type: Literal["text", "image_url", "image_file"]
+
+
+PartBody = Annotated[
+    Annotated[TextPartBody, Tag(tag("text"))]
+    | Annotated[ImageURLPartBody, Tag(tag("image_url"))]
+    | Annotated[ImageFilePartBody, Tag(tag("image_file"))]
+    | Annotated[UnknownPartBody, Tag(OTHER)],
+    _kind("text", "image_url", "image_file"),
+]
 _Parts = Annotated[list[PartBody], Field(min_length=1, fail_fast=True)]
 
 
@@ -250,10 +383,16 @@ class MessageBody(Body):
     metadata: _Metadata | None = None
 
     def to_params(self) -> NewMessage:
-        texts = (self.content,) if isinstance(self.content, str) else tuple(part.text for part in self.content)
+        content: tuple[ContentPart, ...] = (
+            (TextPart(Text(value=self.content)),)
+            if isinstance(self.content, str)
+            else tuple(part.to_domain() for part in self.content if not isinstance(part, UnknownPartBody))
+        )
         attachments = tuple(each.to_domain() for each in self.attachments or ())
         by_id = tuple(Attachment(file_id=each, tools=(CodeInterpreterTool(),)) for each in self.file_ids or ())
-        return NewMessage(role=self.role, texts=texts, attachments=attachments + by_id, metadata=self.metadata or {})
+        return NewMessage(
+            role=self.role, content=content, attachments=attachments + by_id, metadata=self.metadata or {}
+        )
 
 
 _Messages = Annotated[list[MessageBody], Field(fail_fast=True)]
@@ -328,6 +467,8 @@ class _RunSettings(Body):
             tool_choice=_as_given(self.tool_choice) or "auto",
             parallel_tool_calls=self.parallel_tool_calls is not False,
             truncation_strategy=(self.truncation_strategy or TruncationBody(type="auto")).to_domain(),
+            max_prompt_tokens=self.max_prompt_tokens,
+            max_completion_tokens=self.max_completion_tokens,
         )
 
 
@@ -356,6 +497,23 @@ class ThreadAndRunBody(_RunSettings):
 
     def to_thread(self) -> NewThread:
         return (self.thread or ThreadBody()).to_params()
+
+
+class ToolOutputBody(Body):
+    """`output` may be left out: a function that returns nothing."""
+
+    tool_call_id: str
+    output: str | None = None
+
+
+class ToolOutputsBody(Body):
+    """`POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs`"""
+
+    tool_outputs: Annotated[list[ToolOutputBody], Field(fail_fast=True)]
+    stream: bool | None = None
+
+    def to_params(self) -> tuple[tuple[str, str], ...]:
+        return tuple((each.tool_call_id, each.output or "") for each in self.tool_outputs)
 
 
 def _assistant_params(body: AssistantChanges) -> AssistantParams:
@@ -387,7 +545,10 @@ def _as_given(value: str | Body | None) -> str | dict[str, Any] | UnsetType:
 
 def _tools(tools: list[ToolBody]) -> tuple[Tool, ...]:
     """A hosted tool that is named twice is there once."""
-    return (CodeInterpreterTool(),) if tools else ()
+    every = [tool.to_domain() for tool in tools if not isinstance(tool, UnknownToolBody)]
+    return tuple(
+        tool for index, tool in enumerate(every) if isinstance(tool, FunctionTool) or tool not in every[:index]
+    )
 
 
 def _resources(body: ToolResourcesBody | None) -> ToolResources:

@@ -1,0 +1,70 @@
+"""Images of a conversation, as the model's server expects them: data URLs, made once per run."""
+
+from __future__ import annotations
+
+import base64
+
+import structlog
+
+from locum.blobs.base import Blobs
+from locum.domain.files import File, blob_key
+from locum.domain.messages import ImageFilePart, Message
+from locum.errors import NotFound, Unavailable
+
+MAX_IMAGES = 50
+"""The newest ones of a conversation; older ones are named, not shown."""
+MAX_BYTES = 20 * 1024 * 1024
+"""Of one image: what model servers take."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Images:
+    """The images one run has looked at so far."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._urls: dict[str, str | None] = {}
+
+    async def urls(self, wanted: tuple[str, ...], files: dict[str, File]) -> dict[str, str]:
+        """File id -> data URL of those that can be shown; `files` are the ones that exist."""
+        for file_id in wanted:
+            if file_id in files and file_id not in self._urls:
+                self._urls[file_id] = await self._url(files[file_id])
+        return {file_id: url for file_id in wanted if (url := self._urls.get(file_id)) is not None}
+
+    async def _url(self, file: File) -> str | None:
+        if file.bytes > MAX_BYTES:
+            return None
+        try:
+            content = b"".join([chunk async for chunk in await self._blobs.get(blob_key(file.id))])
+        except (NotFound, Unavailable):
+            _log.warning("an image could not be read", file_id=file.id)
+            return None
+        kind = image_type(content)
+        return None if kind is None else f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def in_conversation(conversation: tuple[Message, ...]) -> tuple[str, ...]:
+    """Ids of the newest images that users have sent, each once."""
+    ids = [
+        part.image_file.file_id
+        for message in conversation
+        if message.role == "user"
+        for part in message.content
+        if isinstance(part, ImageFilePart)
+    ]
+    return tuple(dict.fromkeys(reversed(ids)))[:MAX_IMAGES]
+
+
+def image_type(content: bytes) -> str | None:
+    """The media type by the first bytes, whatever the file is called; None for what models do not see."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return None
