@@ -55,7 +55,7 @@ def end_run(
         steps[position], what = _close(step, ending, now=now, error=error)
         step_store.save(conn, resource, steps[position])
         events.append(StepEvent(what, steps[position]))
-    total = step_domain.total_usage(steps)
+    total = step_domain.total_usage(steps) + (usage or Usage())  # of an answer that opened nothing
     match ending:
         case "failed":
             assert error is not None

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from locum.blobs.base import Blobs
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
@@ -28,8 +29,7 @@ from locum.domain.runs import LastError
 from locum.domain.steps import CodeInterpreterCall, ImageOutput, LogOutput, Step, pending_functions
 from locum.engine import context, turn
 from locum.engine.context import Journal
-from locum.engine.images import Images
-from locum.engine.images import in_conversation as images_in
+from locum.engine.images import data_urls, in_conversation
 from locum.engine.model_call import ModelCall
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
@@ -68,13 +68,13 @@ class Execution:
         streams: Streams,
         routes: Routes,
         code_interpreter: CodeInterpreterTool,
-        images: Images,
+        blobs: Blobs,
     ) -> None:
         self._recorder = recorder
         self._streams = streams
         self._routes = routes
         self._code_interpreter = code_interpreter
-        self._images = images
+        self._blobs = blobs
         self._call: ModelCall | None = None
         self._stopped: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,17 +117,22 @@ class Execution:
             route = await self._routes.resolve(self._recorder.claim.run.model)
         except ModelError as error:
             return await self._recorder.end("failed", error=turn.failure(error))
-        conversation, files = await self._recorder.conversation(_window(route))
-        urls = await self._images.urls(images_in(conversation), files)
+        journal: Journal | None = None
         while True:
-            journal, unanswered = await self._recorder.load(conversation)
-            journal = msgspec.structs.replace(journal, images=urls)
+            journal, unanswered = await self._load(route, journal)
             if journal.is_pending:
                 is_over = await self._make_calls(journal, journal.steps[-1])
             else:
                 is_over = await self._turn(route, journal, unanswered)
             if is_over:
                 return None
+
+    async def _load(self, route: Route, before: Journal | None) -> tuple[Journal, Unanswered]:
+        journal, unanswered = await self._recorder.load(tokens=_window(route), before=before)
+        if before is None and (wanted := in_conversation(journal.conversation)):
+            urls = await data_urls(self._blobs, await self._recorder.files(wanted))
+            journal = msgspec.structs.replace(journal, images=urls)
+        return journal, unanswered
 
     async def _turn(self, route: Route, journal: Journal, unanswered: Unanswered) -> bool:
         """Ask the model once; True when the run is over, or waits for its caller."""
@@ -155,7 +160,11 @@ class Execution:
                 step = await self._recorder.tool_calls(call.step, calls, reply.usage, call.leftover())
                 return await self._make_calls(journal, step)
             case turn.RunShort():
-                await self._recorder.end("incomplete", budget="max_completion_tokens", said=self._said(), usage=reply.usage)
+                if call.step is None:
+                    await call.open_message()
+                await self._recorder.end(
+                    "incomplete", budget="max_completion_tokens", said=self._said(), usage=reply.usage
+                )
                 return True
             case turn.Fail(error=failed):
                 await self._recorder.end("failed", error=failed, said=self._said(), usage=reply.usage)
@@ -194,7 +203,7 @@ class Execution:
                     raise
                 else:
                     cuts += 1
-                _, unanswered = await self._recorder.load(journal.conversation)
+                _, unanswered = await self._load(route, journal)
             else:
                 if route.meter.at_most(request.messages, request.tools) > room:  # it had to be counted: learn from it
                     route.meter.learn(request.messages, request.tools, reply.usage.prompt_tokens)

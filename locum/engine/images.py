@@ -1,4 +1,4 @@
-"""Images of a conversation, as the model's server expects them: data URLs, made once per run."""
+"""Images of a conversation, as the model's server expects them: data URLs."""
 
 from __future__ import annotations
 
@@ -19,30 +19,22 @@ MAX_BYTES = 20 * 1024 * 1024
 _log = structlog.get_logger(__name__)
 
 
-class Images:
-    """The images one run has looked at so far."""
+async def data_urls(blobs: Blobs, files: list[File]) -> dict[str, str]:
+    """File id -> data URL of those that can be shown."""
+    urls = {file.id: await _url(blobs, file) for file in files}
+    return {file_id: url for file_id, url in urls.items() if url is not None}
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._urls: dict[str, str | None] = {}
 
-    async def urls(self, wanted: tuple[str, ...], files: dict[str, File]) -> dict[str, str]:
-        """File id -> data URL of those that can be shown; `files` are the ones that exist."""
-        for file_id in wanted:
-            if file_id in files and file_id not in self._urls:
-                self._urls[file_id] = await self._url(files[file_id])
-        return {file_id: url for file_id in wanted if (url := self._urls.get(file_id)) is not None}
-
-    async def _url(self, file: File) -> str | None:
-        if file.bytes > MAX_BYTES:
-            return None
-        try:
-            content = b"".join([chunk async for chunk in await self._blobs.get(blob_key(file.id))])
-        except (NotFound, Unavailable):
-            _log.warning("an image could not be read", file_id=file.id)
-            return None
-        kind = image_type(content)
-        return None if kind is None else f"data:{kind};base64,{base64.b64encode(content).decode()}"
+async def _url(blobs: Blobs, file: File) -> str | None:
+    if file.bytes > MAX_BYTES:
+        return None
+    try:
+        content = b"".join([chunk async for chunk in await blobs.get(blob_key(file.id))])
+    except (NotFound, Unavailable):
+        _log.warning("an image could not be read", file_id=file.id)
+        return None
+    kind = image_type(content)
+    return None if kind is None else f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def in_conversation(conversation: tuple[Message, ...]) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Us
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
 from locum.engine.context import Journal, visible_files
 from locum.engine.ending import Budget, Ending, end_run
-from locum.engine.images import in_conversation as images_in
 from locum.errors import LocumError
 from locum.signals.local import LocalSignals
 from locum.store import files as file_store
@@ -72,30 +71,19 @@ class Recorder:
         self._streams = streams
         self.claim = claim
 
-    async def conversation(self, tokens: int) -> tuple[tuple[Message, ...], dict[str, File]]:
-        """The thread's messages but for those of this run, as far as they could fit into `tokens`, and the files of
-        their images. A thread takes no messages while a run is active on it: this is read once for a claim."""
-        run, resource = self.claim.run, self.claim.resource
+    async def load(self, *, tokens: int, before: Journal | None = None) -> tuple[Journal, Unanswered]:
+        """The run as the rows tell it: the turns that are done, and what was left open.
 
-        def load(conn: Connection) -> tuple[tuple[Message, ...], dict[str, File]]:
-            newest = run.truncation_strategy.last_messages
-            messages = tuple(
-                message_store.conversation(conn, resource, run.thread_id, but_run=run.id, newest=newest, tokens=tokens)
-            )
-            wanted = images_in(messages)
-            found = file_store.existing(conn, resource, wanted) if wanted else []
-            return messages, {file.id: file for file in found}
+        The conversation is loaded as far as it could fit into `tokens`. A thread takes no messages while a run is
+        active on it, so a later turn takes the conversation from the journal `before`.
+        """
+        return await self._db.read(lambda conn: self._load(conn, tokens, before))
 
-        return await self._db.read(load)
-
-    async def load(self, conversation: tuple[Message, ...]) -> tuple[Journal, Unanswered]:
-        """The run as the rows tell it: the turns that are done, and what was left open."""
-        return await self._db.read(lambda conn: self._load(conn, conversation))
-
-    def _load(self, conn: Connection, conversation: tuple[Message, ...]) -> tuple[Journal, Unanswered]:
+    def _load(self, conn: Connection, tokens: int, before: Journal | None) -> tuple[Journal, Unanswered]:
         resource, thread_id = self.claim.resource, self.claim.thread_id
         run = run_store.fenced(conn, self.claim, for_update=False)
         thread = thread_store.get(conn, resource, thread_id)
+        conversation = before.conversation if before else self._conversation(conn, run, tokens)
         steps = step_store.of_run(conn, resource, run.id)
         own = {message.id: message for message in message_store.of_run(conn, resource, run.id)} if steps else {}
         # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
@@ -114,12 +102,24 @@ class Recorder:
             messages=own,
             mounted=visible_files(run, thread_files, known),
             made=file_store.made_in_thread(conn, resource, thread_id),
+            images=before.images if before else {},
         )
         unanswered = Unanswered(
             messages=tuple((step, own[step.message_id]) for step in left if step.message_id in own),
             tool_calls=next((step for step in left if not step.message_id), None),
         )
         return journal, unanswered
+
+    def _conversation(self, conn: Connection, run: Run, tokens: int) -> tuple[Message, ...]:
+        newest = run.truncation_strategy.last_messages
+        loaded = message_store.conversation(
+            conn, self.claim.resource, run.thread_id, but_run=run.id, newest=newest, tokens=tokens
+        )
+        return tuple(loaded)
+
+    async def files(self, file_ids: tuple[str, ...]) -> list[File]:
+        """Those of the files that exist."""
+        return await self._db.read(lambda conn: file_store.existing(conn, self.claim.resource, file_ids))
 
     def started(self) -> None:
         """The claim has been committed: tell of it."""

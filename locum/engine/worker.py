@@ -18,7 +18,6 @@ from locum.domain.events import Done, Event
 from locum.domain.runs import Run
 from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
-from locum.engine.images import Images
 from locum.engine.recorder import Recorder
 from locum.models.routes import Routes
 from locum.signals.local import LocalSignals
@@ -143,8 +142,8 @@ class Worker:
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
-            images = Images(self._blobs)
-            held_run = _Held(claim, Execution(recorder, self._streams, self._routes, self._code_interpreter, images))
+            execution = Execution(recorder, self._streams, self._routes, self._code_interpreter, self._blobs)
+            held_run = _Held(claim, execution)
             self._held[claim.run_id] = held_run
             held_run.task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]
 

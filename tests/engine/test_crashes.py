@@ -17,10 +17,11 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.beta.threads import Run
 
 from locum.engine.worker import LEASE_SECONDS
 from tests.blobs.buckets import BUCKET, S3Server
-from tests.models.upstream import Call, Reply, ScriptedUpstream, Text, Usage
+from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text, Usage
 from tests.serving import ServerProcess
 
 COMPLETE_SECONDS = 60
@@ -57,6 +58,19 @@ def _fix(body: dict[str, Any]) -> Reply:
             return Text("Fixed.", usage=Usage(30, 9))
 
 
+def _functions(body: dict[str, Any]) -> Reply:
+    match len(_results(body)):
+        case 0:
+            weather, code = Call("weather", {"city": "Seoul"}), Call("code_interpreter", {"code": "print(6 * 7)"})
+            return Calls([weather, code], usage=Usage(20, 7))
+        case 2:
+            assert _results(body) == ["weather says 1", "42"]
+            return Call("weather", {"city": "Busan"}, usage=Usage(21, 8))
+        case _:
+            assert _results(body)[2] == "weather says 1"
+            return Text("Sunny.", usage=Usage(30, 9))
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A run, and what stands there when it is done."""
@@ -77,6 +91,7 @@ SCENARIOS = {
         ("message_creation", "tool_calls", "message_creation"),
         2,
     ),
+    "functions": Scenario(_functions, 3, ("Sunny.",), ("tool_calls", "tool_calls", "message_creation"), 0),
     "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0),
 }
 
@@ -94,7 +109,8 @@ def crashing(upstream: ScriptedUpstream, own_database: dict[str, str], tmp_path:
 
 def make_assistant(server: ServerProcess) -> str:
     with server.openai() as api:
-        return api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
+        weather: Any = {"type": "function", "function": {"name": "weather"}}
+        return api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}, weather]).id
 
 
 def start_run(server: ServerProcess, assistant: str, thread: str) -> bool:
@@ -107,6 +123,15 @@ def start_run(server: ServerProcess, assistant: str, thread: str) -> bool:
     return True
 
 
+def act(api: openai.OpenAI, run: Run) -> None:
+    """Make the functions the run waits for, as its caller would who cannot know whether an earlier try arrived."""
+    assert run.required_action is not None
+    calls = run.required_action.submit_tool_outputs.tool_calls
+    outputs: Any = [{"tool_call_id": call.id, "output": f"{call.function.name} says {len(calls)}"} for call in calls]
+    with suppress(openai.APIConnectionError):
+        api.beta.threads.runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs)
+
+
 def died_before_the_end(server: ServerProcess, thread: str) -> bool:
     """Wait until the run has completed, or the server is dead."""
     deadline = time.monotonic() + COMPLETE_SECONDS
@@ -115,7 +140,9 @@ def died_before_the_end(server: ServerProcess, thread: str) -> bool:
             assert time.monotonic() < deadline, server.output
             with suppress(openai.APIConnectionError):
                 run = api.beta.threads.runs.list(thread).data[0]
-                if run.status not in ("queued", "in_progress"):
+                if run.status == "requires_action":
+                    act(api, run)
+                elif run.status not in ("queued", "in_progress"):
                     return False
     return True
 
@@ -124,7 +151,8 @@ def check(server: ServerProcess, upstream: ScriptedUpstream, scenario: Scenario,
     """The run is complete by itself, and everything is there exactly once."""
     with server.openai() as api:
         (run,) = api.beta.threads.runs.list(thread).data
-        run = api.beta.threads.runs.poll(run.id, thread_id=thread)
+        while (run := api.beta.threads.runs.poll(run.id, thread_id=thread)).status == "requires_action":
+            act(api, run)
         assert run.status == "completed", (run.last_error, server.output)
         messages = api.beta.threads.messages.list(thread, order="asc").data
         said = [
@@ -218,6 +246,16 @@ def test_a_code_run_survives_a_crash_at_every_point(crashing: ServerProcess, ups
     assert reached.count("model answered") == 2
     assert reached.count("cell executed") == 1
     assert reached.count("blob written") == 2
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_run_that_waits_for_its_caller_survives_a_crash_at_every_point(
+    crashing: ServerProcess, upstream: ScriptedUpstream
+) -> None:
+    reached = try_every_point(crashing, upstream, "functions")
+    assert reached.count("model answered") == 3
+    assert reached.count("cell executed") == 1
 
 
 @pytest.mark.long
