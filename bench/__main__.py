@@ -6,7 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("footprint", "run_overhead", "streamed_overhead", "session_start", "large_files")
+BENCHMARKS = (
+    "footprint",
+    "run_overhead",
+    "polling",
+    "streamed_overhead",
+    "many_streams",
+    "long_threads",
+    "session_start",
+    "large_files",
+)
 
 
 def main() -> int:

@@ -28,9 +28,14 @@ CLIENTS = (1, 8, 32)
 
 
 async def one_run(connection: Connection, assistant_id: str) -> float:
-    """Seconds from the creation of the run to its end."""
+    """Seconds from the creation of the run to its end, on a thread of its own."""
     thread = (await connection.json("POST", "/threads", {}))["id"]
     await connection.request("POST", f"/threads/{thread}/messages", MESSAGE)
+    return await run_on(connection, thread, assistant_id)
+
+
+async def run_on(connection: Connection, thread: str, assistant_id: str) -> float:
+    """Seconds from the creation of a run on that thread to its end."""
     began = time.perf_counter()
     run = await connection.json("POST", f"/threads/{thread}/runs", {"assistant_id": assistant_id})
     path = f"/threads/{thread}/runs/{run['id']}"

@@ -45,10 +45,11 @@ class FirstDelta:
 
 
 class Tokens:
-    """How long each token was under way, in milliseconds. The message's whole text at the end is not counted again."""
+    """How long each of the first `count` tokens was under way, in milliseconds: the whole text at the end is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = upstream.TOKENS) -> None:
         self.took: list[float] = []
+        self._count = count
         self._rest = b""
 
     def __call__(self, data: bytes) -> None:
@@ -57,7 +58,7 @@ class Tokens:
         end = 0
         for match in _TOKEN.finditer(data):
             end = match.end()
-            if len(self.took) < upstream.TOKENS:
+            if len(self.took) < self._count:
                 self.took.append((now - int(match[1])) / 1e6)
         self._rest = data[max(end, len(data) - 40) :]
 
@@ -67,23 +68,23 @@ async def first_delta(server: Server, model_url: str, repeats: int) -> dict[str,
     locum: list[float] = []
     direct: list[float] = []
     async with await Connection.open(server.base_url) as client, await Connection.open(model_url) as model:
-        assistant = await _assistant(client)
+        assistant = await assistant_of(client)
         for _ in range(repeats):
             thread = (await client.json("POST", "/threads", {"messages": [MESSAGE]}))["id"]
             first, began = FirstDelta(b"thread.message.delta"), time.perf_counter()
-            await _stream(client, thread, assistant, first)
+            await stream_run(client, thread, assistant, first)
             locum.append((first.at - began) * 1000)
             first, began = FirstDelta(b"Two"), time.perf_counter()
             await ask_directly(model, on_data=first)
             direct.append((first.at - began) * 1000)
     keep = slice(repeats // 10, None)  # the first ones warm caches
-    return {name: _times(values[keep]) for name, values in (("locum", locum), ("direct", direct))}
+    return {name: times_of(values[keep]) for name, values in (("locum", locum), ("direct", direct))}
 
 
 async def paced(server: Server, model_url: str) -> dict[str, Any]:
     """One round of STREAMS paced streams: through the server, then directly."""
     connections = [await Connection.open(server.base_url) for _ in range(STREAMS)]
-    assistant = await _assistant(connections[0])
+    assistant = await assistant_of(connections[0])
     threads = [(await connections[0].json("POST", "/threads", {"messages": [_PACED]}))["id"] for _ in range(STREAMS)]
     idle = [(await connections[0].json("POST", "/threads", {"messages": [MESSAGE]}))["id"] for _ in range(STREAMS)]
 
@@ -91,7 +92,7 @@ async def paced(server: Server, model_url: str) -> dict[str, Any]:
         before = cpu_seconds(server.pid)
         async with asyncio.TaskGroup() as group:
             for connection, thread, listener in zip(connections, of, listeners, strict=True):
-                group.create_task(_stream(connection, thread, assistant, listener))
+                group.create_task(stream_run(connection, thread, assistant, listener))
         return cpu_seconds(server.pid) - before
 
     base = await streams(idle, [Tokens() for _ in range(STREAMS)])
@@ -115,24 +116,24 @@ async def paced(server: Server, model_url: str) -> dict[str, Any]:
         "cpu_us_per_token": cpu / asked * 1e6,
         "cpu_us_per_token_without_run": (cpu - base) / asked * 1e6,
         "wall_seconds": wall,
-        "forward_ms": _times(took),
-        "direct_forward_ms": _times([each for hearer in heard for each in hearer.took]),
+        "forward_ms": times_of(took),
+        "direct_forward_ms": times_of([each for hearer in heard for each in hearer.took]),
     }
 
 
-async def _assistant(client: Connection) -> str:
+async def assistant_of(client: Connection) -> str:
     body = {"model": "bench", "instructions": "Be brief."}
     return str((await client.json("POST", "/assistants", body))["id"])
 
 
-async def _stream(client: Connection, thread: str, assistant: str, listen: Listen) -> None:
+async def stream_run(client: Connection, thread: str, assistant: str, listen: Listen) -> None:
     body = {"assistant_id": assistant, "stream": True}
     said = await client.request("POST", f"/threads/{thread}/runs", body, on_data=listen)
     if b"event: thread.run.completed" not in said:
         raise RuntimeError(f"the run did not complete: {said[-2000:].decode()}")
 
 
-def _times(values: list[float]) -> dict[str, float]:
+def times_of(values: list[float]) -> dict[str, float]:
     return {"p50": round(median(values), 3), "p99": round(quantile(values, 0.99), 3), "min": round(min(values), 3)}
 
 

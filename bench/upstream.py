@@ -1,6 +1,7 @@
 """An instant model server: the least that speaks streamed chat completions, in a process of its own.
 
-A request whose body holds `paced` is answered by TOKENS tokens, one every INTERVAL seconds; every other one at once.
+A request whose body holds `paced` is answered by TOKENS tokens, one every INTERVAL seconds, one that holds `slowly` by
+SLOW_TOKENS, one every SLOW_INTERVAL, one that holds `thinking` at once after THINKING seconds; every other one at once.
 Each paced token carries the monotonic clock's nanoseconds of the moment it was sent, so that whoever receives it knows
 how long it was under way.
 """
@@ -20,6 +21,9 @@ import uvloop
 
 TOKENS = 100
 INTERVAL = 0.02
+SLOW_TOKENS = 50
+SLOW_INTERVAL = 0.2
+THINKING = 0.35
 
 
 def _event(delta: str, finish: str = "null") -> bytes:
@@ -67,18 +71,23 @@ class Upstream(asyncio.Protocol):
                 self._transport.write(_LISTED)
             elif b"paced" in body:
                 self._transport.write(_HEAD + _chunk(_BEGIN))
-                self._pace(TOKENS, self._loop.time())
+                self._pace(TOKENS, INTERVAL, self._loop.time())
+            elif b"slowly" in body:
+                self._transport.write(_HEAD + _chunk(_BEGIN))
+                self._pace(SLOW_TOKENS, SLOW_INTERVAL, self._loop.time())
+            elif b"thinking" in body:
+                self._loop.call_later(THINKING, self._transport.write, _INSTANT)
             else:
                 self._transport.write(_INSTANT)
 
-    def _pace(self, left: int, due: float) -> None:
+    def _pace(self, left: int, interval: float, due: float) -> None:
         if self._transport.is_closing():
             return
         if left == 0:
             self._transport.write(_chunk(_END) + b"0\r\n\r\n")
             return
         self._transport.write(_chunk(_event(f'{{"content":"<{time.monotonic_ns()}>"}}')))
-        self._loop.call_at(due + INTERVAL, self._pace, left - 1, due + INTERVAL)
+        self._loop.call_at(due + interval, self._pace, left - 1, interval, due + interval)
 
 
 @contextmanager
