@@ -5,31 +5,29 @@ from __future__ import annotations
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
-from locum.api.v2.objects import render_assistant
-from locum.api.v2.requests import AssistantBody, AssistantChanges
 
 
 async def create(request: ApiRequest) -> Json:
-    body = await request.read(AssistantBody)
+    body = await request.read(request.shapes.assistant_body)
     assistant = await request.services.assistants.create(request.principal, body.to_params())
-    return Json(render_assistant(assistant))
+    return Json(request.shapes.render_assistant(assistant))
 
 
 async def retrieve(request: ApiRequest) -> Json:
     assistant = await request.services.assistants.retrieve(request.principal, request.id("assistant_id"))
-    return Json(render_assistant(assistant))
+    return Json(request.shapes.render_assistant(assistant))
 
 
 async def list_(request: ApiRequest) -> Json:
     page = await request.services.assistants.list(request.principal, request.page())
-    return Json(listing(page, render_assistant))
+    return Json(listing(page, request.shapes.render_assistant))
 
 
 async def update(request: ApiRequest) -> Json:
     assistant_id = request.id("assistant_id")
-    body = await request.read(AssistantChanges)
+    body = await request.read(request.shapes.assistant_changes)
     assistant = await request.services.assistants.update(request.principal, assistant_id, body.to_params())
-    return Json(render_assistant(assistant))
+    return Json(request.shapes.render_assistant(assistant))
 
 
 async def delete(request: ApiRequest) -> Json:

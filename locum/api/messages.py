@@ -5,34 +5,33 @@ from __future__ import annotations
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
-from locum.api.v2.objects import render_message
-from locum.api.v2.requests import MessageBody, MetadataBody
+from locum.api.v2.requests import MetadataBody
 
 
 async def create(request: ApiRequest) -> Json:
     thread_id = request.id("thread_id")
-    body = await request.read(MessageBody)
+    body = await request.read(request.shapes.message_body)
     message = await request.services.messages.create(request.principal, thread_id, body.to_params())
-    return Json(render_message(message))
+    return Json(request.shapes.render_message(message))
 
 
 async def retrieve(request: ApiRequest) -> Json:
     thread_id, message_id = request.id("thread_id"), request.id("message_id")
     message = await request.services.messages.retrieve(request.principal, thread_id, message_id)
-    return Json(render_message(message))
+    return Json(request.shapes.render_message(message))
 
 
 async def list_(request: ApiRequest) -> Json:
     thread_id, run_id = request.id("thread_id"), request.query("run_id")
     page = await request.services.messages.list(request.principal, thread_id, request.page(), run_id=run_id)
-    return Json(listing(page, render_message))
+    return Json(listing(page, request.shapes.render_message))
 
 
 async def update(request: ApiRequest) -> Json:
     thread_id, message_id = request.id("thread_id"), request.id("message_id")
     metadata = (await request.read(MetadataBody)).to_params()
     message = await request.services.messages.update(request.principal, thread_id, message_id, metadata=metadata)
-    return Json(render_message(message))
+    return Json(request.shapes.render_message(message))
 
 
 async def delete(request: ApiRequest) -> Json:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 from locum.access.principals import Principal
 from locum.api import bodies, paging, validation
 from locum.api.dialect import Call
+from locum.api.shapes import SHAPES, Shapes
 from locum.domain.pages import Page
 from locum.errors import InvalidRequest
 
@@ -39,6 +40,10 @@ class ApiRequest(Request):
     @property
     def principal(self) -> Principal:
         return self.call.principal
+
+    @property
+    def shapes(self) -> Shapes:
+        return SHAPES[self.call.version]
 
     def id(self, name: str) -> str:
         """An id from the path. Clients with a bug send `undefined` or `None`: the answer says which id it is."""

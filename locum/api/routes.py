@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from locum.api import assistants, files, messages, models, runs, steps, threads
+from locum.api import assistants, cors, events, files, messages, models, openapi, runs, steps, threads, uploads
+from locum.api.dialect import Call, UnknownRoute
 from locum.api.edge import Authenticate, Edge, Ready
-from locum.api.errors import UnknownRoute, WrongMethod
+from locum.api.errors import WrongMethod
+from locum.api.replies import Json
 from locum.api.requests import ApiRequest
+from locum.api.v1 import assistant_files, message_files
 from locum.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -26,12 +29,21 @@ async def not_served(request: ApiRequest) -> ASGIApp:
     raise InvalidRequest(f"'/{noun}' is not served by this version of Locum yet.", code="unsupported_endpoint")
 
 
+async def describe(request: ApiRequest) -> ASGIApp:
+    """The OpenAPI document of the API in the dialect that is spoken."""
+    return Json(openapi.document(offered(request.call), request.call))
+
+
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/assistants", assistants.create),
     ("GET", "/assistants", assistants.list_),
     ("GET", "/assistants/{assistant_id}", assistants.retrieve),
     ("POST", "/assistants/{assistant_id}", assistants.update),
     ("DELETE", "/assistants/{assistant_id}", assistants.delete),
+    ("POST", "/assistants/{assistant_id}/files", assistant_files.create),
+    ("GET", "/assistants/{assistant_id}/files", assistant_files.list_),
+    ("GET", "/assistants/{assistant_id}/files/{file_id}", assistant_files.retrieve),
+    ("DELETE", "/assistants/{assistant_id}/files/{file_id}", assistant_files.delete),
     ("POST", "/threads", threads.create),
     ("POST", "/threads/runs", runs.create_and_run),  # before /threads/{thread_id}, which would take it
     ("GET", "/threads/{thread_id}", threads.retrieve),
@@ -42,11 +54,14 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/threads/{thread_id}/messages/{message_id}", messages.retrieve),
     ("POST", "/threads/{thread_id}/messages/{message_id}", messages.update),
     ("DELETE", "/threads/{thread_id}/messages/{message_id}", messages.delete),
+    ("GET", "/threads/{thread_id}/messages/{message_id}/files", message_files.list_),
+    ("GET", "/threads/{thread_id}/messages/{message_id}/files/{file_id}", message_files.retrieve),
     ("POST", "/threads/{thread_id}/runs", runs.create),
     ("GET", "/threads/{thread_id}/runs", runs.list_),
     ("GET", "/threads/{thread_id}/runs/{run_id}", runs.retrieve),
     ("POST", "/threads/{thread_id}/runs/{run_id}", runs.update),
     ("POST", "/threads/{thread_id}/runs/{run_id}/cancel", runs.cancel),
+    ("GET", "/threads/{thread_id}/runs/{run_id}/events", events.follow),
     ("POST", "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", runs.submit_tool_outputs),
     ("GET", "/threads/{thread_id}/runs/{run_id}/steps", steps.list_),
     ("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", steps.retrieve),
@@ -55,37 +70,74 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/files/{file_id}", files.retrieve),
     ("DELETE", "/files/{file_id}", files.delete),
     ("GET", "/files/{file_id}/content", files.content),
+    ("POST", "/uploads", uploads.create),
+    ("POST", "/uploads/{upload_id}/parts", uploads.add_part),
+    ("POST", "/uploads/{upload_id}/complete", uploads.complete),
+    ("POST", "/uploads/{upload_id}/cancel", uploads.cancel),
     ("GET", "/models", models.list_),
     ("GET", "/models/{model:path}", models.retrieve),
+    ("GET", "/openapi.json", describe),
     ("*", "/vector_stores", not_served),
     ("*", "/vector_stores/{rest:path}", not_served),
-    ("*", "/uploads", not_served),
-    ("*", "/uploads/{rest:path}", not_served),
 )
 
 
-def build(services: Services, *, authenticate: Authenticate, guard_hosts: bool, ready: Ready) -> ASGIApp:
-    """The API as an ASGI application, with `/healthz` and `/readyz` beside it."""
+_V1_ONLY = ("/assistants/{assistant_id}/files", "/threads/{thread_id}/messages/{message_id}/files")
+
+
+def is_offered(call: Call, method: str, path: str) -> bool:
+    """Whether the version that is spoken has a route of the table."""
+    if call.version == 2:
+        return not path.startswith(_V1_ONLY)
+    if path.startswith(("/vector_stores", "/uploads")):
+        return call.surface == "openai"  # where they need no version
+    return (method, path) != ("DELETE", "/threads/{thread_id}/messages/{message_id}")
+
+
+def offered(call: Call) -> list[tuple[str, str]]:
+    """(method, path) of all that is served to whoever speaks like this."""
+    return [
+        (method, path)
+        for method, path, handler in ROUTES
+        if handler is not not_served and is_offered(call, method, path)
+    ]
+
+
+def build(
+    services: Services,
+    *,
+    authenticate: Authenticate,
+    guard_hosts: bool,
+    ready: Ready,
+    strict: bool = False,
+    origins: tuple[str, ...] = (),
+) -> ASGIApp:
+    """The API as an ASGI application, with `/healthz` and `/readyz` beside it. Web pages of `origins` may call it."""
     paths: dict[str, dict[str, Handler]] = {}
     for method, path, handler in ROUTES:
         paths.setdefault(path, {})[method] = handler
-    routes = [Route(path, _Endpoint(services, handlers)) for path, handlers in paths.items()]
+    routes = [Route(path, _Endpoint(services, path, handlers)) for path, handlers in paths.items()]
     router = Router(routes, redirect_slashes=False, default=_unknown)
-    return Edge(router, authenticate=authenticate, guard_hosts=guard_hosts, ready=ready)
+    edge = Edge(router, authenticate=authenticate, guard_hosts=guard_hosts, ready=ready, strict=strict, origins=origins)
+    return cors.allow(edge, origins) if origins else edge
 
 
 class _Endpoint:
     """A path with a handler for each method."""
 
-    def __init__(self, services: Services, handlers: dict[str, Handler]) -> None:
+    def __init__(self, services: Services, path: str, handlers: dict[str, Handler]) -> None:
         self._services = services
+        self._path = path
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = ApiRequest(scope, receive, self._services)
+        if not is_offered(request.call, scope["method"], self._path):
+            raise UnknownRoute
         handler = self._handlers.get(scope["method"]) or self._handlers.get("*")
         if handler is None:
             raise WrongMethod(tuple(sorted(self._handlers)))
-        response = await handler(ApiRequest(scope, receive, self._services))
+        response = await handler(request)
         await response(scope, receive, send)
 
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
-from locum.api.v2.objects import render_thread
-from locum.api.v2.requests import ThreadBody, ThreadChangesBody
 
 
 async def create(request: ApiRequest) -> Json:
-    body = await request.read(ThreadBody)
+    body = await request.read(request.shapes.thread_body)
     thread = await request.services.threads.create(request.principal, body.to_params())
-    return Json(render_thread(thread))
+    return Json(request.shapes.render_thread(thread))
 
 
 async def retrieve(request: ApiRequest) -> Json:
     thread = await request.services.threads.retrieve(request.principal, request.id("thread_id"))
-    return Json(render_thread(thread))
+    return Json(request.shapes.render_thread(thread))
 
 
 async def update(request: ApiRequest) -> Json:
     thread_id = request.id("thread_id")
-    body = await request.read(ThreadChangesBody)
+    body = await request.read(request.shapes.thread_changes)
     thread = await request.services.threads.update(request.principal, thread_id, body.to_params())
-    return Json(render_thread(thread))
+    return Json(request.shapes.render_thread(thread))
 
 
 async def delete(request: ApiRequest) -> Json:

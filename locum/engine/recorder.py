@@ -94,7 +94,9 @@ class Recorder:
         left = steps[done:]
         thread_files = thread.tool_resources.code_interpreter_file_ids
         wanted = (*run.tool_resources.code_interpreter_file_ids, *thread_files)
-        known = {file.id: file for file in file_store.existing(conn, resource, wanted)} if wanted else {}
+        known = (
+            {file.id: file for file in file_store.existing(conn, resource, wanted, now=self._now())} if wanted else {}
+        )
         journal = Journal(
             run=run,
             conversation=conversation,
@@ -119,7 +121,9 @@ class Recorder:
 
     async def files(self, file_ids: tuple[str, ...]) -> list[File]:
         """Those of the files that exist."""
-        return await self._db.read(lambda conn: file_store.existing(conn, self.claim.resource, file_ids))
+        return await self._db.read(
+            lambda conn: file_store.existing(conn, self.claim.resource, file_ids, now=self._now())
+        )
 
     def started(self) -> None:
         """The claim has been committed: tell of it."""

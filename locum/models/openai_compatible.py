@@ -14,13 +14,26 @@ from typing import Literal
 
 import aiohttp
 import msgspec
+import structlog
 from yarl import URL
 
 from locum import __version__
 from locum.clock import Clock, system_clock
 from locum.errors import StartupError
 from locum.models.chat import ChatRequest, Chunk, ModelError
-from locum.models.wire import Answer, EventParser, GarbageError, Problem, ReportedError, encode, one_line, problem_of
+from locum.models.refusals import Habits, Problem, is_overflow, is_without_tools, refused_parameter, window_of
+from locum.models.wire import (
+    Answer,
+    EventParser,
+    GarbageError,
+    ReportedError,
+    body_of,
+    one_line,
+    problem_of,
+    sent_in,
+)
+
+_log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
 _MAX_LIST_BYTES = 4 * 1024 * 1024
@@ -33,7 +46,9 @@ _DRAIN_SECONDS = 0.05
 """The end of the body follows `[DONE]` at once on a healthy server; having read it keeps the connection for reuse."""
 
 _Kind = Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"]
-_OVERFLOW_WORDS = ("context_length", "context length", "context window", "context size", "prompt is too long")
+
+
+MaxTokensParameter = Literal["auto", "max_completion_tokens", "max_tokens"]
 
 
 class SettingNames(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +57,7 @@ class SettingNames(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "LOCUM_MODEL_BASE_URL"
     api_key: str = "LOCUM_MODEL_API_KEY"
     model: str = "LOCUM_MODEL"
+    tool_calling: str = "LOCUM_MODEL_TOOL_CALLING"
 
 
 class Connections:
@@ -72,6 +88,14 @@ class _PassingError(ModelError):
         self.retry_after = retry_after
 
 
+class _RefusedError(ModelError):
+    """The server has read the request and does not take it."""
+
+    def __init__(self, message: str, problem: Problem, *, kind: _Kind, window: int | None = None) -> None:
+        super().__init__(message, kind=kind, window=window)
+        self.problem = problem
+
+
 class OpenAICompatible:
     """A `ChatModel` at `base_url`.
 
@@ -87,6 +111,7 @@ class OpenAICompatible:
         api_key: str | None = None,
         connections: Connections | None = None,
         names: SettingNames = SettingNames(),  # noqa: B008 - frozen
+        max_tokens_parameter: MaxTokensParameter = "auto",
         attempts: int = 3,
         connect_seconds: float = 10.0,
         idle_seconds: float = 300.0,
@@ -106,6 +131,8 @@ class OpenAICompatible:
         self._connections = connections or Connections()
         self._owns_connections = connections is None
         self._names = names
+        self._max_tokens_parameter = max_tokens_parameter
+        self._habits: dict[str, Habits] = {}
         self._attempts = attempts
         self._connect_seconds = connect_seconds
         self._idle_seconds = idle_seconds
@@ -116,7 +143,7 @@ class OpenAICompatible:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """Yield deltas, then exactly one `Finish`; raise `ModelError` otherwise."""
-        response, block = await self._begin(encode(request), request.model)
+        response, block = await self._begin_as_taken(request)
         parser, answer, began = EventParser(), Answer(), False
         try:
             while block and not answer.done:
@@ -173,6 +200,26 @@ class OpenAICompatible:
         """Close the connections, unless they were lent."""
         if self._owns_connections:
             await self._connections.close()
+
+    async def _begin_as_taken(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The beginning of the answer; optional parameters that the server refuses are dropped, now and later."""
+        habits = self._habits.setdefault(request.model, Habits(self._first_max_tokens_parameter()))
+        while True:
+            body = body_of(request, habits)
+            try:
+                return await self._begin(msgspec.json.encode(body), request.model)
+            except _RefusedError as refused:
+                name = refused_parameter(refused.problem, sent_in(body))
+                if name is None or not habits.drop(name):
+                    raise
+                _log.warning("model server refuses a parameter: left out", parameter=name, model=request.model)
+
+    def _first_max_tokens_parameter(self) -> str:
+        """OpenAI's own servers want the newer name; of the others some ignore it without a word."""
+        if self._max_tokens_parameter != "auto":
+            return self._max_tokens_parameter
+        host = self._url.host or ""
+        return "max_completion_tokens" if host.endswith((".openai.com", ".azure.com")) else "max_tokens"
 
     async def _begin(self, body: bytes, model: str) -> tuple[aiohttp.ClientResponse, bytes]:
         """The response and the first bytes of the answer, after as many attempts as it takes and is allowed."""
@@ -234,6 +281,9 @@ class OpenAICompatible:
         problem = problem_of(await _error_body(response))
         said = self._redacted(problem.text or response.reason or "no explanation")
         start = f"the model server at {self.base_url} answered {status}"
+        if is_without_tools(problem):
+            hint = f'if the model cannot call tools by itself, set {self._names.tool_calling} to "prompt"'
+            return ModelError(f"{start}: {said}; {hint}", kind="misconfigured")
         if status in (408, 409, 429) or status >= 500:
             kind: _Kind = "rate_limited" if status == 429 else "unavailable"
             if problem.code == "insufficient_quota":  # waiting does not help
@@ -250,15 +300,17 @@ class OpenAICompatible:
             asked = "" if model is None else f" for model {model!r}"
             hint = ", and mind that most servers want an address that ends in /v1" if self._url.path == "/" else ""
             return ModelError(f"{start}{asked}: {said}; check {check}{hint}", kind="misconfigured")
-        return ModelError(f"{start}: {said}", kind="context_overflow" if _is_overflow(problem) else "refused")
+        if is_overflow(problem):
+            return ModelError(f"{start}: {said}", kind="context_overflow", window=window_of(problem))
+        return _RefusedError(f"{start}: {said}", problem, kind="refused")
 
     def _reported(self, problem: Problem, *, began: bool) -> ModelError:
         """The error for an error inside an answer that began with 200."""
         said = f"the model server at {self.base_url} reported an error: {self._redacted(problem.text)}"
         if began:
             return ModelError(said, kind="cut")
-        if _is_overflow(problem):
-            return ModelError(said, kind="context_overflow")
+        if is_overflow(problem):
+            return ModelError(said, kind="context_overflow", window=window_of(problem))
         return ModelError(said, kind="rate_limited" if "rate_limit" in problem.code else "unavailable")
 
     def _interrupted(self, why: str, *, began: bool) -> ModelError:
@@ -317,11 +369,6 @@ def _patience(answer: Answer) -> float | None:
     if answer.done:
         return _DRAIN_SECONDS
     return _TAIL_SECONDS if answer.reason is not None else None
-
-
-def _is_overflow(problem: Problem) -> bool:
-    words = f"{problem.code} {problem.text}".lower()
-    return any(word in words for word in _OVERFLOW_WORDS)
 
 
 def _seconds(retry_after: str | None, now: Clock) -> float | None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from locum.models.chat import ChatModel, ModelError
 from locum.models.demo import NAME as DEMO_NAME
 from locum.models.demo import DemoModel
-from locum.models.openai_compatible import Connections, OpenAICompatible, SettingNames
+from locum.models.openai_compatible import Connections, MaxTokensParameter, OpenAICompatible, SettingNames
+from locum.models.tokens import Meter
+
+ToolCalling = Literal["native", "prompt"]
 
 _LIST_FRESH_SECONDS = 60.0
 _NO_LIST_FRESH_SECONDS = 5.0
@@ -30,6 +33,16 @@ class MappedModel(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     context_window: int | None = None
     max_output_tokens: int | None = None
+    tool_calling: ToolCalling | None = None
+    max_tokens_parameter: MaxTokensParameter | None = None
+
+
+class Learned:
+    """What the use of one upstream model has taught: its window, and how it counts."""
+
+    def __init__(self) -> None:
+        self.window: int | None = None
+        self.meter = Meter()
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +50,24 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     model: ChatModel
     upstream_name: str
-    context_window: int | None = None
     max_output_tokens: int | None = None
+    set_window: int | None = None
+    learned: Learned = msgspec.field(default_factory=Learned)
+
+    @property
+    def context_window(self) -> int | None:
+        """In tokens: as its owner has set it, or smaller where the upstream has said so; None while nobody knows."""
+        known = [window for window in (self.set_window, self.learned.window) if window is not None]
+        return min(known) if known else None
+
+    @property
+    def meter(self) -> Meter:
+        return self.learned.meter
+
+    def overflowed(self, window: int | None) -> None:
+        """The upstream refused a prompt as too long; it said that it has room for `window` tokens, or did not say."""
+        if window is not None and window > 0:
+            self.learned.window = window
 
 
 class Routes:
@@ -53,19 +82,33 @@ class Routes:
         api_key: str | None = None,
         default_model: str | None = None,
         mapped: Mapping[str, MappedModel] | None = None,
+        context_window: int | None = None,
+        max_output_tokens: int | None = None,
+        tool_calling: ToolCalling = "native",
+        max_tokens_parameter: MaxTokensParameter = "auto",
         monotonic: Callable[[], float] = time.monotonic,
         **client_options: Any,
     ) -> None:
-        """`client_options` go to every `OpenAICompatible` as they are (time-outs, attempts)."""
+        """The limits are the default backend's, and of tables that have none. `client_options` go to every
+        `OpenAICompatible` as they are (time-outs, attempts)."""
         self._connections = Connections()
         self._options = {"connections": self._connections, **client_options}
         self._default_model = default_model or None
         self._default: OpenAICompatible | None = None
+        self._default_key: str | None = None
         if base_url:
-            self._default = OpenAICompatible(base_url=base_url, api_key=api_key, **self._options)
+            self._default_key = api_key
+            self._default = OpenAICompatible(
+                base_url=base_url, api_key=api_key, max_tokens_parameter=max_tokens_parameter, **self._options
+            )
         self._mapped = dict(mapped or {})
+        self._tool_calling = tool_calling
+        self._max_tokens_parameter = max_tokens_parameter
+        self._context_window = context_window
+        self._max_output_tokens = max_output_tokens
         self._backends = {name: self._backend(name, table) for name, table in self._mapped.items()}
         self._demo = DemoModel()
+        self._learned: dict[tuple[int, str], Learned] = {}
         self._monotonic = monotonic
         self._listed: list[str] | None = None
         self._listed_until: float | None = None
@@ -87,11 +130,17 @@ class Routes:
                 f'or map the name in [models."{name}"] of locum.toml',
                 kind="misconfigured",
             )
+        backend_id = id(model)
+        if backend is not None and (table.tool_calling or self._tool_calling) == "prompt":
+            from locum.models.prompted_tools import PromptedTools
+
+            model = PromptedTools(backend)
         return Route(
             model=model,
             upstream_name=upstream_name,
-            context_window=table.context_window,
-            max_output_tokens=table.max_output_tokens,
+            set_window=table.context_window or self._context_window,
+            max_output_tokens=table.max_output_tokens or self._max_output_tokens,
+            learned=self._learned.setdefault((backend_id, upstream_name), Learned()),
         )
 
     async def names(self) -> list[str]:
@@ -129,7 +178,7 @@ class Routes:
 
     def _backend(self, name: str, table: MappedModel) -> OpenAICompatible | None:
         """The backend of a mapped name: the default one, unless its table names an address or a key of its own."""
-        if table.base_url is None and table.api_key is None:
+        if (table.base_url, table.api_key, table.max_tokens_parameter) == (None, None, None):
             return self._default
         base_url = table.base_url or (self._default.configured_url if self._default else None)
         if base_url is None:
@@ -139,9 +188,17 @@ class Routes:
             base_url=f"base_url in {where}" if table.base_url else "LOCUM_MODEL_BASE_URL",
             api_key=f"the API key of {where}",
             model=f"model in {where}",
+            tool_calling=f"tool_calling in {where}",
         )
         # The default key is not lent to another address.
-        return OpenAICompatible(base_url=base_url, api_key=table.api_key, names=names, **self._options)
+        lent = self._default_key if table.base_url is None else None
+        return OpenAICompatible(
+            base_url=base_url,
+            api_key=table.api_key or lent,
+            names=names,
+            max_tokens_parameter=table.max_tokens_parameter or self._max_tokens_parameter,
+            **self._options,
+        )
 
     async def _default_name(self, name: str) -> str:
         """Under which name the default backend is asked."""

@@ -1,27 +1,124 @@
-"""Tokens of prompts, before a model's server has counted them."""
+"""Tokens of a prompt, before its model's server has counted them.
+
+Text is counted exactly as the o200k_base vocabulary cuts it, offline. Other models cut otherwise: each route learns a
+factor from what its server reports. What a server adds around messages, tools and images follows the hosted service's
+published rules.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
+import math
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from locum.models.chat import ChatMessage, ToolDefinition
+from locum.models.pictures import size_of
+
+_PER_MESSAGE = 4
+_PER_CALL = 8
+_PER_TOOL = 12
+_REPLY = 3
+
+LOW_DETAIL = 85
+_TILE = 170
+UNSEEN_IMAGE = 765
+"""An image whose size is not known (it is somewhere else): what one of 1024 x 1024 pixels takes."""
+MOST_OF_AN_IMAGE = LOW_DETAIL + 8 * _TILE
+
+_LEAST_TO_LEARN_FROM = 200
+_PLAUSIBLE = (0.25, 4.0)
+_HEADER_BYTES = 256 * 1024
 
 
 class Meter:
-    """Counts for one route."""
+    """Counts the prompts of one route."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        """Tokens of this route's model for one of o200k_base."""
+        self._has_learned = False
 
     def at_most(self, messages: Iterable[ChatMessage], tools: Iterable[ToolDefinition] = ()) -> int:
-        """Never less than `count`, and cheap."""
-        return len(msgspec.json.encode((list(messages), list(tools))))
+        """Never less than `count`, and cheap: no token is shorter than a byte."""
+        return math.ceil(self.factor * _total(messages, tools, text=_bytes, image=lambda _: MOST_OF_AN_IMAGE))
 
     def count(self, messages: Iterable[ChatMessage], tools: Iterable[ToolDefinition] = ()) -> int:
-        """Tokens of a prompt."""
-        return sum(4 + len(str(each.content or "").encode()) // 4 for each in messages) + sum(20 for _ in tools)
-
-    def count_text(self, text: str) -> int:
-        return -(-len(text.encode()) // 4)
+        """The tokens of a prompt, as this route's server is expected to count them."""
+        return math.ceil(self.factor * _total(messages, tools, text=count_text, image=image_tokens))
 
     def learn(self, messages: Iterable[ChatMessage], tools: Iterable[ToolDefinition], prompt_tokens: int) -> None:
-        """What the upstream counted for that prompt."""
+        """What the server has counted for that prompt. Up at once, so that prompts fit; down by and by."""
+        exact = _total(messages, tools, text=count_text, image=image_tokens)
+        if exact < _LEAST_TO_LEARN_FROM:
+            return
+        seen = prompt_tokens / exact
+        low, high = _PLAUSIBLE
+        if not low <= seen <= high:
+            return
+        self.factor = seen if seen > self.factor or not self._has_learned else 0.8 * self.factor + 0.2 * seen
+        self._has_learned = True
+
+
+def count_text(text: str) -> int:
+    """Tokens of o200k_base. What looks like a special token is text like any other."""
+    return len(_vocabulary().encode_ordinary(text.encode(errors="replace").decode()))
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> Any:
+    """Loaded when it is first needed: most prompts are so short that nobody has to count."""
+    from splintr import Tokenizer
+
+    return Tokenizer.from_pretrained("o200k_base")
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def _total(messages: Iterable[ChatMessage], tools: Iterable[ToolDefinition], *, text: Any, image: Any) -> int:
+    total = _REPLY
+    for message in messages:
+        total += _PER_MESSAGE + _content(message.content, text=text, image=image)
+        for call in message.tool_calls:
+            total += _PER_CALL + text(call.name) + text(call.arguments)
+    for tool in tools:
+        total += _PER_TOOL + text(json.dumps(msgspec.structs.asdict(tool), ensure_ascii=False))
+    return total
+
+
+def _content(content: str | list[dict[str, Any]] | None, *, text: Any, image: Any) -> int:
+    if not isinstance(content, list):
+        return int(text(content)) if content else 0
+    return sum(image(part["image_url"]) if part["type"] == "image_url" else text(part["text"]) for part in content)
+
+
+def image_tokens(image: dict[str, Any]) -> int:
+    """Tokens of an `image_url` object: low detail is a fixed number; otherwise the image is scaled into 2048 x 2048,
+    then its shorter side to 768, and cut into tiles of 512 x 512."""
+    if image.get("detail") == "low":
+        return LOW_DETAIL
+    size = _size(image["url"])
+    if size is None:
+        return UNSEEN_IMAGE
+    width, height = size
+    scale = min(1.0, 2048 / max(width, height))
+    scale = min(scale, 768 / min(width, height))
+    tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
+    return LOW_DETAIL + _TILE * max(1, min(tiles, 8))
+
+
+def _size(url: str) -> tuple[int, int] | None:
+    head, _, data = url[: _HEADER_BYTES * 4 // 3].partition(";base64,")
+    if not head.startswith("data:"):
+        return None
+    try:
+        return size_of(base64.b64decode(data[: len(data) // 4 * 4]))
+    except (binascii.Error, ValueError):
+        return None

@@ -12,7 +12,18 @@ from typing import Any, Literal
 import msgspec
 
 from locum import ids
-from locum.models.chat import ChatMessage, ChatRequest, Chunk, Finish, TextDelta, ToolCallDelta, ToolDefinition, Usage
+from locum.models.chat import (
+    ChatMessage,
+    ChatRequest,
+    Chunk,
+    Finish,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolDefinition,
+    Usage,
+)
+from locum.models.refusals import Habits, Problem
 
 _MAX_EVENT_BYTES = 8 * 1024 * 1024
 _SSE_FIELDS = frozenset({b"event", b"id", b"retry", b"data"})
@@ -23,13 +34,6 @@ Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 class GarbageError(Exception):
     """Not a chat-completions answer. The argument is the beginning of what came instead."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What an upstream says went wrong: its words and, where it gives one, its code."""
-
-    text: str
-    code: str = ""
 
 
 class ReportedError(Exception):
@@ -43,23 +47,29 @@ class ReportedError(Exception):
 # ---- requests
 
 
-def encode(request: ChatRequest) -> bytes:
-    """The JSON body of a streamed chat-completions request. Parameters that are None are left out."""
+def body_of(request: ChatRequest, habits: Habits) -> dict[str, Any]:
+    """The body of a streamed chat-completions request. Parameters that are None are left out, and what its server has
+    been seen to refuse."""
     body = {
         "model": request.model,
         "messages": [_message(message) for message in request.messages],
-        "tools": [_tool(tool) for tool in request.tools] or None,
+        "tools": [_tool(tool, habits) for tool in request.tools] or None,
         "tool_choice": request.tool_choice,
         "parallel_tool_calls": request.parallel_tool_calls,
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "max_completion_tokens": request.max_completion_tokens,
+        habits.max_tokens_parameter: request.max_completion_tokens,
         "response_format": request.response_format,
         "reasoning_effort": request.reasoning_effort,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return msgspec.json.encode(_without_none(body))
+    return {name: value for name, value in _without_none(body).items() if name not in habits.without}
+
+
+def sent_in(body: dict[str, Any]) -> set[str]:
+    """The names of a body's parameters, those inside its tools too."""
+    return set(body) | {name for tool in body.get("tools", ()) for name in tool["function"]}
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:
@@ -75,8 +85,9 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     return body
 
 
-def _tool(tool: ToolDefinition) -> dict[str, Any]:
-    return {"type": "function", "function": _without_none(msgspec.structs.asdict(tool))}
+def _tool(tool: ToolDefinition, habits: Habits) -> dict[str, Any]:
+    function = _without_none(msgspec.structs.asdict(tool))
+    return {"type": "function", "function": {key: each for key, each in function.items() if key not in habits.without}}
 
 
 def _without_none(body: dict[str, Any]) -> dict[str, Any]:
@@ -236,8 +247,10 @@ class Answer:
         choice = decoded.choices[0]
         delta = choice.delta or choice.message
         if delta is not None:
-            if text := _text(delta.content) or delta.refusal:
+            if text := _text(delta.content):
                 yield TextDelta(text)
+            if delta.refusal:
+                yield RefusalDelta(delta.refusal)
             if delta.tool_calls:
                 for call in delta.tool_calls:
                     yield from self._calls.add(call)
@@ -311,18 +324,44 @@ def problem_of(body: bytes) -> Problem:
     try:
         return _problem(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Problem(one_line(body))
+        return Problem(text=one_line(body))
 
 
 def _problem(value: Any) -> Problem:
     while isinstance(value, list) and value:
         value = value[0]
-    if isinstance(value, dict):
-        for name in ("error", "message", "detail"):
-            if value.get(name):
-                inner = _problem(value[name])
-                return Problem(inner.text, inner.code or str(value.get("code") or value.get("type") or ""))
-    return Problem(one_line(value if isinstance(value, str) else msgspec.json.encode(value)))
+    if not isinstance(value, dict):
+        return Problem(text=one_line(value if isinstance(value, str) else msgspec.json.encode(value)))
+    own = Problem(text="", code=_code(value), param=_param(value), window=_window(value))
+    for name in ("error", "message", "detail", "msg"):
+        if value.get(name):
+            inner = _problem(value[name])
+            return Problem(
+                text=inner.text,
+                code=inner.code or own.code,
+                param=inner.param or own.param,
+                window=inner.window or own.window,
+            )
+    return msgspec.structs.replace(own, text=one_line(msgspec.json.encode(value)))
+
+
+def _code(value: dict[str, Any]) -> str:
+    """A word; some servers repeat the status there."""
+    return next((str(value[name]) for name in ("code", "type") if isinstance(value.get(name), str)), "")
+
+
+def _param(value: dict[str, Any]) -> str:
+    """`param`, or the path of a pydantic finding without its `body`."""
+    loc = value.get("loc")
+    if isinstance(loc, list):
+        return ".".join(str(each) for each in loc if each != "body")
+    param = value.get("param")
+    return param if isinstance(param, str) else ""
+
+
+def _window(value: dict[str, Any]) -> int | None:
+    size = value.get("n_ctx")
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def one_line(text: str | bytes, max_characters: int = 300) -> str:

@@ -37,7 +37,7 @@ def test_the_second_call_of_a_run_has_what_the_first_has_left_of_its_budgets(
     )
     assert (run.status, run.max_prompt_tokens, run.max_completion_tokens) == ("completed", 500, 1000)
     first, second = upstream.requests[before:]
-    assert (first["max_completion_tokens"], second["max_completion_tokens"]) == (1000, 700)
+    assert (first["max_tokens"], second["max_tokens"]) == (1000, 700)
     assert (first["temperature"], first["top_p"]) == (0, 0)
 
 
@@ -188,7 +188,7 @@ def test_the_owners_limits_of_a_model_are_kept(tmp_path: Path, upstream: Scripte
             thread_id=thread, assistant_id=assistant, max_completion_tokens=5000
         )
         assert run.status == "completed"  # not the run's own budget ended the answer
-        assert upstream.requests[-1]["max_completion_tokens"] == 100
+        assert upstream.requests[-1]["max_tokens"] == 100
         assert 10 < len(upstream.requests[-1]["messages"]) < 21
         huge = api.beta.threads.create(messages=[{"role": "user", "content": "word " * 2000}]).id
         run = api.beta.threads.runs.create_and_poll(thread_id=huge, assistant_id=assistant)

@@ -17,6 +17,7 @@ from locum.models.chat import (
     Chunk,
     Finish,
     ModelError,
+    RefusalDelta,
     TextDelta,
     ToolCall,
     ToolCallDelta,
@@ -192,7 +193,6 @@ def test_finish_reasons_are_mapped(said: str, reason: str) -> None:
         pytest.param(
             events(delta(content=[{"type": "thinking"}, {"type": "text", "text": "hi"}]), "[DONE]"), id="parts"
         ),
-        pytest.param(events(delta(refusal="hi"), delta("stop")), id="refusal"),
         pytest.param(
             Raw([events(delta("stop", content="hi")).body, b"<rubbish>\n"]),  # type: ignore[list-item]
             id="rubbish after the end",
@@ -202,6 +202,13 @@ def test_finish_reasons_are_mapped(said: str, reason: str) -> None:
 def test_dialects_of_the_stream_are_understood(reply: Raw) -> None:
     chunks, _ = ask(reply)
     assert chunks == [TextDelta("hi"), Finish(reason="stop", usage=None)]
+
+
+@pytest.mark.parametrize("where", ["delta", "message"])
+def test_the_words_in_which_a_model_declines_are_told_apart(where: str) -> None:
+    said = {"choices": [{where: {"refusal": "No."}, "finish_reason": "stop"}]}
+    chunks, _ = ask(events(said))
+    assert chunks == [RefusalDelta("No."), Finish(reason="stop", usage=None)]
 
 
 def test_an_answer_that_said_its_finish_reason_is_not_lost_to_a_dropped_connection() -> None:
@@ -305,7 +312,7 @@ def test_the_request_is_sent_as_the_wire_has_it() -> None:
             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
             "tool_choice": "auto",
             "temperature": 0.0,
-            "max_completion_tokens": 5,
+            "max_tokens": 5,
             "response_format": {"type": "json_object"},
             "stream": True,
             "stream_options": {"include_usage": True},
