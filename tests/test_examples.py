@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.models.upstream import Call, Reply, ScriptedUpstream, Text
+from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text
 from tests.serving import ServerProcess
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +27,8 @@ def _scripted(body: dict[str, Any]) -> Reply:
     """A model that does what the examples ask for."""
     asked = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user").lower()
     results = [m["content"] for m in body["messages"] if m["role"] == "tool"]
+    if offered := {tool["function"]["name"] for tool in body.get("tools", [])} - {"code_interpreter"}:
+        return _scripted_calls(asked, offered, results)
     announced = re.findall(r"- (/mnt/data/\S+)", body["messages"][0]["content"])
     if not results:
         if "sin(x)" in asked:
@@ -53,6 +55,18 @@ def _scripted(body: dict[str, Any]) -> Reply:
         return Call("code_interpreter", {"code": code})
     link = " [summary.csv](sandbox:/mnt/data/summary.csv)" if "summary.csv" in results[-1] else ""
     return Text(f"Here you are: {results[-1].splitlines()[0]}{link}")
+
+
+def _scripted_calls(asked: str, offered: set[str], results: list[str]) -> Reply:
+    """A model that knows the weather functions."""
+    assert offered == {"get_current_temperature", "get_rain_probability"}
+    if results:
+        return Text(f"I was told: {', '.join(results)}.")
+    if "rain" not in asked:
+        return Call("get_current_temperature", {"location": "Seoul", "unit": "Celsius"})
+    place = {"location": "San Francisco, CA"}
+    temperature = Call("get_current_temperature", {**place, "unit": "Fahrenheit"})
+    return Calls([temperature, Call("get_rain_probability", place)])
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +159,22 @@ def test_two_threads_at_once_are_served_to_the_async_client(
     assert "4" in said.split("polled", 1)[1]
     assert "streamed (completed):" in said
     assert "2" in said.split("streamed", 1)[1]
+
+
+def test_functions_of_the_program_are_called_polled_and_streamed(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "functions.py")
+    polled, streamed = said.split("polled: completed")
+    (temperature,) = re.findall(r'get_current_temperature\(.*"San Francisco.*\) -> (\d+)', polled)
+    assert re.search(r'get_rain_probability\(.*"San Francisco.*\) -> 0\.06', polled)
+    answer, rest = streamed.split("get_current_temperature({", 1)
+    assert temperature in answer
+    assert "0.06" in answer
+    arguments, answer = rest.split(" -> 14\n", 1)
+    assert "Seoul" in arguments
+    assert "14" in answer
+    assert said.rstrip().endswith("streamed: completed")
 
 
 def test_every_example_is_described(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from sqlalchemy import Connection
 
@@ -10,6 +12,7 @@ from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing, Page
+from locum.domain.tools import ToolResources
 from locum.services.checks import require_files
 from locum.services.params import AssistantParams, said
 from locum.store import assistants as store
@@ -49,6 +52,20 @@ class Assistants:
             return after
 
         return await self._db.write(change)
+
+    async def update_resources(
+        self, principal: Principal, assistant_id: str, change: Callable[[ToolResources], ToolResources]
+    ) -> Assistant:
+        """Change the tool resources as they are at that moment: of two callers none undoes what the other did."""
+
+        def save(conn: Connection) -> Assistant:
+            before = store.get(conn, principal.resource, assistant_id, for_update=True)
+            after = msgspec.structs.replace(before, tool_resources=change(before.tool_resources))
+            require_files(conn, principal.resource, _added_files(before, after))
+            store.save(conn, principal.resource, after)
+            return after
+
+        return await self._db.write(save)
 
     async def delete(self, principal: Principal, assistant_id: str) -> None:
         """Remove the assistant; its threads and runs stay."""

@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,10 @@ from locum.models.chat import (
     ToolDefinition,
 )
 from locum.models.demo import DemoModel
-from locum.models.demo.conversation import Attempt, Conversation, read
+from locum.models.demo.conversation import Answered, Attempt, Conversation, read
+from locum.models.demo.conversation import Call as FunctionCall
 from locum.models.demo.expressions import arithmetic, equations, functions
-from locum.models.demo.skills import RunCode, Say, reply
+from locum.models.demo.skills import CallFunctions, RunCode, Say, reply
 
 CODE_INTERPRETER = ToolDefinition(
     name="code_interpreter", parameters={"type": "object", "properties": {"code": {"type": "string"}}}
@@ -440,6 +442,388 @@ def test_no_message_keeps_the_event_loop_busy(piece: str) -> None:
     reply(Conversation(text="3x + 1 = 4", attempts=(Attempt("", text),)))
 
 
+# ---- functions of the caller's
+
+STRING = {"type": "string"}
+NUMBER = {"type": "number"}
+INTEGER = {"type": "integer"}
+BOOLEAN = {"type": "boolean"}
+ALL = None
+
+
+def function(
+    name: str, description: str | None = None, required: list[str] | None = ALL, /, **properties: Any
+) -> ToolDefinition:
+    """A definition; without `required` every parameter is."""
+    wanted = list(properties) if required is ALL else required
+    parameters = {"type": "object", "properties": properties, "required": wanted}
+    return ToolDefinition(name=name, description=description, parameters=parameters)
+
+
+TEMPERATURE = function(
+    "get_current_temperature",
+    "Get the current temperature for a specific location",
+    location={"type": "string", "description": "The city and state, e.g., San Francisco, CA"},
+    unit={"type": "string", "enum": ["Celsius", "Fahrenheit"]},
+)
+RAIN = function("get_rain_probability", "Get the probability of rain for a specific location", location=STRING)
+WEATHER = function("get_weather", "The weather of a city", ["city"], city=STRING, unit={"enum": ["c", "f"]})
+TIME = function("getCurrentTime", "The local time", city=STRING)
+STOCK = function("get_stock_price", symbol=STRING)
+SEARCH = function("search_web", "Search the web", query=STRING)
+MAIL = function("send_email", to=STRING, subject=STRING, body=STRING)
+ADD = function("add", a=NUMBER, b=NUMBER)
+FLIGHT = function(
+    "book_flight",
+    None,
+    ["origin", "destination", "refundable"],
+    origin=STRING,
+    destination=STRING,
+    passengers=INTEGER,
+    refundable=BOOLEAN,
+)
+DISTANCE = function("get_distance", a=STRING, b=STRING)
+DEVICE = function("control_device", device={"enum": ["lamp", "heater"]}, on=BOOLEAN)
+TAGS = function("save_tags", tags={"type": "array", "items": STRING})
+CUSTOMER = function(
+    "create_customer",
+    customer={
+        "type": "object",
+        "properties": {"name": STRING, "email": STRING, "age": INTEGER},
+        "required": ["name", "email"],
+    },
+)
+PIZZA = function(
+    "order_pizza",
+    None,
+    ["size", "count"],
+    size={"enum": ["small", "medium", "large"]},
+    toppings={"type": "array", "items": {"enum": ["cheese", "olives", "ham"]}},
+    count=INTEGER,
+    delivery=BOOLEAN,
+)
+TRANSLATE = function("translate", text=STRING, language=STRING)
+DOCUMENTS = function("lookup", "Finds paragraphs in the company handbook", topic=STRING)
+USERS = function("list_users")
+NEW_USER = function("create_user", name=STRING)
+LINES = function("sum_values", values={"type": "array", "items": NUMBER})
+
+SEOUL, TOKYO = {"city": "Seoul"}, {"city": "Tokyo"}
+
+
+def calls_for(text: str, *functions: ToolDefinition, **options: Any) -> list[tuple[str, dict[str, Any]]]:
+    answer = reply(Conversation(text=text, functions=functions, **{"can_run": False, **options}))
+    return [(call.name, call.arguments) for call in answer.calls] if isinstance(answer, CallFunctions) else []
+
+
+@pytest.mark.parametrize(
+    ("text", "functions", "expected"),
+    [
+        (
+            "What's the weather in San Francisco today and the likelihood it'll rain?",
+            [TEMPERATURE, RAIN],
+            [
+                ("get_current_temperature", {"location": "San Francisco", "unit": "Celsius"}),
+                ("get_rain_probability", {"location": "San Francisco"}),
+            ],
+        ),
+        (
+            "What's the temperature in San Francisco, CA in fahrenheit?",
+            [TEMPERATURE, RAIN],
+            [("get_current_temperature", {"location": "San Francisco, CA", "unit": "Fahrenheit"})],
+        ),
+        ("Is it sunny in Paris, France?", [WEATHER], [("get_weather", {"city": "Paris, France"})]),
+        (
+            "weather in Seoul and time in Tokyo",
+            [WEATHER, TIME],
+            [("get_weather", SEOUL), ("getCurrentTime", TOKYO)],
+        ),
+        (
+            "The time in Tokyo, then the weather in Seoul",
+            [WEATHER, TIME],
+            [("getCurrentTime", TOKYO), ("get_weather", SEOUL)],
+        ),
+        ("weather in Seoul and Tokyo", [WEATHER, TIME], [("get_weather", SEOUL), ("get_weather", TOKYO)]),
+        ("In Seoul and Tokyo, what's the weather?", [WEATHER], [("get_weather", SEOUL), ("get_weather", TOKYO)]),
+        ("The weather in Seoul? And in Tokyo?", [WEATHER], [("get_weather", SEOUL), ("get_weather", TOKYO)]),
+        ("weather in seoul and tokyo today", [WEATHER], [("get_weather", {"city": c}) for c in ("seoul", "tokyo")]),
+        ("I live in London. What's the weather in Seoul?", [WEATHER], [("get_weather", SEOUL)]),
+        ("Seoul weather please", [WEATHER], [("get_weather", SEOUL)]),
+        ("the weather in 'Seoul' please", [WEATHER], [("get_weather", SEOUL)]),
+        ("city=Seoul: weather?", [WEATHER], [("get_weather", SEOUL)]),
+        ("please call get_weather for Seoul", [WEATHER, TEMPERATURE], [("get_weather", SEOUL)]),
+        ("서울 날씨 어때?", [WEATHER, TIME], [("get_weather", {"city": "서울"})]),
+        (
+            "상하이의 기온은 섭씨로 몇 도야?",
+            [TEMPERATURE],
+            [(TEMPERATURE.name, {"location": "상하이", "unit": "Celsius"})],
+        ),
+        ("부산에 비가 올 확률은?", [TEMPERATURE, RAIN], [("get_rain_probability", {"location": "부산"})]),
+        ("서울과 도쿄의 날씨 알려줘", [WEATHER], [("get_weather", {"city": c}) for c in ("서울", "도쿄")]),
+        (
+            "서울 날씨와 캐나다 시간 알려줘",
+            [WEATHER, TIME],
+            [("get_weather", {"city": "서울"}), ("getCurrentTime", {"city": "캐나다"})],
+        ),
+        ("서울에서 부산까지 거리는?", [DISTANCE], [("get_distance", {"a": "서울", "b": "부산"})]),
+        ("고양이 사진을 웹에서 검색해줘", [SEARCH], [("search_web", {"query": "고양이 사진"})]),
+        ("AAPL 주가 알려줘", [STOCK], [("get_stock_price", {"symbol": "AAPL"})]),
+        (
+            "stock prices for AAPL, MSFT and GOOG",
+            [STOCK],
+            [("get_stock_price", {"symbol": symbol}) for symbol in ("AAPL", "MSFT", "GOOG")],
+        ),
+        ("Search the web for cheap flights to Rome.", [SEARCH], [("search_web", {"query": "cheap flights to Rome"})]),
+        (
+            'Send an email to kim@example.com with "Hello" and "See you at 5"',
+            [MAIL],
+            [("send_email", {"to": "kim@example.com", "subject": "Hello", "body": "See you at 5"})],
+        ),
+        ("What is 3 plus 4.5?", [ADD], [("add", {"a": 3, "b": 4.5})]),
+        ("add up -2 and 1,000", [ADD], [("add", {"a": -2, "b": 1000})]),
+        (
+            "Book a flight from Seoul to New York for 3 passengers, not refundable",
+            [FLIGHT],
+            [
+                (
+                    "book_flight",
+                    {"origin": "Seoul", "destination": "New York", "passengers": 3, "refundable": False},
+                )
+            ],
+        ),
+        (
+            "book a flight to New York from Seoul",
+            [FLIGHT],
+            [("book_flight", {"origin": "Seoul", "destination": "New York", "refundable": False})],
+        ),
+        ("What's the distance between Seoul and Busan?", [DISTANCE], [("get_distance", {"a": "Seoul", "b": "Busan"})]),
+        ("turn the heater on", [DEVICE], [("control_device", {"device": "heater", "on": True})]),
+        ("save the tags red, green and blue", [TAGS], [("save_tags", {"tags": ["red", "green", "blue"]})]),
+        ("the sum of the values 1, 2.5 and 3", [LINES], [("sum_values", {"values": [1, 2.5, 3]})]),
+        (
+            "Create a customer named Ann Lee, ann@lee.org, age 42",
+            [CUSTOMER],
+            [("create_customer", {"customer": {"name": "Ann Lee", "email": "ann@lee.org", "age": 42}})],
+        ),
+        (
+            "Order 2 large pizzas with cheese and ham",
+            [PIZZA],
+            [("order_pizza", {"size": "large", "toppings": ["cheese", "ham"], "count": 2})],
+        ),
+        (
+            "Translate good morning to Korean",
+            [TRANSLATE],
+            [("translate", {"text": "good morning", "language": "Korean"})],
+        ),
+        ("What does the company handbook say about holidays?", [DOCUMENTS], ["lookup"]),
+        ("list the users", [NEW_USER, USERS], [("list_users", {})]),
+        ("Hello", [WEATHER, TIME, MAIL], []),
+        ("Write a poem about the sea", [WEATHER, TIME, MAIL, SEARCH, DOCUMENTS], []),
+        ("시를 써줘", [WEATHER, TIME, MAIL, SEARCH], []),
+        ("", [WEATHER], []),
+    ],
+)
+def test_functions_are_called_with_arguments_from_the_message(
+    text: str, functions: list[ToolDefinition], expected: list[Any]
+) -> None:
+    found = calls_for(text, *functions)
+    assert [name if name in expected else (name, arguments) for name, arguments in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"type": "object", "properties": 5, "required": "city"}, {}),
+        ({"type": "object", "properties": {"city": 5}, "required": ["city"]}, {"city": "Seoul"}),
+        ({"properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}, {"n": 3}),
+        ({"properties": {"n": {"type": "number", "default": 7}}, "required": ["n"]}, {"n": 7}),
+        ({"properties": {"is_x": {"type": "boolean"}}, "required": ["is_x"]}, {"is_x": False}),
+        ({"properties": {"x": {"type": ["integer", "null"]}}, "required": ["x"]}, {"x": None}),
+        ({"properties": {"x": {"anyOf": [{"type": "null"}, {"type": "integer"}]}}, "required": ["x"]}, {"x": None}),
+        ({"properties": {"x": {"const": 1}}, "required": ["x"]}, {"x": 1}),
+        ({"properties": {"x": {"enum": [3, 4]}}, "required": ["x"]}, {"x": 3}),
+        ({"properties": {"x": {"type": "array", "items": NUMBER}}, "required": ["x"]}, {"x": []}),
+        (
+            {"$defs": {"c": STRING}, "properties": {"city": {"$ref": "#/$defs/c"}}, "required": ["city"]},
+            {"city": "Seoul"},
+        ),
+        ({"properties": {"x": {"$ref": "#/properties/x"}}, "required": ["x"]}, {"x": "Seoul"}),
+        ({"properties": {"x": {"type": "object"}}, "required": ["x"]}, {"x": {}}),
+    ],
+)
+def test_required_parameters_are_filled_whatever_the_schema_is(
+    parameters: dict[str, Any] | None, expected: dict[str, Any]
+) -> None:
+    tool = ToolDefinition(name="get_weather", parameters=parameters)
+    assert calls_for("the weather in Seoul", tool) == [("get_weather", expected)]
+
+
+def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#"}, "name": STRING}, "required": ["next", "name"]}
+    ((_, arguments),) = calls_for("weather", ToolDefinition(name="weather", parameters=node))
+    assert arguments["next"]["next"]["name"]
+
+
+def test_a_forced_function_is_called_whatever_the_message_says() -> None:
+    assert calls_for("Hello", WEATHER, TIME, forced="getCurrentTime") == [("getCurrentTime", {"city": "Hello"})]
+    assert calls_for("3x + 1 = 4", ADD, WEATHER, forced="add", can_run=True) == [("add", {"a": 3, "b": 1})]
+    assert calls_for("weather in Seoul", WEATHER, TIME, forced="getCurrentTime") == [("getCurrentTime", SEOUL)]
+
+
+def test_a_function_that_is_required_is_the_one_that_fits_best_else_the_first() -> None:
+    assert calls_for("the time in Tokyo", WEATHER, TIME, must_call=True) == [("getCurrentTime", TOKYO)]
+    assert calls_for("Hello", WEATHER, TIME, must_call=True)[0][0] == "get_weather"
+    assert calls_for("Hello", WEATHER, must_call=True, can_run=True)[0][0] == "get_weather"
+    assert isinstance(reply(Conversation(text="3x + 1 = 4", functions=(WEATHER,), must_call=True)), RunCode)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool", "is_function"),
+    [
+        ("3x + 11 = 14", WEATHER, False),
+        ("Plot the weather as y = x^2", WEATHER, True),
+        ("plot the temperature y = 2x", TEMPERATURE, True),
+        ("draw a chart of the rain", RAIN, False),
+        ("calculate 12 * 7", function("calculate", expression=STRING), True),
+        ("what is 12 * 7", function("calculate", expression=STRING), False),
+        ("what is 12 * 7", function("price_calculation", "What a thing is worth", thing=STRING), False),
+    ],
+)
+def test_a_function_comes_before_a_skill_only_when_it_is_clearly_meant(
+    text: str, tool: ToolDefinition, is_function: bool
+) -> None:
+    answer = reply(Conversation(text=text, functions=(tool,), can_run=True))
+    assert isinstance(answer, CallFunctions if is_function else RunCode)
+
+
+def answered(name: str, output: str, **arguments: Any) -> Answered:
+    return Answered(FunctionCall(name, arguments), output)
+
+
+def test_the_results_are_quoted_in_the_language_of_the_question() -> None:
+    results = (answered("get_weather", "sunny\n", city="Seoul"), answered("get_weather", "", city="Tokyo"))
+    english = reply(Conversation(text="weather in Seoul and Tokyo", functions=(WEATHER,), answered=results))
+    assert isinstance(english, Say)
+    assert "`get_weather(city=Seoul)` says: sunny" in english.text
+    assert "`get_weather(city=Tokyo)` says: (nothing)" in english.text
+    assert "demo model" in english.text
+    korean = reply(
+        Conversation(text="서울 날씨", functions=(WEATHER,), answered=(answered("get_weather", "맑음", city="서울"),))
+    )
+    assert isinstance(korean, Say)
+    assert "`get_weather(city=서울)`의 결과: 맑음" in korean.text
+    assert "데모 모델" in korean.text
+
+
+def test_a_long_result_is_shortened_and_one_of_several_lines_stands_apart() -> None:
+    results = (answered("a", "x" * 5000), answered("b", "one\ntwo"))
+    answer = reply(Conversation(text="?", answered=results))
+    assert isinstance(answer, Say)
+    assert len(answer.text) < 1000
+    assert "```\none\ntwo\n```" in answer.text
+
+
+def talk_with_functions(text: str, *tools: ToolDefinition, **options: Any) -> tuple[list[list[str]], str]:
+    """The calls of each turn, as a server would have them made, and the answer. Every call is answered."""
+    messages = [ChatMessage(role="user", content=text)]
+    turns: list[list[str]] = []
+    for _ in range(10):
+        request = ChatRequest(model="m", messages=tuple(messages), tools=tools, **options)
+        options.pop("tool_choice", None)  # it holds for one turn
+        *deltas, finish = stream(request)
+        assert isinstance(finish, Finish)
+        if finish.reason == "stop":
+            return turns, "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        calls: dict[int, ToolCall] = {}
+        for delta in deltas:
+            assert isinstance(delta, ToolCallDelta)
+            if delta.id is not None:
+                assert delta.name is not None
+                calls[delta.index] = ToolCall(id=delta.id, name=delta.name, arguments="")
+            known = calls[delta.index]
+            calls[delta.index] = ToolCall(id=known.id, name=known.name, arguments=known.arguments + delta.arguments)
+        turns.append([f"{call.name} {call.arguments}" for call in calls.values()])
+        messages.append(ChatMessage(role="assistant", tool_calls=tuple(calls.values())))
+        messages += [ChatMessage(role="tool", tool_call_id=call.id, content="fine") for call in calls.values()]
+    raise AssertionError("the demo model goes on for ever")
+
+
+IN_SEOUL, IN_TOKYO = 'get_weather {"city":"Seoul"}', 'get_weather {"city":"Tokyo"}'
+
+
+def test_calls_are_made_together_and_then_answered() -> None:
+    turns, answer = talk_with_functions("weather in Seoul and Tokyo", CODE_INTERPRETER, WEATHER)
+    assert turns == [[IN_SEOUL, IN_TOKYO]]
+    assert answer.count("says: fine") == 2
+
+
+def test_one_call_at_a_time_where_the_request_says_so() -> None:
+    turns, answer = talk_with_functions("weather in Seoul and Tokyo", WEATHER, parallel_tool_calls=False)
+    assert turns == [[IN_SEOUL], [IN_TOKYO]]
+    assert answer.count("says: fine") == 2
+
+
+def test_a_forced_call_is_not_made_again_when_it_is_forced_no_more() -> None:
+    force: dict[str, Any] = {"type": "function", "function": {"name": "get_weather"}}
+    turns, _ = talk_with_functions("weather in Seoul and time in Tokyo", WEATHER, TIME, tool_choice=force)
+    assert turns == [[IN_SEOUL], ['getCurrentTime {"city":"Tokyo"}']]
+    turns, _ = talk_with_functions("Hello", WEATHER, tool_choice=force)
+    assert len(turns) == 1
+    turns, _ = talk_with_functions("Hello", WEATHER, tool_choice="required")
+    assert len(turns) == 1
+
+
+def test_a_call_that_is_forced_in_every_turn_ends_too() -> None:
+    again = Conversation(
+        text="Hi", functions=(WEATHER,), forced="get_weather", answered=(answered("get_weather", "x"),)
+    )
+    assert isinstance(reply(again), Say)
+
+
+def test_no_function_is_called_where_none_may_be() -> None:
+    turns, answer = talk_with_functions("weather in Seoul", WEATHER, tool_choice="none")
+    assert turns == []
+    assert "no rule" in answer
+
+
+def test_the_code_interpreter_keeps_working_beside_a_function_of_its_name() -> None:
+    own = function("code_interpreter", city=STRING)
+    hosted = ToolDefinition(name="locum_code_interpreter", parameters=CODE_INTERPRETER.parameters)
+    request = ChatRequest(model="m", messages=(ChatMessage(role="user", content="3x + 11 = 14"),), tools=(hosted, own))
+    first = stream(request)[0]
+    assert isinstance(first, ToolCallDelta)
+    assert first.name == "locum_code_interpreter"
+
+
+@pytest.mark.timeout(5)
+def test_many_functions_and_a_long_message_do_not_keep_the_event_loop_busy() -> None:
+    properties = {f"city_{at}": STRING for at in range(200)}
+    tools = tuple(function(f"weather_{at}", "weather in Seoul " * 60, **properties) for at in range(128))
+    for piece in ("weather in Seoul and ", "Weather ", "in A, ", "'a' ", "1 ", "서울과 날씨 ", "weather_1 "):
+        calls_for(piece * 1000, *tools)
+
+
+# ---- images
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("What is in it?", "cannot see images"), ("뭐가 보여?", "이미지를 볼 수 없습니다")]
+)
+def test_of_an_image_it_says_that_it_cannot_see_it(text: str, word: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    message = ChatMessage(role="user", content=[{"type": "text", "text": text}, image])
+    answer = reply(read(ChatRequest(model="m", messages=(message,), tools=(CODE_INTERPRETER,))))
+    assert isinstance(answer, Say)
+    assert word in answer.text
+
+
+def test_an_image_does_not_keep_it_from_what_it_can_do() -> None:
+    assert isinstance(reply(Conversation(text="3x + 1 = 4", has_images=True)), RunCode)
+    assert calls_for("the weather in Seoul", WEATHER, has_images=True) == [("get_weather", SEOUL)]
+
+
 # ---- reading the request
 
 
@@ -472,6 +856,7 @@ def test_the_request_is_read() -> None:
     )
     assert read(request) == Conversation(
         text="3x",
+        has_images=True,
         files=("/mnt/data/a b.csv", "/mnt/data/c.png"),
         can_run=True,
         attempts=(Attempt("1", "one"), Attempt("print(3", "three")),

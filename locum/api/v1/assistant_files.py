@@ -14,19 +14,22 @@ from locum.api.v1.requests import AssistantChanges, AssistantFileBody
 from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing
 from locum.domain.tools import ToolResources
-from locum.services.params import AssistantParams
 
 _NOUN = "assistant file"
 
 
 async def create(request: ApiRequest) -> Json:
     """Link a file; one that is linked already stays so."""
+    assistant_id = request.id("assistant_id")
     file_id = (await request.read(AssistantFileBody)).file_id
-    assistant = await _assistant(request)
-    resources = assistant.tool_resources.with_code_interpreter_files((file_id,))
-    file_ids = list(resources.code_interpreter_file_ids)
-    validation.parse(AssistantChanges, {"file_ids": file_ids}, surface=request.call.surface)  # there may be too many
-    await _save(request, assistant, resources)
+
+    def link(resources: ToolResources) -> ToolResources:
+        linked = resources.with_code_interpreter_files((file_id,))
+        file_ids = list(linked.code_interpreter_file_ids)
+        validation.parse(AssistantChanges, {"file_ids": file_ids}, surface=request.call.surface)  # not too many
+        return linked
+
+    assistant = await request.services.assistants.update_resources(request.principal, assistant_id, link)
     return Json(await _render(request, assistant, file_id))
 
 
@@ -45,20 +48,17 @@ async def retrieve(request: ApiRequest) -> Json:
 
 async def delete(request: ApiRequest) -> Json:
     """Unlink a file; the file itself stays."""
-    assistant = await _assistant(request)
-    file_id = linked(request.id("file_id"), _file_ids(assistant), noun=_NOUN)
-    await _save(request, assistant, assistant.tool_resources.without_file(file_id))
+    assistant_id, file_id = request.id("assistant_id"), request.id("file_id")
+
+    def unlink(resources: ToolResources) -> ToolResources:
+        return resources.without_file(linked(file_id, resources.code_interpreter_file_ids, noun=_NOUN))
+
+    await request.services.assistants.update_resources(request.principal, assistant_id, unlink)
     return deleted(file_id, "assistant.file.deleted")
 
 
 async def _assistant(request: ApiRequest) -> Assistant:
     return await request.services.assistants.retrieve(request.principal, request.id("assistant_id"))
-
-
-async def _save(request: ApiRequest, assistant: Assistant, resources: ToolResources) -> None:
-    """The last writer wins: a file that is linked at the same moment by another call may be missing afterwards."""
-    params = AssistantParams(tool_resources=resources)
-    await request.services.assistants.update(request.principal, assistant.id, params)
 
 
 def _file_ids(assistant: Assistant) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def _not_served(value: str) -> str:
 
 def _kind(value: object) -> str:
     """Which of v1's types an object says it is; any other is one that no type fits."""
-    said = v2._canonical(value.get("type")) if isinstance(value, dict) else None
+    said = v2.canonical(value.get("type")) if isinstance(value, dict) else None
     return _MEMBERS.get(said, OTHER) if isinstance(said, str) else OTHER
 
 
@@ -49,7 +49,7 @@ class RetrievalToolBody(v2.Body):
 
 class UnknownToolBody(v2.UnknownToolBody):
     type: Annotated[  # type: ignore[assignment]
-        Literal["code_interpreter", "function", "retrieval"], BeforeValidator(v2._canonical)
+        Literal["code_interpreter", "function", "retrieval"], BeforeValidator(v2.canonical)
     ]
 
 
@@ -71,7 +71,7 @@ class RetrievalChoiceBody(v2.Body):
 
 class UnknownChoiceBody(v2.UnknownChoiceBody):
     type: Annotated[  # type: ignore[assignment]
-        Literal["function", "code_interpreter", "retrieval"], BeforeValidator(v2._canonical)
+        Literal["function", "code_interpreter", "retrieval"], BeforeValidator(v2.canonical)
     ]
 
 
@@ -88,16 +88,16 @@ _ToolChoice = Annotated[
 class AssistantChanges(_Body):
     """`POST /assistants/{assistant_id}`"""
 
-    model: v2._Model | None = None
+    model: v2.ModelName | None = None
     name: Annotated[str, Field(max_length=256)] | None = None
     description: Annotated[str, Field(max_length=512)] | None = None
-    instructions: v2._Instructions | None = None
+    instructions: v2.Instructions | None = None
     tools: _Tools | None = None
-    file_ids: Annotated[list[v2._FileId], Field(max_length=20, fail_fast=True)] | None = None
-    metadata: v2._Metadata | None = None
-    temperature: v2._Temperature | None = None
-    top_p: v2._TopP | None = None
-    response_format: v2._ResponseFormat | None = None
+    file_ids: Annotated[list[v2.FileId], Field(max_length=20, fail_fast=True)] | None = None
+    metadata: v2.Metadata | None = None
+    temperature: v2.Temperature | None = None
+    top_p: v2.TopP | None = None
+    response_format: v2.ResponseFormat | None = None
 
     def to_params(self) -> AssistantParams:
         """Files are kept for the code interpreter, whether the assistant has that tool already or not."""
@@ -113,13 +113,13 @@ class AssistantChanges(_Body):
 class AssistantBody(AssistantChanges):
     """`POST /assistants`. What null clears on an update is what a new assistant has anyway."""
 
-    model: v2._Model
+    model: v2.ModelName
 
 
 class AssistantFileBody(v2.Body):
     """`POST /assistants/{assistant_id}/files`"""
 
-    file_id: v2._FileId
+    file_id: v2.FileId
 
 
 class MessageBody(_Body):
@@ -127,9 +127,9 @@ class MessageBody(_Body):
     documented default, and clients sent it."""
 
     role: Literal["user", "assistant"]
-    content: v2._Text
-    file_ids: Annotated[list[v2._FileId], Field(max_length=10, fail_fast=True)] | None = None
-    metadata: v2._Metadata | None = None
+    content: v2.MessageText
+    file_ids: Annotated[list[v2.FileId], Field(max_length=10, fail_fast=True)] | None = None
+    metadata: v2.Metadata | None = None
 
     def to_params(self) -> NewMessage:
         return self._in_v2(v2.MessageBody).to_params()
@@ -142,7 +142,7 @@ class ThreadBody(_Body):
     """`POST /threads`"""
 
     messages: _Messages | None = None
-    metadata: v2._Metadata | None = None
+    metadata: v2.Metadata | None = None
 
     def to_params(self) -> NewThread:
         return self._in_v2(v2.ThreadBody).to_params()
@@ -151,32 +151,32 @@ class ThreadBody(_Body):
 class ThreadChangesBody(_Body):
     """`POST /threads/{thread_id}`"""
 
-    metadata: v2._Metadata | None = None
+    metadata: v2.Metadata | None = None
 
     def to_params(self) -> ThreadChanges:
         return self._in_v2(v2.ThreadChangesBody).to_params()
 
 
 class _RunSettings(_Body):
-    assistant_id: Annotated[str, v2._id("asst")]
-    model: v2._Model | None = None
-    instructions: v2._Instructions | None = None
+    assistant_id: Annotated[str, v2.id_with("asst")]
+    model: v2.ModelName | None = None
+    instructions: v2.Instructions | None = None
     tools: _Tools | None = None
-    metadata: v2._Metadata | None = None
-    temperature: v2._Temperature | None = None
-    top_p: v2._TopP | None = None
+    metadata: v2.Metadata | None = None
+    temperature: v2.Temperature | None = None
+    top_p: v2.TopP | None = None
     stream: bool | None = None
-    max_prompt_tokens: v2._Budget | None = None
-    max_completion_tokens: v2._Budget | None = None
+    max_prompt_tokens: v2.Budget | None = None
+    max_completion_tokens: v2.Budget | None = None
     truncation_strategy: v2.TruncationBody | None = None
     tool_choice: _ToolChoice | None = None
-    response_format: v2._ResponseFormat | None = None
+    response_format: v2.ResponseFormat | None = None
 
 
 class RunBody(_RunSettings):
     """`POST /threads/{thread_id}/runs`"""
 
-    additional_instructions: v2._Instructions | None = None
+    additional_instructions: v2.Instructions | None = None
     additional_messages: _Messages | None = None
 
     def to_params(self) -> NewRun:

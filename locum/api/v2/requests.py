@@ -56,7 +56,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _id(*prefixes: str) -> AfterValidator:
+def id_with(*prefixes: str) -> AfterValidator:
     def check(value: str) -> str:
         if not value.startswith(prefixes):
             raise wrong_prefix(prefixes[0])
@@ -65,7 +65,7 @@ def _id(*prefixes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _canonical(value: object) -> object:
+def canonical(value: object) -> object:
     """Azure's own samples write `code-interpreter` and `code interpreter`."""
     return "code_interpreter" if value in ("code-interpreter", "code interpreter") else value
 
@@ -78,7 +78,7 @@ def _kind(*known: str) -> Discriminator:
     """Which of the known types an object says it is; any other is one that no type fits."""
 
     def choose(value: object) -> str:
-        said = _canonical(value.get("type")) if isinstance(value, dict) else None
+        said = canonical(value.get("type")) if isinstance(value, dict) else None
         return tag(said) if isinstance(said, str) and said in known else OTHER
 
     return Discriminator(choose)
@@ -99,19 +99,19 @@ def _empty(value: dict[str, Any]) -> None:
         raise not_served("file_search resources")
 
 
-_FileId = Annotated[str, _id("file", "assistant")]
-_Model = Annotated[str, Field(min_length=1)]
-_Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
-_Instructions = Annotated[str, Field(max_length=MAX_TEXT)]
-_Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
-_TopP = Annotated[float, Field(ge=0.0, le=1.0)]
+FileId = Annotated[str, id_with("file", "assistant")]
+ModelName = Annotated[str, Field(min_length=1)]
+MessageText = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Instructions = Annotated[str, Field(max_length=MAX_TEXT)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
+TopP = Annotated[float, Field(ge=0.0, le=1.0)]
 _Detail = Literal["auto", "low", "high"]
 _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-_Budget = Annotated[int, Field(ge=256)]
+Budget = Annotated[int, Field(ge=256)]
 _FunctionName = Annotated[str, Field(max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
-_CodeInterpreter = Annotated[Literal["code_interpreter"], BeforeValidator(_canonical)]
+_CodeInterpreter = Annotated[Literal["code_interpreter"], BeforeValidator(canonical)]
 _FileSearch = Annotated[Literal["file_search"], AfterValidator(_no_file_search)]
-_Metadata = Annotated[
+Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 _string_or_other = Discriminator(lambda value: STRING if isinstance(value, str) else OTHER)
@@ -156,7 +156,7 @@ class _Unknown(Body):
 
 
 class UnknownToolBody(_Unknown):
-    type: Annotated[Literal["code_interpreter", "function", "file_search"], BeforeValidator(_canonical)]
+    type: Annotated[Literal["code_interpreter", "function", "file_search"], BeforeValidator(canonical)]
 
 
 ToolBody = Annotated[
@@ -170,7 +170,7 @@ _Tools = Annotated[list[ToolBody], Field(max_length=MAX_TOOLS, fail_fast=True)]
 
 
 class CodeInterpreterFiles(Body):
-    file_ids: Annotated[list[_FileId], Field(max_length=20)] | None = None
+    file_ids: Annotated[list[FileId], Field(max_length=20)] | None = None
 
 
 class ToolResourcesBody(Body):
@@ -184,7 +184,7 @@ class ToolResourcesBody(Body):
     def _canonical_keys(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        return {_canonical(key): each for key, each in value.items()}
+        return {canonical(key): each for key, each in value.items()}
 
     def to_domain(self) -> ToolResources:
         if self.code_interpreter is None:
@@ -208,7 +208,7 @@ class ResponseFormatBody(Body):
         return self
 
 
-_ResponseFormat = Annotated[
+ResponseFormat = Annotated[
     Annotated[Literal["auto", "none"], Tag(STRING)] | Annotated[ResponseFormatBody, Tag(OTHER)], _string_or_other
 ]
 
@@ -223,11 +223,11 @@ class FunctionChoiceBody(Body):
 
 
 class HostedChoiceBody(Body):
-    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(_canonical)]
+    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(canonical)]
 
 
 class UnknownChoiceBody(_Unknown):
-    type: Annotated[Literal["function", "code_interpreter", "file_search"], BeforeValidator(_canonical)]
+    type: Annotated[Literal["function", "code_interpreter", "file_search"], BeforeValidator(canonical)]
 
 
 _ToolChoice = Annotated[
@@ -241,7 +241,7 @@ _ToolChoice = Annotated[
 
 
 def _choice_kind(value: object) -> str:
-    said = _canonical(value.get("type")) if isinstance(value, dict) else None
+    said = canonical(value.get("type")) if isinstance(value, dict) else None
     return tag(said) if said in ("function", "code_interpreter", "file_search") else OTHER
 
 
@@ -263,16 +263,16 @@ class TruncationBody(Body):
 class AssistantChanges(Body):
     """`POST /assistants/{assistant_id}`"""
 
-    model: _Model | None = None
+    model: ModelName | None = None
     name: Annotated[str, Field(max_length=256)] | None = None
     description: Annotated[str, Field(max_length=512)] | None = None
-    instructions: _Instructions | None = None
+    instructions: Instructions | None = None
     tools: _Tools | None = None
     tool_resources: ToolResourcesBody | None = None
-    metadata: _Metadata | None = None
-    temperature: _Temperature | None = None
-    top_p: _TopP | None = None
-    response_format: _ResponseFormat | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    response_format: ResponseFormat | None = None
     reasoning_effort: _Effort | None = None
 
     def to_params(self) -> AssistantParams:
@@ -283,7 +283,7 @@ class AssistantChanges(Body):
 class AssistantBody(AssistantChanges):
     """`POST /assistants`"""
 
-    model: _Model
+    model: ModelName
 
     def to_params(self) -> AssistantParams:
         return _assistant_params(self)
@@ -305,7 +305,7 @@ _CLEARED = AssistantParams(
 
 
 class UnknownAttachmentToolBody(_Unknown):
-    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(_canonical)]
+    type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(canonical)]
 
 
 AttachmentToolBody = Annotated[
@@ -317,7 +317,7 @@ AttachmentToolBody = Annotated[
 
 
 class AttachmentBody(Body):
-    file_id: _FileId
+    file_id: FileId
     tools: Annotated[list[AttachmentToolBody], Field(fail_fast=True)] | None = None
 
     def to_domain(self) -> Attachment:
@@ -326,7 +326,7 @@ class AttachmentBody(Body):
 
 class TextPartBody(Body):
     type: Literal["text"]
-    text: _Text
+    text: MessageText
 
     def to_domain(self) -> ContentPart:
         return TextPart(Text(value=self.text))
@@ -346,7 +346,7 @@ class ImageURLPartBody(Body):
 
 
 class ImageFileBody(Body):
-    file_id: _FileId
+    file_id: FileId
     detail: _Detail | None = None
 
 
@@ -376,11 +376,11 @@ class MessageBody(Body):
     """`POST /threads/{thread_id}/messages`, and messages inside other bodies."""
 
     role: Literal["user", "assistant"]
-    content: Annotated[Annotated[_Text, Tag(STRING)] | Annotated[_Parts, Tag(OTHER)], _string_or_other]
+    content: Annotated[Annotated[MessageText, Tag(STRING)] | Annotated[_Parts, Tag(OTHER)], _string_or_other]
     attachments: Annotated[list[AttachmentBody], Field(fail_fast=True)] | None = None
-    file_ids: Annotated[list[_FileId], Field(fail_fast=True)] | None = None
+    file_ids: Annotated[list[FileId], Field(fail_fast=True)] | None = None
     """A v1 key that 2024-05-01-preview clients send: attachments for the code interpreter."""
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
 
     def to_params(self) -> NewMessage:
         content: tuple[ContentPart, ...] = (
@@ -403,7 +403,7 @@ class ThreadBody(Body):
 
     messages: _Messages | None = None
     tool_resources: ToolResourcesBody | None = None
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
 
     def to_params(self) -> NewThread:
         return NewThread(
@@ -417,7 +417,7 @@ class ThreadChangesBody(Body):
     """`POST /threads/{thread_id}`"""
 
     tool_resources: ToolResourcesBody | None = None
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
 
     def to_params(self) -> ThreadChanges:
         said = self.model_fields_set
@@ -430,27 +430,27 @@ class ThreadChangesBody(Body):
 class MetadataBody(Body):
     """`POST` on a message or a run: nothing else of them changes."""
 
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
 
     def to_params(self) -> dict[str, str] | UnsetType:
         return self.metadata or {} if "metadata" in self.model_fields_set else UNSET
 
 
 class _RunSettings(Body):
-    assistant_id: Annotated[str, _id("asst")]
-    model: _Model | None = None
-    instructions: _Instructions | None = None
+    assistant_id: Annotated[str, id_with("asst")]
+    model: ModelName | None = None
+    instructions: Instructions | None = None
     tools: _Tools | None = None
-    metadata: _Metadata | None = None
-    temperature: _Temperature | None = None
-    top_p: _TopP | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     stream: bool | None = None
-    max_prompt_tokens: _Budget | None = None
-    max_completion_tokens: _Budget | None = None
+    max_prompt_tokens: Budget | None = None
+    max_completion_tokens: Budget | None = None
     truncation_strategy: TruncationBody | None = None
     tool_choice: _ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: _ResponseFormat | None = None
+    response_format: ResponseFormat | None = None
     reasoning_effort: _Effort | None = None
 
     def to_params(self) -> NewRun:
@@ -475,7 +475,7 @@ class _RunSettings(Body):
 class RunBody(_RunSettings):
     """`POST /threads/{thread_id}/runs`"""
 
-    additional_instructions: _Instructions | None = None
+    additional_instructions: Instructions | None = None
     additional_messages: _Messages | None = None
 
     def to_params(self) -> NewRun:

@@ -1,7 +1,8 @@
 """The built-in demo model: a deterministic, rule-based script that lets the whole product be tried without any model.
 
-It reads what the prompt really contains and acts on it: it writes Python for the code interpreter, answers from what
-came back, and corrects itself after an error. It is no language model and says so in everything it answers.
+It reads what the prompt really contains and acts on it: it writes Python for the code interpreter, calls the caller's
+functions, answers from what came back, and corrects itself after an error. It is no language model and says so in
+everything it answers.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import msgspec
 
 from locum import ids
 from locum.models.chat import ChatRequest, Chunk, Finish, TextDelta, ToolCallDelta, Usage
-from locum.models.demo.conversation import CODE_INTERPRETER, read
-from locum.models.demo.skills import RunCode, reply
+from locum.models.demo.conversation import Call, read
+from locum.models.demo.skills import CallFunctions, RunCode, Say, reply
 
 NAME = "locum-demo"
 """The demo model's name among models."""
@@ -35,9 +36,15 @@ class DemoModel:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """Yield deltas, then exactly one `Finish`."""
-        answer = reply(read(request))
-        deltas = _call(answer.code) if isinstance(answer, RunCode) else _spoken(answer.text)
-        reason: Literal["stop", "tool_calls", "length"] = "tool_calls" if isinstance(answer, RunCode) else "stop"
+        conversation = read(request)
+        reason: Literal["stop", "tool_calls", "length"] = "tool_calls"
+        match reply(conversation):
+            case Say(said):
+                deltas, reason = _spoken(said), "stop"
+            case RunCode(code):
+                deltas = _called((Call(conversation.code_name, {"code": code}),))
+            case CallFunctions(calls):
+                deltas = _called(calls)
         limit = request.max_completion_tokens
         spent = 0
         for delta in deltas:
@@ -52,17 +59,19 @@ class DemoModel:
         yield Finish(reason=reason, usage=Usage(prompt_tokens=prompt, completion_tokens=spent))
 
 
-def _spoken(text: str) -> Iterator[TextDelta]:
+def _spoken(text: str) -> Iterator[TextDelta | ToolCallDelta]:
     """Word by word, each with the white space before it."""
     for piece in re.findall(r"\s*\S+|\s+$", text):
         yield TextDelta(piece)
 
 
-def _call(code: str) -> Iterator[ToolCallDelta]:
-    arguments = msgspec.json.encode({"code": code}).decode()
-    yield ToolCallDelta(index=0, id=ids.new("call_"), name=CODE_INTERPRETER)
-    for start in range(0, len(arguments), _FRAGMENT):
-        yield ToolCallDelta(index=0, arguments=arguments[start : start + _FRAGMENT])
+def _called(calls: tuple[Call, ...]) -> Iterator[TextDelta | ToolCallDelta]:
+    """One call after the other, each as its name and then its arguments in fragments."""
+    for index, call in enumerate(calls):
+        arguments = msgspec.json.encode(call.arguments).decode()
+        yield ToolCallDelta(index=index, id=ids.new("call_"), name=call.name)
+        for start in range(0, len(arguments), _FRAGMENT):
+            yield ToolCallDelta(index=index, arguments=arguments[start : start + _FRAGMENT])
 
 
 def _tokens(text: str | bytes) -> int:

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from locum.models.chat import ChatMessage, ChatRequest
+from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
 
 Language = Literal["en", "ko"]
 
 CODE_INTERPRETER = "code_interpreter"
+_SECOND_CODE_INTERPRETER = "locum_code_interpreter"
+"""What it is called where the caller has a function of the first name."""
 FILES_HEADING = "Files available to the code interpreter:"
 
 _MAX_TEXT = 20_000
@@ -38,15 +40,42 @@ class Attempt(msgspec.Struct, frozen=True):
         return "an error" if _TRACEBACK in self.output else None
 
 
+class Call(msgspec.Struct, frozen=True):
+    """A call of one of the caller's functions."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A call and what the caller gave back for it."""
+
+    call: Call
+    output: str
+
+
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """The last user message."""
+    has_images: bool = False
+    """There are images in it."""
     files: tuple[str, ...] = ()
     """Paths in the sandbox, as announced."""
     can_run: bool = True
     """The code interpreter is among the tools."""
     attempts: tuple[Attempt, ...] = ()
     """Since the last user message, oldest first."""
+    functions: tuple[ToolDefinition, ...] = ()
+    """The caller's, those that may be called now."""
+    answered: tuple[Answered, ...] = ()
+    """Calls of functions since the last user message, oldest first."""
+    code_name: str = CODE_INTERPRETER
+    """The code interpreter's name among the tools."""
+    forced: str | None = None
+    """The tool that has to be called now."""
+    must_call: bool = False
+    """Some tool has to be called now."""
+    one_call_at_a_time: bool = False
 
     @property
     def language(self) -> Language:
@@ -56,14 +85,27 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
 def read(request: ChatRequest) -> Conversation:
     """The conversation behind a request."""
     last = max((at for at, message in enumerate(request.messages) if message.role == "user"), default=-1)
-    enabled = any(tool.name == CODE_INTERPRETER for tool in request.tools) and request.tool_choice != "none"
+    since = request.messages[last + 1 :]
+    tools = () if request.tool_choice == "none" else request.tools
+    names = {tool.name for tool in request.tools}
+    code_name = _SECOND_CODE_INTERPRETER if _SECOND_CODE_INTERPRETER in names else CODE_INTERPRETER
     return Conversation(
         text=_text(request.messages[last])[:_MAX_TEXT] if last >= 0 else "",
+        has_images=last >= 0 and _has_images(request.messages[last]),
         files=tuple(
             path for message in request.messages if message.role == "system" for path in _announced(_text(message))
         ),
-        can_run=enabled,
-        attempts=_attempts(request.messages[last + 1 :]),
+        can_run=any(tool.name == code_name for tool in tools),
+        attempts=tuple(Attempt(_code(arguments), output) for _, arguments, output in _results(since, {code_name})),
+        functions=tuple(tool for tool in tools if tool.name != code_name),
+        answered=tuple(
+            Answered(Call(name, _decoded(arguments)), output)
+            for name, arguments, output in _results(since, names - {code_name})
+        ),
+        code_name=code_name,
+        forced=_forced(request.tool_choice),
+        must_call=request.tool_choice == "required",
+        one_call_at_a_time=request.parallel_tool_calls is False,
     )
 
 
@@ -71,6 +113,15 @@ def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
         return "\n".join(part["text"] for part in message.content if isinstance(part.get("text"), str))
     return message.content or ""
+
+
+def _has_images(message: ChatMessage) -> bool:
+    return isinstance(message.content, list) and any(part.get("type") == "image_url" for part in message.content)
+
+
+def _forced(tool_choice: str | dict[str, Any] | None) -> str | None:
+    function = tool_choice.get("function") if isinstance(tool_choice, dict) else None
+    return str(function["name"]) if isinstance(function, dict) and "name" in function else None
 
 
 def _announced(system: str) -> list[str]:
@@ -83,14 +134,15 @@ def _announced(system: str) -> list[str]:
     return paths
 
 
-def _attempts(messages: tuple[ChatMessage, ...]) -> tuple[Attempt, ...]:
+def _results(messages: tuple[ChatMessage, ...], names: set[str]) -> list[tuple[str, str, str]]:
+    """Name, arguments and output of each call that was answered, oldest first."""
     outputs = {message.tool_call_id: _ANSI.sub("", _text(message)) for message in messages if message.role == "tool"}
-    return tuple(
-        Attempt(_code(call.arguments), outputs[call.id])
+    return [
+        (call.name, call.arguments, outputs[call.id])
         for message in messages
         for call in message.tool_calls
-        if call.name == CODE_INTERPRETER and call.id in outputs
-    )
+        if call.name in names and call.id in outputs
+    ]
 
 
 def _code(arguments: str) -> str:
@@ -99,3 +151,11 @@ def _code(arguments: str) -> str:
     except msgspec.DecodeError:
         return arguments
     return str(decoded.get("code", "")) if isinstance(decoded, dict) else arguments
+
+
+def _decoded(arguments: str) -> dict[str, Any]:
+    try:
+        decoded: Any = msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from locum.models.demo import expressions, programs
-from locum.models.demo.conversation import Conversation
+from locum.models.demo import expressions, functions, programs
+from locum.models.demo.conversation import Call, Conversation
 from locum.models.demo.words import text
 
 _MAX_ATTEMPTS = 3
@@ -34,21 +34,46 @@ class RunCode(msgspec.Struct, frozen=True):
     code: str
 
 
-Reply = Say | RunCode
+class CallFunctions(msgspec.Struct, frozen=True):
+    """Call these functions of the caller's."""
+
+    calls: tuple[Call, ...]
+
+
+Reply = Say | RunCode | CallFunctions
 
 
 class Skill(msgspec.Struct, frozen=True):
     matches: Callable[[Conversation], bool]
     act: Callable[[Conversation], Reply]
+    is_last_resort: bool = False
+    """It answers what nothing else fits: any function of the caller's comes first."""
 
 
 def reply(conversation: Conversation) -> Reply:
     """The demo model's next move."""
     skill = next(skill for skill in SKILLS if skill.matches(conversation))
-    answer = skill.act(conversation)
+    answer = _with_functions(conversation, skill) or skill.act(conversation)
     if isinstance(answer, Say):
         return Say(answer.text + text("signature", conversation.language))
     return answer
+
+
+def _with_functions(conversation: Conversation, skill: Skill) -> Reply | None:
+    """The functions that the message asks for, then an answer from what they gave. None: there is no need of any."""
+    is_at_home = conversation.can_run and not skill.is_last_resort
+    if conversation.must_call:  # words will not do
+        is_at_home = isinstance(skill.act(conversation), RunCode)
+    if calls := functions.next_calls(conversation, clearly=is_at_home):
+        return CallFunctions(calls)
+    if not conversation.answered:
+        return None
+    language = conversation.language
+    said = [
+        text("function_said", language, call=call, output=_quoted_briefly(conversation, output))
+        for call, output in functions.described(conversation.answered)
+    ]
+    return Say("\n\n".join(said))
 
 
 def _programmed(
@@ -92,6 +117,14 @@ def _quoted(conversation: Conversation, output: str) -> str:
         return text("nothing_printed", conversation.language)
     shown = output if len(output) <= _MAX_QUOTED else output[:_MAX_QUOTED] + "\n…"
     return "```\n" + shown.replace("```", "'''") + "\n```"
+
+
+def _quoted_briefly(conversation: Conversation, output: str) -> str:
+    """One line as it is, anything longer as a block of its own."""
+    quoted = _quoted(conversation, output)
+    if "\n" in output:
+        return "\n\n" + quoted
+    return output or quoted
 
 
 def _links(paths: list[str]) -> str:
@@ -319,9 +352,10 @@ SKILLS: tuple[Skill, ...] = (
     ),
     Skill(lambda c: _asks_for_sum(c) and bool(_sum(c)), _programmed(lambda c: programs.calculate(_sum(c)), _result)),
     Skill(_concerns_data, _programmed(_describe, _described)),
+    Skill(lambda c: c.has_images, _says_text("no_images"), is_last_resort=True),
     Skill(
         _asks_for_chart,
         _programmed(lambda _: programs.sample_chart(), lambda c, _: text("sample_chart", c.language)),
     ),
-    Skill(lambda _: True, _fallback),
+    Skill(lambda _: True, _fallback, is_last_resort=True),
 )

@@ -17,6 +17,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "- describe and plot data files (csv, tsv, xlsx, json) and save a summary as a csv file,\n"
         "- plot functions (`plot y = x^2`),\n"
         "- run Python that you put into a ```python block,\n"
+        "- call the functions you offer, when a message has the words of their names,\n"
         "- show you how I fix an error, and count.\n\n"
         "For anything else connect a real model: set `LOCUM_MODEL_BASE_URL` to the address of an OpenAI-compatible "
         "server.",
@@ -26,6 +27,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "- 데이터 파일(csv, tsv, xlsx, json)을 설명하고 그래프로 그리고 요약을 csv 파일로 저장하기\n"
         "- 함수 그래프 그리기(`y = x^2 그래프를 그려줘`)\n"
         "- ```python 블록에 넣은 파이썬 코드 실행하기\n"
+        "- 메시지에 이름의 단어가 들어 있으면, 제공하신 함수 호출하기\n"
         "- 오류를 고치는 과정 보여주기, 숫자 세기\n\n"
         "그 밖의 일에는 실제 모델을 연결하세요. `LOCUM_MODEL_BASE_URL`에 OpenAI 호환 서버의 주소를 설정하면 됩니다.",
     },
@@ -52,6 +54,11 @@ _TEXTS: dict[str, dict[Language, str]] = {
     "unreadable": {
         "en": "The code interpreter did not give what I expected. It said:\n\n{output}",
         "ko": "code interpreter가 예상한 결과를 주지 않았습니다. 받은 내용:\n\n{output}",
+    },
+    "function_said": {"en": "`{call}` says: {output}", "ko": "`{call}`의 결과: {output}"},
+    "no_images": {
+        "en": "I cannot see images. A real model that can is connected with `LOCUM_MODEL_BASE_URL`.",
+        "ko": "저는 이미지를 볼 수 없습니다. 이미지를 볼 수 있는 실제 모델은 `LOCUM_MODEL_BASE_URL`로 연결합니다.",
     },
     "nothing_printed": {"en": "(nothing)", "ko": "(출력 없음)"},
     "corrected": {
