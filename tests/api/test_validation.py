@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
@@ -17,17 +18,23 @@ from locum.api.v2.requests import (
     ThreadAndRunBody,
     ThreadBody,
     ThreadChangesBody,
+    ToolOutputsBody,
 )
 from locum.api.validation import parse
 from locum.domain.files import Surface
-from locum.domain.messages import Attachment
+from locum.domain.messages import Attachment, TextPart
 from locum.domain.runs import TruncationStrategy
 from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, ToolResources
 from locum.errors import InvalidRequest
+from locum.services.params import NewMessage
 
 RUN = {"assistant_id": "asst_1"}
 SAY = {"role": "user", "content": "hi"}
 LONG = "x" * 256_001
+
+
+def texts(message: NewMessage) -> list[str]:
+    return [part.text.value for part in message.content if isinstance(part, TextPart)]
 
 
 def refused(model: type[Body], body: dict[str, Any], surface: Surface = "openai") -> tuple[str, str | None, str | None]:
@@ -91,6 +98,43 @@ def refused(model: type[Body], body: dict[str, Any], surface: Surface = "openai"
             "Invalid type for 'tools[0]': expected an object, but got a string instead.",
             "tools[0]",
             "invalid_type",
+        ),
+        (
+            AssistantBody,
+            {"model": "m", "tools": [{"type": "function"}]},
+            "Missing required parameter: 'tools[0].function'.",
+            "tools[0].function",
+            "missing_required_parameter",
+        ),
+        (
+            AssistantBody,
+            {"model": "m", "tools": [{"type": "function", "function": {}}]},
+            "Missing required parameter: 'tools[0].function.name'.",
+            "tools[0].function.name",
+            "missing_required_parameter",
+        ),
+        (
+            AssistantBody,
+            {"model": "m", "tools": [{"type": "function", "function": {"name": "get weather"}}]},
+            "Invalid 'tools[0].function.name': string does not match pattern. "
+            "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+            "tools[0].function.name",
+            "invalid_value",
+        ),
+        (
+            AssistantBody,
+            {"model": "m", "tools": [{"type": "function", "function": {"name": "f" * 65}}]},
+            "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, "
+            "but got a string with length 65 instead.",
+            "tools[0].function.name",
+            "string_above_max_length",
+        ),
+        (
+            AssistantBody,
+            {"model": "m", "tools": [{"type": "code_interpreter", "function": {"name": "f"}}]},
+            "Unknown parameter: 'tools[0].function'.",
+            "tools[0].function",
+            "unknown_parameter",
         ),
         (
             AssistantBody,
@@ -211,6 +255,35 @@ def refused(model: type[Body], body: dict[str, Any], surface: Surface = "openai"
         ),
         (
             MessageBody,
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x/y.png"}}]},
+            "Invalid 'content[0].image_url.url': Expected a base64-encoded data URL with an image MIME type or a valid "
+            "URL.",
+            "content[0].image_url.url",
+            "invalid_value",
+        ),
+        (
+            MessageBody,
+            {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "file-1", "detail": "x"}}]},
+            "Invalid value: 'x'. Supported values are: 'auto', 'low', and 'high'.",
+            "content[0].image_file.detail",
+            "invalid_value",
+        ),
+        (
+            MessageBody,
+            {"role": "user", "content": [{"type": "audio"}]},
+            "Invalid value: 'audio'. Supported values are: 'text', 'image_url', and 'image_file'.",
+            "content[0].type",
+            "invalid_value",
+        ),
+        (
+            MessageBody,
+            {**SAY, "attachments": [{"file_id": "file-1", "tools": [{"type": "function"}]}]},
+            "Invalid value: 'function'. Supported values are: 'code_interpreter' and 'file_search'.",
+            "attachments[0].tools[0].type",
+            "invalid_value",
+        ),
+        (
+            MessageBody,
             {**SAY, "attachments": [{"tools": []}]},
             "Missing required parameter: 'attachments[0].file_id'.",
             "attachments[0].file_id",
@@ -263,6 +336,34 @@ def refused(model: type[Body], body: dict[str, Any], surface: Surface = "openai"
         ),
         (
             RunBody,
+            {**RUN, "tool_choice": {"type": "function"}},
+            "Missing required parameter: 'tool_choice.function'.",
+            "tool_choice.function",
+            "missing_required_parameter",
+        ),
+        (
+            RunBody,
+            {**RUN, "tool_choice": {"type": "foo"}},
+            "Invalid value: 'foo'. Supported values are: 'code_interpreter', 'function', and 'file_search'.",
+            "tool_choice.type",
+            "invalid_value",
+        ),
+        (
+            ToolOutputsBody,
+            {"tool_outputs": [{"output": "x"}]},
+            "Missing required parameter: 'tool_outputs[0].tool_call_id'.",
+            "tool_outputs[0].tool_call_id",
+            "missing_required_parameter",
+        ),
+        (
+            ToolOutputsBody,
+            {"tool_outputs": [{"tool_call_id": "call_1", "output": 5}]},
+            "Invalid type for 'tool_outputs[0].output': expected a string, but got an integer instead.",
+            "tool_outputs[0].output",
+            "invalid_type",
+        ),
+        (
+            RunBody,
             {**RUN, "stream": "yes"},
             "Invalid type for 'stream': expected a boolean, but got a string instead.",
             "stream",
@@ -292,12 +393,6 @@ def test_the_hosted_validators_words(model: type[Body], body: Any, message: str,
 @pytest.mark.parametrize(
     ("model", "body", "param", "what"),
     [
-        (
-            AssistantBody,
-            {"model": "m", "tools": [{"type": "function", "function": {}}]},
-            "tools[0].type",
-            "function tools",
-        ),
         (AssistantBody, {"model": "m", "tools": [{"type": "file_search"}]}, "tools[0].type", "file_search tools"),
         (
             ThreadBody,
@@ -310,26 +405,6 @@ def test_the_hosted_validators_words(model: type[Body], body: Any, message: str,
             {**SAY, "attachments": [{"file_id": "file-1", "tools": [{"type": "file_search"}]}]},
             "attachments[0].tools[0].type",
             "file_search tools",
-        ),
-        (
-            MessageBody,
-            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]},
-            "content[0].type",
-            "image parts",
-        ),
-        (
-            MessageBody,
-            {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "file-1"}}]},
-            "content[0].type",
-            "image parts",
-        ),
-        (RunBody, {**RUN, "max_prompt_tokens": 256}, "max_prompt_tokens", "token budgets"),
-        (RunBody, {**RUN, "max_completion_tokens": 5000}, "max_completion_tokens", "token budgets"),
-        (
-            RunBody,
-            {**RUN, "tool_choice": {"type": "function", "function": {"name": "f"}}},
-            "tool_choice.type",
-            "function tools",
         ),
     ],
 )
@@ -433,8 +508,29 @@ def test_file_ids_of_a_message_are_attachments_for_the_code_interpreter() -> Non
 
 def test_content_is_a_string_or_parts() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "나"}]
-    assert parse(MessageBody, SAY, surface="openai").to_params().texts == ("hi",)
-    assert parse(MessageBody, {**SAY, "content": parts}, surface="openai").to_params().texts == ("a", "나")
+    assert texts(parse(MessageBody, SAY, surface="openai").to_params()) == ["hi"]
+    assert texts(parse(MessageBody, {**SAY, "content": parts}, surface="openai").to_params()) == ["a", "나"]
+
+
+def test_images_of_a_message_keep_what_was_said_of_them() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "high"}},
+        {"type": "image_file", "image_file": {"file_id": "file-1"}},
+    ]
+    content = parse(MessageBody, {**SAY, "content": parts}, surface="openai").to_params().content
+    assert list(msgspec.to_builtins(content)) == parts
+
+
+def test_functions_of_a_tool_keep_what_was_given_and_nothing_else() -> None:
+    full = {"name": "f", "description": "d", "parameters": {"type": "object", "x-own": 1}, "strict": True}
+    tools = [{"type": "function", "function": {"name": "bare"}}, {"type": "function", "function": full}]
+    params = parse(AssistantBody, {"model": "m", "tools": tools}, surface="openai").to_params()
+    assert list(msgspec.to_builtins(params.tools)) == tools
+
+
+def test_an_output_that_is_left_out_is_an_empty_one() -> None:
+    body = {"tool_outputs": [{"tool_call_id": "a"}, {"tool_call_id": "b", "output": ""}]}
+    assert parse(ToolOutputsBody, body, surface="openai").to_params() == (("a", ""), ("b", ""))
 
 
 def test_a_response_format_goes_through_as_it_came() -> None:
@@ -451,6 +547,8 @@ def test_settings_of_a_run_go_through() -> None:
         "parallel_tool_calls": False,
         "truncation_strategy": {"type": "last_messages", "last_messages": 2},
         "reasoning_effort": "low",
+        "max_prompt_tokens": 256,
+        "max_completion_tokens": 5000,
         "additional_instructions": "more",
         "additional_messages": [SAY],
     }
@@ -460,7 +558,8 @@ def test_settings_of_a_run_go_through() -> None:
     assert run.truncation_strategy == TruncationStrategy(type="last_messages", last_messages=2)
     assert run.reasoning_effort == "low"
     assert run.additional_instructions == "more"
-    assert [message.texts for message in run.additional_messages] == [("hi",)]
+    assert [texts(message) for message in run.additional_messages] == [["hi"]]
+    assert (run.max_prompt_tokens, run.max_completion_tokens) == (256, 5000)
 
 
 def test_create_and_run_without_a_thread_makes_an_empty_one() -> None:

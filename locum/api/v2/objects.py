@@ -27,6 +27,7 @@ from locum.domain.messages import Message
 from locum.domain.runs import Run
 from locum.domain.steps import FunctionCall, MessageCreationDetails, Step, StepDetails, ToolCall
 from locum.domain.threads import Thread
+from locum.domain.uploads import Upload, UploadPart
 
 _encode = msgspec.json.Encoder().encode
 
@@ -147,8 +148,26 @@ def render_file(file: File) -> dict[str, Any]:
         "purpose": file.purpose,
         "status": "processed",
         "status_details": None,
-        "expires_at": None,
+        "expires_at": file.expires_at,
     }
+
+
+def render_upload(upload: Upload) -> dict[str, Any]:
+    return {
+        "id": upload.id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": upload.created_at,
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.status,
+        "expires_at": upload.expires_at,
+        "file": render_file(upload.file) if upload.file else None,
+    }
+
+
+def render_upload_part(part: UploadPart) -> dict[str, Any]:
+    return {"id": part.id, "object": "upload.part", "created_at": part.created_at, "upload_id": part.upload_id}
 
 
 def render_event(event: Event) -> tuple[str, bytes]:

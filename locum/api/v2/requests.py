@@ -227,7 +227,7 @@ class HostedChoiceBody(Body):
 
 
 class UnknownChoiceBody(_Unknown):
-    type: Annotated[Literal["function", "code_interpreter", "file_search"], BeforeValidator(canonical)]
+    type: Annotated[Literal["code_interpreter", "function", "file_search"], BeforeValidator(canonical)]
 
 
 _ToolChoice = Annotated[
