@@ -5,6 +5,7 @@ A flag wins over a variable, a variable over the file. Documentation and CLI hel
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,24 @@ OptionalText = Annotated[str | None, AfterValidator(_not_blank)]
 """A variable that is set but empty is a variable that is not set."""
 
 
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def _origins(value: str | None) -> str | None:
+    """A list without blanks, as browsers write origins: in small letters, with no slash at the end."""
+    if value is None:
+        return None
+    origins = [each.strip().lower().removesuffix("/") for each in value.split(",")]
+    for each in origins:
+        if each != "*" and not _ORIGIN.fullmatch(each):
+            raise ValueError("expected origins such as https://app.example.com, joined by commas, or *")
+    return ",".join(origins)
+
+
+ToolCalling = Literal["native", "prompt"]
+MaxTokensParameter = Literal["auto", "max_completion_tokens", "max_tokens"]
+
+
 class ModelTable(BaseModel):
     """`[models."gpt-4o"]` in `locum.toml`: where a model or deployment name goes."""
 
@@ -32,8 +51,10 @@ class ModelTable(BaseModel):
     base_url: OptionalText = None
     model: OptionalText = None
     api_key_env: OptionalText = None
-    context_window: int | None = None
-    max_output_tokens: int | None = None
+    context_window: int | None = Field(None, ge=256)
+    max_output_tokens: int | None = Field(None, ge=1)
+    tool_calling: ToolCalling | None = None
+    max_tokens_parameter: MaxTokensParameter | None = None
 
 
 class Settings(BaseSettings):
@@ -63,6 +84,20 @@ class Settings(BaseSettings):
     model: OptionalText = Field(
         None, description="Upstream model that serves every model name not mapped otherwise. Unset: names pass through."
     )
+    model_context_window: int | None = Field(
+        None,
+        ge=256,
+        description="Tokens a prompt and its answer may take together. Unset: 128000, or what the model server says.",
+    )
+    model_max_output_tokens: int | None = Field(
+        None, ge=1, description="Tokens an answer may take. Unset: the model server's own limit."
+    )
+    model_tool_calling: ToolCalling = Field(
+        "native", description="native, or prompt: for models that cannot call tools by themselves."
+    )
+    model_max_tokens_parameter: MaxTokensParameter = Field(
+        "auto", description="How the limit of an answer is called: auto, max_completion_tokens or max_tokens."
+    )
     models: dict[str, ModelTable] = Field(
         default_factory=dict,
         description='Tables in locum.toml that map a model or deployment name, e.g. [models."gpt-4o"].',
@@ -83,8 +118,25 @@ class Settings(BaseSettings):
         512 * 1024**2, ge=1024**2, description="What one session's /mnt/data and /tmp may hold together."
     )
     run_expiry_seconds: int = Field(600, ge=1, description="How long a run may take before it expires.")
-    run_slots: int = Field(64, ge=1, description="How many runs are worked on at a time.")
+    run_slots: int = Field(1000, ge=1, description="How many runs are worked on at a time.")
+    strict: bool = Field(
+        False, description="Refuse what the hosted service refused and Locum takes, such as unknown api-versions."
+    )
+    cors_origins: Annotated[OptionalText, AfterValidator(_origins)] = Field(
+        None,
+        description="Origins whose web pages may call the server, e.g. https://app.example.com,http://localhost:3000, "
+        "or * for all of them. Unset: none.",
+    )
+    tls_cert: OptionalText = Field(
+        None, description="PEM file of the certificate (and those it depends on) to serve https with; needs a key."
+    )
+    tls_key: OptionalText = Field(None, description="PEM file of that certificate's private key, not encrypted.")
     log_format: Literal["console", "json"] = Field("console", description="Form of the log on standard error.")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """`cors_origins`, one by one."""
+        return tuple(self.cors_origins.split(",")) if self.cors_origins else ()
 
     @classmethod
     def settings_customise_sources(

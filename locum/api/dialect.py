@@ -12,9 +12,8 @@ from typing import Literal
 import msgspec
 
 from locum.access.principals import Principal
-from locum.api.errors import UnknownRoute
 from locum.domain.files import Surface
-from locum.errors import InvalidRequest
+from locum.errors import InvalidRequest, LocumError
 
 Version = Literal[1, 2]
 
@@ -23,6 +22,19 @@ _MOUNTS = re.compile(
 )
 _V1_BEGINS = date(2024, 2, 15)
 _V2_BEGINS = date(2024, 5, 1)
+_HOSTED_PREVIEWS = (
+    *("2024-02-15", "2024-03-01", "2024-04-01"),
+    *("2024-05-01", "2024-07-01", "2024-08-01", "2024-09-01", "2024-10-01", "2024-12-01"),
+    *("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01"),
+)
+"""The previews in which Azure had assistants."""
+
+
+class UnknownRoute(LocumError):
+    """No such path, or not in this api-version."""
+
+    def __init__(self) -> None:
+        super().__init__("Resource not found")
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +55,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls, and in which dialect the answer is given."""
+    """Who calls, and in which dialect the answer is given. `strict`: refuse what the hosted service refused."""
 
     surface: Surface
     azure_v1: bool
     version: Version
     principal: Principal
     request_id: str
+    strict: bool = False
 
 
 def locate(path: str) -> Address | None:
@@ -62,27 +75,26 @@ def locate(path: str) -> Address | None:
     return Address(path=match["path"], surface="azure", azure_v1=match["azure_v1"] is not None)
 
 
-def version_of(address: Address, *, api_version: str | None, beta: str | None) -> Version:
+def version_of(address: Address, *, api_version: str | None, beta: str | None, strict: bool = False) -> Version:
     """Which version of the Assistants API is spoken. On Azure the api-version decides, whatever the header says."""
     if address.is_azure_classic:
-        version = _azure_version(api_version)
-    elif address.azure_v1:
-        version = 2
-    else:
-        version = _beta_version(beta, required=address.depends_on_version)
-    if version == 1 and address.depends_on_version:
-        raise _v1_not_served(address)
-    return version
+        return _azure_version(api_version, strict=strict)
+    if address.azure_v1:
+        return 2
+    return _beta_version(beta, required=address.depends_on_version)
 
 
-def _azure_version(api_version: str | None) -> Version:
-    """Only previews have assistants; a missing, unknown or GA version has no such operation."""
+def _azure_version(api_version: str | None, *, strict: bool) -> Version:
+    """Only previews have assistants; a missing, unknown or GA version has no such operation.
+
+    `strict` knows the previews there were; otherwise any day since the first one will do.
+    """
     match = re.fullmatch(r"(\d{4}-\d{2}-\d{2})-preview", api_version or "")
     try:
         day = date.fromisoformat(match[1]) if match else date.min
     except ValueError:
         day = date.min
-    if day < _V1_BEGINS:
+    if day < _V1_BEGINS or (strict and day.isoformat() not in _HOSTED_PREVIEWS):
         raise UnknownRoute
     return 1 if day < _V2_BEGINS else 2
 
@@ -100,10 +112,3 @@ def _beta_version(beta: str | None, *, required: bool) -> Version:
             code="invalid_beta",
         )
     return 2
-
-
-def _v1_not_served(address: Address) -> InvalidRequest:
-    said = "The shapes of the v1 Assistants API are not served by this version of Locum yet."
-    if address.surface == "azure":
-        return InvalidRequest(f"{said} Use 'api-version=2024-05-01-preview' or later.", code="unsupported_api_version")
-    return InvalidRequest(f"{said} Send the header 'OpenAI-Beta: assistants=v2'.", code="invalid_beta")

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from locum import ids
 from locum.access.principals import Principal
-from locum.api.dialect import Address, Call, locate, version_of
-from locum.api.errors import UnknownRoute, describe
+from locum.api.dialect import Address, Call, UnknownRoute, locate, version_of
+from locum.api.errors import describe
 from locum.api.guard import guard
 from locum.api.replies import Json
 from locum.errors import Unauthenticated, Unavailable
@@ -37,19 +37,32 @@ _log = structlog.get_logger("locum.api")
 
 
 class Edge:
-    """The middleware. `guard_hosts` is on for a server without keys."""
+    """The middleware. `guard_hosts` is on for a server without keys, which answers to pages of `origins` only. `strict`
+    is told to everything behind."""
 
-    def __init__(self, app: ASGIApp, *, authenticate: Authenticate, guard_hosts: bool, ready: Ready) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticate: Authenticate,
+        guard_hosts: bool,
+        ready: Ready,
+        strict: bool,
+        origins: tuple[str, ...],
+    ) -> None:
         self._app = app
         self._authenticate = authenticate
         self._guard_hosts = guard_hosts
         self._ready = ready
+        self._strict = strict
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] in ("/healthz", "/readyz"):
-            await (await self._health(scope["path"]))(scope, receive, send)
+            answer = await self._health(scope["path"])
+            await answer(scope, receive, _Outgoing(send, ids.new("req_"), on_azure=False))
         else:
             await self._serve(scope, receive, send)
 
@@ -59,7 +72,7 @@ class Edge:
         outgoing = _Outgoing(send, request_id, on_azure=address is not None and address.surface == "azure")
         try:
             if self._guard_hosts:
-                guard(headers.getlist("host"), headers.getlist("origin"))
+                guard(headers.getlist("host"), headers.getlist("origin"), allowed=self._origins)
             if address is None:
                 raise UnknownRoute
             call = await self._identify(address, headers, scope["query_string"], request_id)
@@ -82,6 +95,7 @@ class Edge:
             address,
             api_version=QueryParams(query).get("api-version"),
             beta=",".join(headers.getlist("openai-beta")),
+            strict=self._strict,
         )
         return Call(
             surface=address.surface,
@@ -89,6 +103,7 @@ class Edge:
             version=version,
             principal=principal,
             request_id=request_id,
+            strict=self._strict,
         )
 
     async def _health(self, path: str) -> Json:

@@ -6,10 +6,11 @@ answers for keys, paths and methods on the classic Azure paths.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from locum.api.dialect import Address, UnknownRoute
 from locum.errors import (
     Forbidden,
     InvalidRequest,
@@ -21,9 +22,6 @@ from locum.errors import (
     Unavailable,
 )
 
-if TYPE_CHECKING:
-    from locum.api.dialect import Address
-
 _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
     "(i.e. Authorization: Bearer YOUR_KEY)."
@@ -33,13 +31,6 @@ _AZURE_BAD_KEY = (
     "active subscription and use a correct regional API endpoint for your resource."
 )
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
-
-
-class UnknownRoute(LocumError):
-    """No such path, or not in this api-version."""
-
-    def __init__(self) -> None:
-        super().__init__("Resource not found")
 
 
 class WrongMethod(LocumError):
@@ -78,6 +69,8 @@ def describe(error: Exception, *, method: str, path: str) -> Problem:
     match error:
         case InvalidRequest():
             return Problem(status=400, message=error.message, param=error.param, code=error.code)
+        case NotFound(param="model"):
+            return Problem(status=404, message=error.message, param=error.param, code="model_not_found")
         case NotFound():
             return Problem(status=404, message=error.message, param=error.param)
         case Unauthenticated(presented=None):

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from locum.api import multipart
+from locum.api import multipart, validation
 from locum.api.dialect import Address
 from locum.api.errors import Problem
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
 from locum.api.v2.objects import render_file
-from locum.domain.files import File
+from locum.domain.files import MAX_EXPIRES_AFTER_SECONDS, MIN_EXPIRES_AFTER_SECONDS, File, UploadPurpose
 from locum.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from locum.services.files import Staged
 
 CONTENT_TYPES = {
     "c": "text/x-c",
@@ -57,13 +53,64 @@ CONTENT_TYPES = {
 """By extension only: what a file's bytes look like is its author's word, and authors may be hostile."""
 
 
+class ExpiresAfter(BaseModel):
+    """How long a file is there."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=MIN_EXPIRES_AFTER_SECONDS, le=MAX_EXPIRES_AFTER_SECONDS)]
+
+
+class FileFields(BaseModel):
+    """What comes with the file in `POST /files`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    purpose: UploadPurpose
+    expires_after: ExpiresAfter | None = None
+
+
+_FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
+
+
 async def create(request: ApiRequest) -> Json:
     files = request.services.files
-    form = await _read_form(request)
+    form = await multipart.read_form(
+        request.headers.get("content-type", ""),
+        request.stream(),
+        file="file",
+        fields=_FIELDS,
+        stage=files.stage,
+        discard=files.discard,
+    )
+    try:
+        fields = validation.parse(FileFields, _nested(form.fields), surface=request.call.surface)
+    except InvalidRequest:
+        await files.discard(form.staged)
+        raise
     file = await files.create(
-        request.principal, form.staged, filename=form.filename, purpose=form.purpose, surface=request.call.surface
+        request.principal,
+        form.staged,
+        filename=form.filename,
+        purpose=fields.purpose,
+        surface=request.call.surface,
+        expires_after_seconds=fields.expires_after.seconds if fields.expires_after else None,
     )
     return Json(render_file(file))
+
+
+def _nested(fields: dict[str, str]) -> dict[str, Any]:
+    """`expires_after[seconds]` of a form is the `expires_after.seconds` of a JSON body; there it is a number."""
+    body: dict[str, Any] = {}
+    for name, value in fields.items():
+        at, _, key = name.rstrip("]").partition("[")
+        if not key:
+            body[at] = value
+        else:
+            is_number = re.fullmatch("-?[0-9]{1,18}", value) is not None
+            body.setdefault(at, {})[key] = int(value) if is_number else value
+    return body
 
 
 async def retrieve(request: ApiRequest) -> Json:
@@ -84,6 +131,8 @@ async def delete(request: ApiRequest) -> Json:
 async def content(request: ApiRequest) -> Response:
     files, file_id = request.services.files, request.id("file_id")
     file = await files.retrieve(request.principal, file_id)
+    if request.call.strict and request.call.surface == "openai" and file.purpose == "assistants":
+        raise InvalidRequest("Not allowed to download files of purpose: assistants")
     if _matches(request.headers.get("if-none-match", ""), file):
         return Response(status_code=304, headers={"etag": _etag(file)})
     headers, asked = download_headers(file), _asked_range(request, file)
@@ -140,67 +189,6 @@ def _etag(file: File) -> str:
 
 def _matches(if_none_match: str, file: File) -> bool:
     return any(each.strip().removeprefix("W/") in ("*", _etag(file)) for each in if_none_match.split(","))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Form:
-    """What an upload brings."""
-
-    staged: Staged
-    filename: str
-    purpose: str
-
-
-async def _read_form(request: ApiRequest) -> _Form:
-    """The fields may come before or after the file. Whatever goes wrong, no bytes stay behind."""
-    staged: Staged | None = None
-    filename = ""
-    fields: dict[str, str] = {}
-    form = multipart.parts(request.headers.get("content-type", ""), request.stream())
-    try:
-        async with aclosing(form):
-            async for part in form:
-                if part.name != "file":
-                    fields[_known(part.name)] = await part.text()
-                elif part.filename is None:
-                    raise _invalid(
-                        "Invalid type for 'file': expected a file, but got a string instead.", "invalid_type"
-                    )
-                elif staged is not None:
-                    raise _invalid("Invalid 'file': expected one file, but got several instead.", "invalid_value")
-                else:
-                    staged, filename = await request.services.files.stage(part.chunks), part.filename
-        if staged is None:
-            raise _missing("file")
-        if staged.bytes == 0:
-            raise _invalid("Invalid 'file': the file is empty.", "invalid_value")
-        if "purpose" not in fields:
-            raise _missing("purpose")
-    except BaseException:  # a client that goes away, too
-        if staged is not None:
-            await request.services.files.discard(staged)
-        raise
-    return _Form(staged=staged, filename=filename, purpose=fields["purpose"])
-
-
-def _known(name: str) -> str:
-    if name.startswith("expires_after"):
-        raise InvalidRequest(
-            f"'{name}': expiring files are not served by this version of Locum yet.",
-            param=name,
-            code="unsupported_parameter",
-        )
-    if name != "purpose":
-        raise InvalidRequest(f"Unknown parameter: '{name[:100]}'.", param=name[:100], code="unknown_parameter")
-    return name
-
-
-def _invalid(message: str, code: str) -> InvalidRequest:
-    return InvalidRequest(message, param="file", code=code)
-
-
-def _missing(name: str) -> InvalidRequest:
-    return InvalidRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
 
 
 def download_headers(file: File) -> dict[str, str]:

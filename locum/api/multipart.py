@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,6 +20,8 @@ from locum.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
+
+    from locum.blobs.base import Written
 
 MAX_PARTS = 32
 MAX_FIELD_BYTES = 64 * 1024
@@ -74,6 +77,58 @@ async def parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncGenerator
         yield Part(name, filename, chunks)
         async for _ in chunks:
             pass
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """A form with one file, whose bytes are stored by now."""
+
+    staged: Written
+    filename: str
+    fields: dict[str, str]
+
+
+async def read_form(
+    content_type: str,
+    body: AsyncIterator[bytes],
+    *,
+    file: str,
+    fields: Collection[str] = (),
+    stage: Callable[[AsyncIterator[bytes]], Awaitable[Written]],
+    discard: Callable[[Written], Awaitable[None]],
+) -> Form:
+    """A form of one file, the part `file`, and of some of `fields`, which may come before or after it.
+
+    The file goes to `stage` as it arrives. Whatever goes wrong after that, it is given to `discard`.
+    """
+    staged: Written | None = None
+    filename, found = "", {}
+    form = parts(content_type, body)
+    try:
+        async with aclosing(form):
+            async for part in form:
+                if part.name in fields:
+                    found[part.name] = await part.text()
+                elif part.name != file:
+                    name = part.name[:100]
+                    raise InvalidRequest(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+                elif part.filename is None:
+                    message = f"Invalid type for '{file}': expected a file, but got a string instead."
+                    raise InvalidRequest(message, param=file, code="invalid_type")
+                elif staged is not None:
+                    message = f"Invalid '{file}': expected one file, but got several instead."
+                    raise InvalidRequest(message, param=file, code="invalid_value")
+                else:
+                    staged, filename = await stage(part.chunks), part.filename
+        if staged is None:
+            message = f"Missing required parameter: '{file}'."
+            raise InvalidRequest(message, param=file, code="missing_required_parameter")
+        if staged.bytes == 0:
+            raise InvalidRequest(f"Invalid '{file}': the file is empty.", param=file, code="invalid_value")
+    except BaseException:  # a client that goes away, too
+        if staged is not None:
+            await discard(staged)
+        raise
+    return Form(staged=staged, filename=filename, fields=found)
 
 
 def _boundary(content_type: str) -> bytes:

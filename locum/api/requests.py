@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+import hashlib
+import re
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from locum.access.principals import Principal
-from locum.api import bodies, paging, validation
+from locum.api import bodies, paging, strict, validation
 from locum.api.dialect import Call
 from locum.api.shapes import SHAPES, Shapes
 from locum.domain.pages import Page
 from locum.errors import InvalidRequest
+from locum.services.once import Once
 
 if TYPE_CHECKING:
     from locum.services.catalog import Services
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+MAX_METADATA_PAIRS = 16
 
 _PREFIXES = {"assistant_id": "asst", "thread_id": "thread", "message_id": "msg", "run_id": "run", "step_id": "step"}
 _FILE_SEARCH_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
@@ -30,6 +38,7 @@ class ApiRequest(Request):
     def __init__(self, scope: Scope, receive: Receive, services: Services) -> None:
         super().__init__(scope, receive)
         self.services = services
+        self._raw = b""
 
     @property
     def call(self) -> Call:
@@ -75,7 +84,79 @@ class ApiRequest(Request):
                         f"Invalid value: '{value}'. {supported}", param="include", code="invalid_value"
                     )
 
+    def seconds(self, name: str, *, maximum: int) -> float | None:
+        """How long a request may be held, as its query says; None where it does not."""
+        said = self.query(name)
+        if said is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", said) or float(said) > maximum:
+            raise InvalidRequest(
+                f"Invalid '{name}': expected a number of seconds from 0 to {maximum}, but got '{said}' instead.",
+                param=name,
+                code="invalid_value",
+            )
+        return float(said)
+
+    def metadata(self) -> dict[str, str]:
+        """The pairs of `metadata[key]=value` in the query; an empty value is a value."""
+        pairs: dict[str, str] = {}
+        for name, value in self.query_params.multi_items():
+            match = re.fullmatch(r"metadata\[(.+)\]", name, re.DOTALL)
+            if match is None:
+                continue
+            if "\0" in name or "\0" in value or pairs.setdefault(match[1], value) != value:
+                raise InvalidRequest(
+                    f"Invalid {name!r}: expected one value, without NUL characters.",
+                    param="metadata",
+                    code="invalid_value",
+                )
+        if len(pairs) > MAX_METADATA_PAIRS:
+            raise InvalidRequest(
+                f"Invalid 'metadata': too many properties. Expected at most {MAX_METADATA_PAIRS}, "
+                f"but got {len(pairs)} instead.",
+                param="metadata",
+                code="object_above_max_properties",
+            )
+        return pairs
+
     async def read(self, model: type[M]) -> M:
         """The JSON body as a model."""
-        body = bodies.parse_object(await bodies.read(self.stream()))
-        return validation.parse(model, body, surface=self.call.surface)
+        self._raw = await bodies.read(self.stream())
+        body = bodies.parse_object(self._raw)
+        parsed = validation.parse(model, body, surface=self.call.surface)
+        if self.call.strict:
+            strict.check(self.call, body)
+        return parsed
+
+    @property
+    def once(self) -> Once | None:
+        """What makes the request the same when it comes again, where it has an `Idempotency-Key`: its method, path
+        and body, which has been read."""
+        key = self.headers.get("idempotency-key")
+        if key is None:
+            return None
+        if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+            raise InvalidRequest(
+                "Invalid 'Idempotency-Key': expected 1 to 255 printable ASCII characters.",
+                param="Idempotency-Key",
+                code="invalid_value",
+            )
+        asked = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw))
+        return Once(key, hashlib.sha256(asked).hexdigest())
+
+    async def unless_gone(self, working: Coroutine[Any, Any, T]) -> T:
+        """Wait for the work, for as long as the client does. The body must have been read."""
+        work, gone = asyncio.ensure_future(working), asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientDisconnect
+            return work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,19 +19,33 @@ from locum.cli.options import described
 from locum.errors import StartupError
 from locum.settings import Settings
 
+if TYPE_CHECKING:
+    from locum.app import Server
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help=described("host"))] = None,
     port: Annotated[int | None, typer.Option(help=described("port"))] = None,
     data_dir: Annotated[Path | None, typer.Option(help=described("data_dir"))] = None,
     sandbox: Annotated[str | None, typer.Option(help=described("sandbox"))] = None,
+    tls_cert: Annotated[str | None, typer.Option(help=described("tls_cert"))] = None,
+    tls_key: Annotated[str | None, typer.Option(help=described("tls_key"))] = None,
     log_format: Annotated[str | None, typer.Option(help=described("log_format"))] = None,
 ) -> None:
     """Start the server: API, engine and code interpreter."""
-    settings = Settings.load(host=host, port=port, data_dir=data_dir, sandbox=sandbox, log_format=log_format)
+    settings = Settings.load(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        sandbox=sandbox,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_format=log_format,
+    )
     from locum.logs import configure
 
     configure(settings.log_format)
+    _check_tls(settings.tls_cert, settings.tls_key)
     with _listen(settings.host, settings.port) as listener:
         _run(_serve(settings, listener))
 
@@ -39,28 +55,54 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
     except OSError as error:
-        if error.errno in (13, 98, 48):
-            why = "is in use" if error.errno != 13 else "needs more rights"
-            raise StartupError(f"Port {port} on {host} {why}. Choose another with --port.") from None
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"Port {port} on {host} is in use. Choose another with --port.") from None
+        if error.errno == errno.EACCES:
+            raise StartupError(f"Port {port} on {host} needs more rights. Choose another with --port.") from None
         raise StartupError(
             f"Cannot listen on {host}: {error.strerror or error}. Choose an address with --host."
         ) from None
 
 
-def _run(main: object) -> None:
+def _check_tls(cert: str | None, key: str | None) -> None:
+    """Raise StartupError unless both are there and belong together, or neither is given."""
+    if cert is None and key is None:
+        return
+    if cert is None or key is None:
+        raise StartupError("LOCUM_TLS_CERT and LOCUM_TLS_KEY belong together: give both, or neither.")
+    for name, path in (("LOCUM_TLS_CERT", cert), ("LOCUM_TLS_KEY", key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise StartupError(f"{name}={path} cannot be read ({error.strerror}).") from None
+
+    def password() -> str:
+        raise StartupError(f"LOCUM_TLS_KEY={key} is encrypted. Expected a private key without a password.")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise StartupError(f"LOCUM_TLS_KEY={key} is not the key of LOCUM_TLS_CERT={cert}.") from None
+        raise StartupError(
+            f"LOCUM_TLS_CERT={cert} and LOCUM_TLS_KEY={key} are no certificate and private key in PEM form."
+        ) from None
+
+
+def _run(main: Coroutine[object, object, None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type]
+        asyncio.run(main)
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)  # type: ignore[arg-type]
+            runner.run(main)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
-    from locum.app import Server, running
+    from locum.app import running
 
     class Uvicorn(uvicorn.Server):
         """Uvicorn as a guest: it waits for no stream at its end, and leaves the end of the process to us."""
@@ -94,6 +136,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=6,
         )
         uvicorn_server = Uvicorn(config, server)
@@ -104,14 +148,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             greeting.cancel()
 
 
-async def _greet(settings: Settings, server: object, port: int) -> None:
+async def _greet(settings: Settings, server: Server, port: int) -> None:
     """Say what runs where, once the sandbox's tier is known; the API answers already."""
-    from locum.app import Server
-
-    assert isinstance(server, Server)
     # A name could lead to the other address family; every address but a wildcard can be called as it is.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    base = f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     sample_key = "any" if server.is_keyless else "…"
     if settings.api_key:
         key = "your LOCUM_API_KEY"

@@ -8,11 +8,12 @@ from typing import Literal
 import msgspec
 
 Purpose = Literal["assistants", "assistants_output", "batch", "fine-tune", "vision", "user_data", "evals"]
-UPLOAD_PURPOSES = ("assistants", "vision", "batch", "fine-tune", "user_data", "evals")
+UploadPurpose = Literal["assistants", "vision", "batch", "fine-tune", "user_data", "evals"]
 
 MAX_BYTES = 512 * 1024 * 1024
 """The hosted service's limit for one file."""
 MAX_FILENAME_BYTES = 255
+MIN_EXPIRES_AFTER_SECONDS, MAX_EXPIRES_AFTER_SECONDS = 3600, 30 * 24 * 3600
 
 Surface = Literal["openai", "azure"]
 
@@ -36,6 +37,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     origin: Origin | None = None
+    expires_at: int | None = None
+    """From that second on there is no such file, whether or not its row has been removed already."""
 
 
 def id_prefix(surface: Surface) -> str:

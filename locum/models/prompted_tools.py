@@ -230,9 +230,9 @@ def _beginning(word: str) -> str:
     return "".join(f"(?:{re.escape(character)}" for character in word) + ")?" * len(word)
 
 
-# Bounded, so that what has to be held back is short.
-_SPACE = r"\s{0,64}"
-_FENCE = rf"```\w{{0,20}}{_SPACE}"
+# Bounded, so that what has to be held back is short; possessive, so that a search takes linear time.
+_SPACE = r"\s{0,64}+"
+_FENCE = rf"```\w{{0,20}}+{_SPACE}"
 _OPENING = re.compile(rf"{_SPACE}(?:{_FENCE})?{_OPEN}{_SPACE}(?:{_FENCE})?(?P<json>[{{\[])|{_RESULT}")
 """A block begins, up to the first character of its JSON, with the white space and the code fence before it; or the
 model begins to invent results."""
@@ -288,7 +288,7 @@ class Splitter:
             yield from self._release(len(self._buffer))
 
     def _words(self) -> _Steps:
-        found = _OPENING.search(self._buffer)
+        found = _OPENING.search(self._buffer) if "<tool_" in self._buffer else None
         if found is None:
             held = _HELD.search(self._buffer, max(0, len(self._buffer) - _MOST_HELD))
             yield from self._release(held.start() if held else len(self._buffer))
@@ -314,7 +314,7 @@ class Splitter:
         """The answer is over and the block is not. A tag that seemed to be inside a string may have been its end."""
         whole = len(self._buffer)
         for end in (block.tag_in_string or whole, whole):
-            if calls := _calls(self._buffer[block.start : end]):
+            if calls := _calls(self._buffer[block.start : end], is_cut=cut):
                 yield from self._settle(calls, end)
                 return
         begun = _BEGUN.match(self._buffer, block.start) if cut else None
@@ -378,10 +378,10 @@ _lenient = json.JSONDecoder(strict=False)
 """Takes line breaks inside strings, which models write in programs."""
 
 
-def _calls(body: str) -> list[ToolCall]:
+def _calls(body: str, *, is_cut: bool = False) -> list[ToolCall]:
     """The calls in a block; none where it holds anything else. What stands behind the JSON is of no interest, and a
     forgotten last brace is forgiven."""
-    for text in (body, body + "}"):
+    for text in (body,) if is_cut else (body, body + "}"):
         try:
             value, end = _lenient.raw_decode(text)
             meant = json.dumps(value, ensure_ascii=False)

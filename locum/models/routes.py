@@ -16,6 +16,7 @@ from locum.models.chat import ChatModel, ModelError
 from locum.models.demo import NAME as DEMO_NAME
 from locum.models.demo import DemoModel
 from locum.models.openai_compatible import Connections, MaxTokensParameter, OpenAICompatible, SettingNames
+from locum.models.prompted_tools import PromptedTools
 from locum.models.tokens import Meter
 
 ToolCalling = Literal["native", "prompt"]
@@ -132,8 +133,6 @@ class Routes:
             )
         backend_id = id(model)
         if backend is not None and (table.tool_calling or self._tool_calling) == "prompt":
-            from locum.models.prompted_tools import PromptedTools
-
             model = PromptedTools(backend)
         return Route(
             model=model,

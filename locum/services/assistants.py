@@ -29,7 +29,9 @@ class Assistants:
         assistant = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
 
         def insert(conn: Connection) -> None:
-            require_files(conn, principal.resource, assistant.tool_resources.code_interpreter_file_ids)
+            require_files(
+                conn, principal.resource, assistant.tool_resources.code_interpreter_file_ids, now=assistant.created_at
+            )
             store.insert(conn, principal.resource, assistant)
 
         await self._db.write(insert)
@@ -47,7 +49,7 @@ class Assistants:
         def change(conn: Connection) -> Assistant:
             before = store.get(conn, principal.resource, assistant_id, for_update=True)
             after = msgspec.structs.replace(before, **said(params))
-            require_files(conn, principal.resource, _added_files(before, after))
+            require_files(conn, principal.resource, _added_files(before, after), now=int(self._clock()))
             store.save(conn, principal.resource, after)
             return after
 
@@ -61,7 +63,7 @@ class Assistants:
         def save(conn: Connection) -> Assistant:
             before = store.get(conn, principal.resource, assistant_id, for_update=True)
             after = msgspec.structs.replace(before, tool_resources=change(before.tool_resources))
-            require_files(conn, principal.resource, _added_files(before, after))
+            require_files(conn, principal.resource, _added_files(before, after), now=int(self._clock()))
             store.save(conn, principal.resource, after)
             return after
 

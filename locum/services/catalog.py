@@ -11,6 +11,7 @@ from locum.services.models import Models
 from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
+from locum.services.uploads import Uploads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +24,5 @@ class Services:
     runs: Runs
     steps: Steps
     files: Files
+    uploads: Uploads
     models: Models

@@ -13,10 +13,10 @@ from locum.services.params import NewMessage
 from locum.store import files as file_store
 
 
-def require_files(conn: Connection, resource: str, file_ids: Iterable[str]) -> list[File]:
+def require_files(conn: Connection, resource: str, file_ids: Iterable[str], *, now: int) -> list[File]:
     """The files of these ids; NotFound in the hosted API's words when one is missing."""
     wanted = list(dict.fromkeys(file_ids))
-    found = file_store.existing(conn, resource, wanted) if wanted else []
+    found = file_store.existing(conn, resource, wanted, now=now) if wanted else []
     known = {file.id for file in found}
     if missing := [file_id for file_id in wanted if file_id not in known]:
         raise NotFound(f"Files [{', '.join(missing)}] were not found")

@@ -1,8 +1,9 @@
-"""Files: stage and create, retrieve, list, delete, content."""
+"""Files: stage and create, retrieve, list, delete, content; and the end of what has expired or was left behind."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
@@ -14,19 +15,21 @@ from locum.clock import Clock
 from locum.domain.files import (
     MAX_BYTES,
     MAX_FILENAME_BYTES,
-    UPLOAD_PURPOSES,
     File,
+    Purpose,
     Surface,
     blob_key,
     id_prefix,
     safe_filename,
 )
 from locum.domain.pages import Listing, Page
+from locum.domain.uploads import part_blob_key
 from locum.errors import InvalidRequest, LocumError
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
 from locum.store import files as store
 from locum.store import threads as thread_store
+from locum.store import uploads as upload_store
 from locum.store.database import Database
 
 Staged = Written
@@ -48,17 +51,24 @@ class Files:
         await self._blobs.delete(staged.key)
 
     async def create(
-        self, principal: Principal, staged: Staged, *, filename: str, purpose: str, surface: Surface
+        self,
+        principal: Principal,
+        staged: Staged,
+        *,
+        filename: str,
+        purpose: Purpose,
+        surface: Surface,
+        expires_after_seconds: int | None = None,
     ) -> File:
         """Make a file of staged bytes; when it is refused, the bytes are dropped."""
         try:
-            file = File(
-                id=id_prefix(surface) + staged.key,
-                created_at=int(self._clock()),
-                filename=_checked_filename(filename),
-                purpose=_checked_purpose(purpose),  # type: ignore[arg-type]
-                bytes=staged.bytes,
-                sha256=staged.sha256,
+            file = file_of(
+                staged,
+                filename=checked_filename(filename, at="file"),
+                purpose=purpose,
+                surface=surface,
+                now=self._now(),
+                expires_after_seconds=expires_after_seconds,
             )
             await self._db.write(lambda conn: store.insert(conn, principal.resource, file))
         except LocumError:
@@ -67,30 +77,32 @@ class Files:
         return file
 
     async def retrieve(self, principal: Principal, file_id: str) -> File:
-        return await self._db.read(lambda conn: store.get(conn, principal.resource, file_id))
+        now = self._now()
+        return await self._db.read(lambda conn: store.get(conn, principal.resource, file_id, now=now))
 
     async def list(self, principal: Principal, page: Page, *, purpose: str | None = None) -> Listing[File]:
-        return await self._db.read(lambda conn: store.page(conn, principal.resource, page, purpose=purpose))
+        now = self._now()
+        return await self._db.read(lambda conn: store.page(conn, principal.resource, page, now=now, purpose=purpose))
 
     async def delete(self, principal: Principal, file_id: str) -> None:
         """Remove a file; it leaves the tool resources of assistants and threads too."""
+        now = self._now()
 
         def remove(conn: Connection) -> None:
-            resource = principal.resource
-            store.get(conn, resource, file_id)
-            for object_id in file_uses.users(conn, resource, file_id):
-                if object_id.startswith("asst_"):
-                    assistant = assistant_store.get(conn, resource, object_id, for_update=True)
-                    kept = assistant.tool_resources.without_file(file_id)
-                    assistant_store.save(conn, resource, msgspec.structs.replace(assistant, tool_resources=kept))
-                else:
-                    thread = thread_store.get(conn, resource, object_id, for_update=True)
-                    kept = thread.tool_resources.without_file(file_id)
-                    thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=kept))
-            store.delete(conn, resource, file_id)
+            store.get(conn, principal.resource, file_id, now=now)
+            _remove(conn, principal.resource, file_id)
 
         await self._db.write(remove)
         await self._blobs.delete(blob_key(file_id))
+
+    async def expire(self) -> tuple[str, ...]:
+        """Remove the files whose time has come, as `delete` does; their ids."""
+        now = self._now()
+        expired = await self._db.read(lambda conn: store.expired(conn, now))
+        for resource, file_id in expired:
+            await self._db.write(partial(_remove, resource=resource, file_id=file_id))
+            await self._blobs.delete(blob_key(file_id))
+        return tuple(file_id for _, file_id in expired)
 
     async def content(
         self, principal: Principal, file_id: str, start: int = 0, end: int | None = None
@@ -101,39 +113,71 @@ class Files:
         return file, await self._blobs.get(blob_key(file_id), start, end)
 
     async def sweep(self, before: float) -> tuple[str, ...]:
-        """Remove the bytes stored before `before` (seconds since the epoch) that never got a row; their keys."""
+        """Remove the bytes stored before `before` (seconds since the epoch) that have no row; their keys."""
         candidates = await self._blobs.keys_before(before)
-        known = {blob_key(file_id) for file_id in await self._db.read(store.known_ids)} if candidates else set()
+        known = await self._db.read(_known_keys) if candidates else set()
         orphans = tuple(key for key in candidates if key not in known)
         for key in orphans:
             await self._blobs.delete(key)
         return orphans
 
+    def _now(self) -> int:
+        return int(self._clock())
 
-def _checked_filename(filename: str) -> str:
+
+def file_of(
+    written: Written,
+    *,
+    filename: str,
+    purpose: Purpose,
+    surface: Surface,
+    now: int,
+    expires_after_seconds: int | None = None,
+) -> File:
+    """The file whose bytes these are."""
+    return File(
+        id=id_prefix(surface) + written.key,
+        created_at=now,
+        filename=filename,
+        purpose=purpose,
+        bytes=written.bytes,
+        sha256=written.sha256,
+        expires_at=None if expires_after_seconds is None else now + expires_after_seconds,
+    )
+
+
+def checked_filename(filename: str, *, at: str) -> str:
+    """The name to store it under; InvalidRequest names the parameter `at`."""
     safe = safe_filename(filename)
     if safe is None:
         raise InvalidRequest(
-            f"Invalid 'file': the filename {filename!r} cannot be used. Expected a name such as 'data.csv'.",
-            param="file",
+            f"Invalid '{at}': the filename {filename!r} cannot be used. Expected a name such as 'data.csv'.",
+            param=at,
             code="invalid_value",
         )
     if (length := len(safe.encode())) > MAX_FILENAME_BYTES:
         raise InvalidRequest(
-            f"Invalid 'file': filename too long. Expected a name of at most {MAX_FILENAME_BYTES} bytes, "
+            f"Invalid '{at}': filename too long. Expected a name of at most {MAX_FILENAME_BYTES} bytes, "
             f"but got one of {length} bytes instead.",
-            param="file",
+            param=at,
             code="string_above_max_length",
         )
     return safe
 
 
-def _checked_purpose(purpose: str) -> str:
-    if purpose not in UPLOAD_PURPOSES:
-        allowed = ", ".join(f"'{each}'" for each in UPLOAD_PURPOSES[:-1])
-        raise InvalidRequest(
-            f"Invalid value: '{purpose}'. Supported values are: {allowed}, and '{UPLOAD_PURPOSES[-1]}'.",
-            param="purpose",
-            code="invalid_value",
-        )
-    return purpose
+def _remove(conn: Connection, resource: str, file_id: str) -> None:
+    for object_id in file_uses.users(conn, resource, file_id):
+        if object_id.startswith("asst_"):
+            assistant = assistant_store.get(conn, resource, object_id, for_update=True)
+            kept = assistant.tool_resources.without_file(file_id)
+            assistant_store.save(conn, resource, msgspec.structs.replace(assistant, tool_resources=kept))
+        else:
+            thread = thread_store.get(conn, resource, object_id, for_update=True)
+            kept = thread.tool_resources.without_file(file_id)
+            thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=kept))
+    store.delete(conn, resource, file_id)
+
+
+def _known_keys(conn: Connection) -> set[str]:
+    """What is stored for a row, or for a part of an upload that may still be completed."""
+    return {*map(blob_key, store.known_ids(conn)), *map(part_blob_key, upload_store.known_part_ids(conn))}

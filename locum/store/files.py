@@ -1,4 +1,7 @@
-"""Rows of files. The bytes are in `blobs`, under the file's id; no row is written before its blob is."""
+"""Rows of files. The bytes are in `blobs`, under the file's id; no row is written before its blob is.
+
+`now` is in seconds since the epoch: a file whose time has come is not found, even before its row is removed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ from locum.store.rows import decode, delete_row, encode, page_of, select_doc
 from locum.store.tables import files as table
 
 _INSERT = sa.insert(table)
-_GET = select_doc(table, table.c.id)
+
+
+def _lives_at(now: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
+
+
+_GET = select_doc(table, table.c.id).where(_lives_at(sa.bindparam("now")))
 _DELETE = delete_row(table)
 _MADE = (
     select_doc(table, table.c.thread_id)
@@ -29,12 +38,12 @@ def insert(conn: Connection, resource: str, file: File) -> None:
         "thread_id": file.origin.thread_id if file.origin else None,
         "path": file.origin.path if file.origin else None,
     }
-    row = {"id": file.id, "resource": resource, "purpose": file.purpose, **origin}
+    row = {"id": file.id, "resource": resource, "purpose": file.purpose, "expires_at": file.expires_at, **origin}
     conn.execute(_INSERT, {**row, "doc": encode(file)})
 
 
-def get(conn: Connection, resource: str, file_id: str) -> File:
-    doc = conn.execute(_GET, {"id": file_id, "resource": resource}).scalar_one_or_none()
+def get(conn: Connection, resource: str, file_id: str, *, now: int) -> File:
+    doc = conn.execute(_GET, {"id": file_id, "resource": resource, "now": now}).scalar_one_or_none()
     if doc is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
     return decode(doc, File)
@@ -44,19 +53,24 @@ def delete(conn: Connection, resource: str, file_id: str) -> None:
     conn.execute(_DELETE, {"at": file_id, "of": resource})
 
 
-def page(conn: Connection, resource: str, page: Page, *, purpose: str | None = None) -> Listing[File]:
-    where = table.c.resource == resource
+def page(conn: Connection, resource: str, page: Page, *, now: int, purpose: str | None = None) -> Listing[File]:
+    where = sa.and_(table.c.resource == resource, _lives_at(now))
     if purpose is not None:
         where = sa.and_(where, table.c.purpose == purpose)
     return page_of(conn, File, table, where, page, noun="file")
 
 
-def existing(conn: Connection, resource: str, file_ids: Iterable[str]) -> list[File]:
+def existing(conn: Connection, resource: str, file_ids: Iterable[str], *, now: int) -> list[File]:
     """Those of the files that (still) exist."""
-    docs = conn.execute(
-        sa.select(table.c.doc).where(table.c.resource == resource, table.c.id.in_(list(dict.fromkeys(file_ids))))
-    ).scalars()
+    wanted = table.c.id.in_(list(dict.fromkeys(file_ids)))
+    docs = conn.execute(sa.select(table.c.doc).where(table.c.resource == resource, wanted, _lives_at(now))).scalars()
     return [decode(doc, File) for doc in docs]
+
+
+def expired(conn: Connection, now: int) -> list[tuple[str, str]]:
+    """Resource and id of the files of all resources whose time has come."""
+    rows = conn.execute(sa.select(table.c.resource, table.c.id).where(table.c.expires_at <= now))
+    return [(resource, file_id) for resource, file_id in rows]
 
 
 def made_in_thread(conn: Connection, resource: str, thread_id: str) -> dict[str, File]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 
-from tests.api.edge import EdgeServer
+from tests.api.edge import EdgeServer, HandClock
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,18 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeServer]:
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeServer]:
     """A server that asks for the key `sk-right-key-of-this-test`."""
     with EdgeServer(tmp_path_factory.mktemp("keyed"), key="sk-right-key-of-this-test") as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def timed(tmp_path: Path, clock: HandClock) -> Iterator[EdgeServer]:
+    """A keyless server that lives by `clock`."""
+    with EdgeServer(tmp_path, clock=clock) as server:
         yield server
 
 

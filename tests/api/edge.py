@@ -8,9 +8,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import uvicorn
@@ -18,7 +18,7 @@ import uvicorn
 from locum.access.keys import Keys
 from locum.api.routes import build
 from locum.blobs.disk import DiskBlobs
-from locum.clock import system_clock
+from locum.clock import Clock, system_clock
 from locum.domain.events import Event
 from locum.errors import Unavailable
 from locum.services.assistants import Assistants
@@ -29,10 +29,13 @@ from locum.services.models import Models
 from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
+from locum.services.uploads import Uploads
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
 from locum.store.sqlite import SQLite
 from locum.streams.hub import Streams
+
+T = TypeVar("T")
 
 V2 = {"openai-beta": "assistants=v2"}
 
@@ -54,12 +57,33 @@ class Answer:
         return self.json["error"]
 
 
+class HandClock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1_750_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class EdgeServer:
     """Use as a context manager. `key` None makes it keyless, with the Host and Origin guard."""
 
-    def __init__(self, directory: Path, *, key: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        key: str | None = None,
+        strict: bool = False,
+        origins: tuple[str, ...] = (),
+        clock: Clock = system_clock,
+    ) -> None:
         self._directory = directory
         self._key = key
+        self._strict = strict
+        self._origins = origins
+        self._clock = clock
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self.streams = Streams()
@@ -113,7 +137,11 @@ class EdgeServer:
             await self._db.write(save)
             self.signals.changed(run_id)
 
-        asyncio.run_coroutine_threadsafe(write(), self._loop).result(10)
+        self.do(write())
+
+    def do(self, what: Coroutine[Any, Any, T]) -> T:
+        """What a service does when nobody asks for it over HTTP: `server.do(server.services.files.expire())`."""
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     def is_read(self, run_id: str) -> bool:
         return self.streams.is_read(run_id)
@@ -124,13 +152,16 @@ class EdgeServer:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._db = db = SQLite(self._directory / "locum.db")
-        keys = Keys(db, system_clock, keyless=self._key is None)
+        self.keys = keys = Keys(db, system_clock, keyless=self._key is None)
         await keys.apply_setting(self._key)
+        self.services = self._services(db)
         app = build(
-            self._services(db),
+            self.services,
             authenticate=keys.authenticate,
             guard_hosts=self._key is None,
             ready=self._check_ready,
+            strict=self._strict,
+            origins=self._origins,
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
@@ -150,14 +181,15 @@ class EdgeServer:
         async def names() -> list[str]:
             return ["demo", "team/model"]
 
-        clock = system_clock
+        clock, blobs = self._clock, DiskBlobs(self._directory / "blobs")
         return Services(
             assistants=Assistants(db, clock),
             threads=Threads(db, clock, self.signals, self.streams, forget_session),
             messages=Messages(db, clock),
             runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600),
             steps=Steps(db),
-            files=Files(db, DiskBlobs(self._directory / "blobs"), clock),
+            files=Files(db, blobs, clock),
+            uploads=Uploads(db, blobs, clock),
             models=Models(names),
         )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locum.api.dialect import Address, locate, version_of
-from locum.api.errors import UnknownRoute
+from locum.api.dialect import Address, UnknownRoute, locate, version_of
 from locum.errors import InvalidRequest
 
 
@@ -68,14 +67,39 @@ def test_azure_has_no_such_operation_in_other_versions(api_version: str | None) 
         version_of(Address(path="/assistants", surface="azure"), api_version=api_version, beta="assistants=v2")
 
 
-@pytest.mark.parametrize("api_version", ["2024-02-15-preview", "2024-03-01-preview", "2024-04-01-preview"])
-def test_azure_v1_is_refused_with_the_version_to_use(api_version: str) -> None:
-    with pytest.raises(InvalidRequest, match="Use 'api-version=2024-05-01-preview' or later"):
-        version_of(Address(path="/threads", surface="azure"), api_version=api_version, beta="assistants=v2")
+@pytest.mark.parametrize("api_version", ["2024-02-15-preview", "2024-03-01-preview", "2024-04-30-preview"])
+@pytest.mark.parametrize("path", ["/assistants", "/threads", "/files"])
+def test_earlier_azure_previews_are_v1_whatever_the_header_says(api_version: str, path: str) -> None:
+    address = Address(path=path, surface="azure")
+    assert version_of(address, api_version=api_version, beta="assistants=v2") == 1
 
 
-def test_files_look_the_same_in_v1_and_are_served() -> None:
-    assert version_of(Address(path="/files", surface="azure"), api_version="2024-02-15-preview", beta="") == 1
+@pytest.mark.parametrize(
+    ("api_version", "version"),
+    [
+        ("2024-02-15-preview", 1),
+        ("2024-03-01-preview", 1),
+        ("2024-04-01-preview", 1),
+        ("2024-05-01-preview", 2),
+        ("2024-07-01-preview", 2),
+        ("2024-12-01-preview", 2),
+        ("2025-04-01-preview", 2),
+    ],
+)
+def test_a_strict_server_knows_the_previews_azure_had(api_version: str, version: int) -> None:
+    address = Address(path="/assistants", surface="azure")
+    assert version_of(address, api_version=api_version, beta="", strict=True) == version
+
+
+@pytest.mark.parametrize(
+    "api_version", [None, "2024-02-16-preview", "2024-04-30-preview", "2024-06-01-preview", "2026-01-31-preview"]
+)
+def test_a_strict_server_knows_no_other_preview(api_version: str | None) -> None:
+    with pytest.raises(UnknownRoute):
+        version_of(Address(path="/assistants", surface="azure"), api_version=api_version, beta="", strict=True)
+
+
+def test_files_need_no_beta_header() -> None:
     assert version_of(Address(path="/files", surface="openai"), api_version=None, beta="") == 2
 
 
@@ -103,7 +127,6 @@ def test_without_the_beta_header_the_hosted_text_says_how(beta: str | None) -> N
     )
 
 
-def test_v1_is_refused_with_the_header_to_send() -> None:
-    with pytest.raises(InvalidRequest, match="not served by this version of Locum yet") as refused:
-        version_of(Address(path="/assistants", surface="openai"), api_version=None, beta="assistants=v1")
-    assert "assistants=v2" in refused.value.message
+@pytest.mark.parametrize("beta", ["assistants=v1", "foo, assistants=v1"])
+def test_the_beta_header_asks_for_v1(beta: str) -> None:
+    assert version_of(Address(path="/assistants", surface="openai"), api_version=None, beta=beta) == 1

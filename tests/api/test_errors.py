@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from locum.api.dialect import Address
-from locum.api.errors import UnknownRoute, WrongMethod, describe, stream_error
+from locum.api.dialect import Address, UnknownRoute
+from locum.api.errors import WrongMethod, describe, stream_error
 from locum.errors import Forbidden, InvalidRequest, LeaseLost, NotFound, TooLarge, Unauthenticated, Unavailable
 
 OPENAI = Address(path="/threads", surface="openai")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from pathlib import Path
 
+import openai
 import pytest
+from sqlalchemy import Connection
 
 from locum.api.files import download_headers
 from locum.domain.files import File
-from tests.api.edge import Answer, EdgeServer, wait_until
+from locum.store import files as store
+from locum.store.sqlite import SQLite
+from tests.api.edge import Answer, EdgeServer, HandClock, wait_until
 
 TYPE = {"content-type": "multipart/form-data; boundary=XX"}
 PURPOSE = b'--XX\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'
@@ -22,6 +28,9 @@ def file(name: str = "a.csv", content: bytes = b"a,b\n") -> bytes:
 
 def field(name: str, value: str) -> bytes:
     return f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+
+
+ANCHOR, SECONDS = field("expires_after[anchor]", "created_at"), field("expires_after[seconds]", "3600")
 
 
 def upload(edge: EdgeServer, *pieces: bytes, path: str = "/v1/files") -> Answer:
@@ -81,7 +90,15 @@ def test_names_are_kept_but_for_paths_and_control_characters(edge: EdgeServer, n
         ((PURPOSE, file(""), END), "file"),
         ((field("purpose", "world domination"), file(), END), "purpose"),
         ((field("purpose", "a\0b"), file(), END), "purpose"),
-        ((file(), field("expires_after[seconds]", "3600"), PURPOSE, END), "expires_after[seconds]"),
+        ((file(), SECONDS, PURPOSE, END), "expires_after.anchor"),
+        ((file(), ANCHOR, PURPOSE, END), "expires_after.seconds"),
+        ((file(), ANCHOR, field("expires_after[seconds]", "3599"), PURPOSE, END), "expires_after.seconds"),
+        ((file(), ANCHOR, field("expires_after[seconds]", "2592001"), PURPOSE, END), "expires_after.seconds"),
+        ((file(), ANCHOR, field("expires_after[seconds]", "1e4"), PURPOSE, END), "expires_after.seconds"),
+        ((file(), ANCHOR, field("expires_after[seconds]", "9" * 30), PURPOSE, END), "expires_after.seconds"),
+        ((file(), field("expires_after[anchor]", "last_active_at"), SECONDS, PURPOSE, END), "expires_after.anchor"),
+        ((file(), ANCHOR, SECONDS, field("expires_after[foo]", "1"), PURPOSE, END), "expires_after[foo]"),
+        ((file(), field("expires_after", "created_at"), PURPOSE, END), "expires_after"),
         ((file(), field("foo", "1"), PURPOSE, END), "foo"),
         ((file(), PURPOSE), None),
         ((file()[:-10],), None),
@@ -153,3 +170,84 @@ def test_files_are_listed_by_purpose_and_deleted(edge: EdgeServer) -> None:
     gone = edge.request("GET", f"/v1/files/{vision}")
     assert (gone.status, gone.error["message"]) == (404, f"No such File object: {vision}")
     assert edge.request("GET", "/v1/files?limit=10001").status == 400
+
+
+def test_a_file_may_say_when_it_expires(timed: EdgeServer, clock: HandClock) -> None:
+    made = upload(timed, ANCHOR, file(), SECONDS, PURPOSE, END).json
+    assert made["expires_at"] == made["created_at"] + 3600 == clock.now + 3600
+    assert upload(timed, file(), PURPOSE, END).json["expires_at"] is None
+    assert timed.request("GET", f"/v1/files/{made['id']}").json == made
+
+
+def test_an_expired_file_is_unknown_before_anything_is_swept(timed: EdgeServer, clock: HandClock) -> None:
+    kept = upload(timed, file(), PURPOSE, END).json["id"]
+    file_id = upload(timed, ANCHOR, file(), SECONDS, PURPOSE, END).json["id"]
+    clock.now += 3599
+    assert timed.request("GET", f"/v1/files/{file_id}/content").status == 200
+    clock.now += 1
+    for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+        answer = timed.request(method, f"/v1/files/{file_id}{path}")
+        assert (answer.status, answer.error["message"]) == (404, f"No such File object: {file_id}")
+    assert [each["id"] for each in timed.request("GET", "/v1/files").json["data"]] == [kept]
+    assert timed.request("GET", f"/v1/files?after={file_id}").status == 404
+
+
+def test_an_expired_file_can_be_attached_to_nothing_any_more(timed: EdgeServer, clock: HandClock) -> None:
+    file_id = upload(timed, ANCHOR, file(), SECONDS, PURPOSE, END).json["id"]
+    thread = timed.request("POST", "/v1/threads", {}).json["id"]
+    clock.now += 3600
+    uses = {"tool_resources": {"code_interpreter": {"file_ids": [file_id]}}}
+    message = {"role": "user", "content": "hi", "attachments": [{"file_id": file_id, "tools": []}]}
+    for path, body in (
+        ("/v1/assistants", {"model": "m", **uses}),
+        ("/v1/threads", uses),
+        (f"/v1/threads/{thread}", uses),
+        (f"/v1/threads/{thread}/messages", message),
+    ):
+        answer = timed.request("POST", path, body)
+        assert (answer.status, answer.error["message"]) == (404, f"Files [{file_id}] were not found")
+
+
+def test_an_expired_file_leaves_with_its_bytes_and_its_uses(timed: EdgeServer, clock: HandClock) -> None:
+    kept = upload(timed, file(), PURPOSE, END).json["id"]
+    file_id = upload(timed, ANCHOR, file(), SECONDS, PURPOSE, END).json["id"]
+    uses = {"tool_resources": {"code_interpreter": {"file_ids": [kept, file_id]}}}
+    assistant = timed.request("POST", "/v1/assistants", {"model": "m", **uses}).json["id"]
+    thread = timed.request("POST", "/v1/threads", uses).json["id"]
+    assert timed.do(timed.services.files.expire()) == ()
+    clock.now += 3600
+    assert timed.do(timed.services.files.expire()) == (file_id,)
+    assert len(timed.blobs()) == 1
+    for path in (f"/v1/assistants/{assistant}", f"/v1/threads/{thread}"):
+        resources = timed.request("GET", path).json["tool_resources"]
+        assert resources == {"code_interpreter": {"file_ids": [kept]}}
+    assert timed.do(timed.services.files.expire()) == ()
+
+
+def test_an_expired_file_cannot_be_used_any_more(tmp_path: Path) -> None:
+    database = SQLite(tmp_path / "locum.db")
+    made = File(
+        id="file-1", created_at=1, filename="a.csv", purpose="assistants", bytes=3, sha256="00", expires_at=3601
+    )
+
+    def existing(conn: Connection) -> list[list[File]]:
+        store.insert(conn, "default", made)
+        return [store.existing(conn, "default", [made.id], now=now) for now in (3600, 3601)]
+
+    async def run() -> list[list[File]]:
+        found = await database.write(existing)
+        await database.close()
+        return found
+
+    assert asyncio.run(run()) == [[made], []]
+
+
+def test_the_sdk_sets_when_a_file_expires(sdk: openai.OpenAI) -> None:
+    made = sdk.files.create(
+        file=("a.csv", b"a"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 7200}
+    )
+    assert made.expires_at == made.created_at + 7200
+    with pytest.raises(openai.BadRequestError, match="integer below minimum value. Expected a value >= 3600"):
+        sdk.files.create(
+            file=("a.csv", b"a"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 60}
+        )

@@ -70,3 +70,19 @@ def test_our_own_pages_pass(origin: str) -> None:
 def test_pages_of_another_origin_are_refused(origins: list[str]) -> None:
     with pytest.raises(Forbidden):
         guard(["localhost:8000"], origins)
+
+
+def test_a_page_the_owner_named_passes_and_only_with_a_loopback_host() -> None:
+    guard(["localhost:8000"], ["https://app.example.com"], allowed=("https://app.example.com",))
+    for hosts, origins in (
+        (["localhost:8000"], ["https://app.example.com.evil.com"]),
+        (["localhost:8000"], ["https://app.example.com", "https://evil.com"]),
+        (["app.example.com"], ["https://app.example.com"]),
+    ):
+        with pytest.raises(Forbidden):
+            guard(hosts, origins, allowed=("https://app.example.com",))
+
+
+def test_a_star_names_no_page() -> None:
+    with pytest.raises(Forbidden):
+        guard(["localhost:8000"], ["https://evil.com"], allowed=("*",))

@@ -8,6 +8,7 @@ import re
 import socket
 import uuid
 
+import openai
 import pytest
 
 from tests.api.edge import EdgeServer, wait_until
@@ -58,6 +59,31 @@ def test_an_unknown_route_is_a_404_in_json(edge: EdgeServer) -> None:
         assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
 
 
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT"])
+@pytest.mark.parametrize("path", ["/", "/v1/nothing", "/v1/uploads", f"/openai/nothing?{PREVIEW}", "/openai/v1/x"])
+def test_no_method_on_no_path_is_answered_with_a_page(edge: EdgeServer, method: str, path: str) -> None:
+    answer = edge.request(method, path)
+    assert answer.status in (404, 405)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize("noun", ["assistants", "files", "models"])
+def test_paths_with_a_deployment_are_aliases(edge: EdgeServer, noun: str) -> None:
+    for deployment in ("gpt-4o", "v1"):
+        answer = edge.request("GET", f"/openai/deployments/{deployment}/{noun}?{PREVIEW}")
+        assert (answer.status, answer.json["object"]) == (200, "list")
+
+
+def test_uploads_and_threads_are_under_a_deployment_too(edge: EdgeServer) -> None:
+    for noun in ("uploads", "threads"):
+        answer = edge.request("POST", f"/openai/deployments/d/{noun}?{PREVIEW}", {"foo": 1})
+        assert (answer.status, answer.error["code"]) == (
+            400,
+            "unknown_parameter" if noun == "threads" else "missing_required_parameter",
+        )
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS", "DELETE", "TRACE"])
 def test_a_wrong_method_is_a_405_in_json(edge: EdgeServer, method: str) -> None:
     answer = edge.request(method, "/v1/assistants")
@@ -102,7 +128,8 @@ def test_every_answer_has_a_request_id(edge: EdgeServer) -> None:
 
 
 def test_health_needs_neither_key_nor_dialect(keyed: EdgeServer) -> None:
-    assert keyed.request("GET", "/healthz").json == {"status": "ok"}
+    health = keyed.request("GET", "/healthz")
+    assert (health.json, health.headers["x-request-id"][:4]) == ({"status": "ok"}, "req_")
     assert keyed.request("GET", "/readyz").status == 200
     keyed.is_ready = False
     try:
@@ -234,9 +261,7 @@ def test_a_bad_query_is_a_400(edge: EdgeServer, query: str, param: str) -> None:
     assert (answer.status, answer.error["param"]) == (400, param)
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/vector_stores", "/v1/vector_stores/vs_1/files", "/v1/uploads", "/v1/uploads/u/parts"]
-)
+@pytest.mark.parametrize("path", ["/v1/vector_stores", "/v1/vector_stores/vs_1/files"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_what_is_not_served_yet_says_so(edge: EdgeServer, path: str, method: str) -> None:
     answer = edge.request(method, path)
@@ -247,11 +272,6 @@ def test_what_is_not_served_yet_says_so(edge: EdgeServer, path: str, method: str
 def test_a_strange_host_header_is_no_server_error(keyed: EdgeServer) -> None:
     answer = keyed.request("GET", "/v1/vector_stores", headers={"host": "[", "api-key": KEY})
     assert answer.status == 400
-
-
-def test_tool_outputs_are_refused_with_the_reason(edge: EdgeServer) -> None:
-    answer = edge.request("POST", "/v1/threads/thread_x/runs/run_x/submit_tool_outputs", {"tool_outputs": []})
-    assert (answer.status, answer.error["param"]) == (400, "tool_outputs")
 
 
 def test_include_may_name_the_contents_of_search_results_only(edge: EdgeServer) -> None:
@@ -265,7 +285,27 @@ def test_models_have_names_with_slashes(edge: EdgeServer) -> None:
     names = [model["id"] for model in edge.request("GET", "/v1/models").json["data"]]
     assert names == ["demo", "team/model"]
     assert edge.request("GET", "/v1/models/team/model").json["id"] == "team/model"
-    assert edge.request("GET", "/v1/models/other").status == 404
+
+
+def test_the_sdks_list_and_retrieve_models(sdk: openai.OpenAI, azure_sdk: openai.AzureOpenAI) -> None:
+    for client in (sdk, azure_sdk):
+        assert [model.id for model in client.models.list()] == ["demo", "team/model"]
+        model = client.models.retrieve("demo")
+        assert (model.id, model.object, model.owned_by) == ("demo", "model", "locum")
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.models.retrieve("gpt-9")
+        assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+
+
+def test_an_unknown_model_is_a_404_in_the_hosted_words(edge: EdgeServer) -> None:
+    answer = edge.request("GET", "/v1/models/gpt-9")
+    assert answer.status == 404
+    assert answer.error == {
+        "message": "The model 'gpt-9' does not exist",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
 
 
 def new_run(edge: EdgeServer, **body: object) -> tuple[str, str]:

@@ -88,9 +88,10 @@ def test_messages_of_a_thread(client: openai.OpenAI) -> None:
 
 def test_errors_are_what_the_sdk_expects(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        client.beta.assistants.create(model="m", tools=[{"type": "function", "function": {"name": "f"}}])
+        client.beta.assistants.create(model="m", tools=[{"type": "function", "function": {"name": "a b"}}])
     error = refused.value
-    assert (error.param, error.code, error.type) == ("tools[0].type", "unsupported_parameter", "invalid_request_error")
+    assert (error.param, error.code) == ("tools[0].function.name", "invalid_value")
+    assert error.type == "invalid_request_error"
     assert error.request_id is not None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import openai
 import pytest
 
+from locum.app import running
+from locum.settings import Settings
 from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
 from tests.serving import ServerProcess
@@ -143,3 +147,35 @@ def test_a_held_request_does_not_keep_a_server_from_stopping(tmp_path: Path) -> 
                 upstream.wait(lambda: bool(upstream.requests))
                 assert server.stop() == 0
                 assert held.result().status == "in_progress"
+
+
+def test_a_server_is_strict_when_told_so(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_STRICT": "true", "LOCUM_SANDBOX": "off"}) as server:
+        with server.azure(api_version="2024-06-01-preview") as client, pytest.raises(openai.NotFoundError):
+            client.beta.assistants.list()
+        with server.azure() as client:
+            client.beta.assistants.list()
+
+
+def test_what_expired_while_no_server_ran_is_removed_at_the_start(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"})
+    with server, server.openai() as client:
+        client.files.create(
+            file=("a.txt", b"a"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 3600}
+        )
+        upload = client.uploads.create(filename="b", bytes=3, mime_type="text/plain", purpose="assistants")
+        client.uploads.parts.create(upload.id, data=b"abc")
+        kept = client.files.create(file=("c.txt", b"c"), purpose="assistants")
+    blobs = server.data_dir / "blobs"
+    assert len([*blobs.glob("??/*")]) == 3
+
+    async def start_an_hour_later() -> None:
+        settings = Settings.load(data_dir=server.data_dir, sandbox="off")
+        async with running(settings, clock=lambda: time.time() + 3601), asyncio.timeout(20):
+            while len([*blobs.glob("??/*")]) > 1:  # noqa: ASYNC110 - nobody tells when a sweep is over
+                await asyncio.sleep(0.01)
+
+    asyncio.run(start_an_hour_later())
+    with server, server.openai() as client:
+        assert [file.id for file in client.files.list()] == [kept.id]
+        assert client.files.content(kept.id).read() == b"c"

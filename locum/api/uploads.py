@@ -1,0 +1,74 @@
+"""/uploads"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from locum.api import multipart
+from locum.api.files import ExpiresAfter
+from locum.api.replies import Json
+from locum.api.requests import ApiRequest
+from locum.api.v2.objects import render_upload, render_upload_part
+from locum.domain.files import UploadPurpose
+from locum.domain.uploads import MAX_BYTES
+
+
+class UploadBody(BaseModel):
+    """`POST /uploads`. `mime_type` is required and not used: a file's type is what its name says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    filename: str
+    purpose: UploadPurpose
+    bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)]
+    mime_type: str
+    expires_after: ExpiresAfter | None = None
+
+
+class CompleteBody(BaseModel):
+    """`POST /uploads/{upload_id}/complete`"""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    part_ids: Annotated[list[str], Field(min_length=1, fail_fast=True)]
+    md5: str | None = None
+
+
+async def create(request: ApiRequest) -> Json:
+    body = await request.read(UploadBody)
+    upload = await request.services.uploads.create(
+        request.principal,
+        filename=body.filename,
+        purpose=body.purpose,
+        size=body.bytes,
+        expires_after_seconds=body.expires_after.seconds if body.expires_after else None,
+    )
+    return Json(render_upload(upload))
+
+
+async def add_part(request: ApiRequest) -> Json:
+    uploads, upload_id = request.services.uploads, request.id("upload_id")
+    form = await multipart.read_form(
+        request.headers.get("content-type", ""),
+        request.stream(),
+        file="data",
+        stage=partial(uploads.stage, request.principal, upload_id),
+        discard=uploads.discard,
+    )
+    return Json(render_upload_part(await uploads.add_part(request.principal, upload_id, form.staged)))
+
+
+async def complete(request: ApiRequest) -> Json:
+    upload_id, body = request.id("upload_id"), await request.read(CompleteBody)
+    upload = await request.services.uploads.complete(
+        request.principal, upload_id, body.part_ids, surface=request.call.surface, md5=body.md5
+    )
+    return Json(render_upload(upload))
+
+
+async def cancel(request: ApiRequest) -> Json:
+    upload = await request.services.uploads.cancel(request.principal, request.id("upload_id"))
+    return Json(render_upload(upload))
