@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from locum.errors import StartupError
+from locum.models.chat import MaxTokensParameter, ToolCalling
 
 TOML_FILE = "locum.toml"
 
@@ -37,10 +38,6 @@ def _origins(value: str | None) -> str | None:
         if each != "*" and not _ORIGIN.fullmatch(each):
             raise ValueError("expected origins such as https://app.example.com, joined by commas, or *")
     return ",".join(origins)
-
-
-ToolCalling = Literal["native", "prompt"]
-MaxTokensParameter = Literal["auto", "max_completion_tokens", "max_tokens"]
 
 
 class ModelTable(BaseModel):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from locum.app import Server
 
 
+_MOST_FILES = 65_536
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help=described("host"))] = None,
     port: Annotated[int | None, typer.Option(help=described("port"))] = None,
@@ -46,6 +49,7 @@ def serve(
 
     configure(settings.log_format)
     _check_tls(settings.tls_cert, settings.tls_key)
+    _allow_connections()
     with _listen(settings.host, settings.port) as listener:
         _run(_serve(settings, listener))
 
@@ -97,6 +101,18 @@ def _run(main: Coroutine[object, object, None]) -> None:
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main)
+
+
+def _allow_connections() -> None:
+    """As many as the system lets this process have: every stream takes two, its client's and its model server's."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:

@@ -12,6 +12,11 @@ import msgspec
 
 from locum.errors import LocumError
 
+ToolCalling = Literal["native", "prompt"]
+"""How a model calls tools: by itself, or by writing what a prompt asks for."""
+MaxTokensParameter = Literal["auto", "max_completion_tokens", "max_tokens"]
+"""What its server calls the limit of an answer."""
+
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as the model made it. `arguments` is the model's JSON text, untouched (it may be invalid)."""

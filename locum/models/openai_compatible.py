@@ -20,7 +20,7 @@ from yarl import URL
 from locum import __version__
 from locum.clock import Clock, system_clock
 from locum.errors import StartupError
-from locum.models.chat import ChatRequest, Chunk, ModelError
+from locum.models.chat import ChatRequest, Chunk, MaxTokensParameter, ModelError
 from locum.models.refusals import Habits, Problem, is_overflow, is_without_tools, refused_parameter, window_of
 from locum.models.wire import (
     Answer,
@@ -46,9 +46,6 @@ _DRAIN_SECONDS = 0.05
 """The end of the body follows `[DONE]` at once on a healthy server; having read it keeps the connection for reuse."""
 
 _Kind = Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"]
-
-
-MaxTokensParameter = Literal["auto", "max_completion_tokens", "max_tokens"]
 
 
 class SettingNames(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,18 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from locum.models.chat import ChatModel, ModelError
+from locum.models.chat import ChatModel, MaxTokensParameter, ModelError, ToolCalling
 from locum.models.demo import NAME as DEMO_NAME
 from locum.models.demo import DemoModel
-from locum.models.openai_compatible import Connections, MaxTokensParameter, OpenAICompatible, SettingNames
+from locum.models.openai_compatible import Connections, OpenAICompatible, SettingNames
 from locum.models.prompted_tools import PromptedTools
 from locum.models.tokens import Meter
-
-ToolCalling = Literal["native", "prompt"]
 
 _LIST_FRESH_SECONDS = 60.0
 _NO_LIST_FRESH_SECONDS = 5.0
