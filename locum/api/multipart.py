@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from locum.errors import InvalidRequest
@@ -155,7 +155,7 @@ async def _pieces(boundary: bytes, body: AsyncIterator[bytes]) -> AsyncGenerator
             parser.write(chunk)
             while sink.ready:
                 yield sink.ready.popleft()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise _malformed(str(error)) from None
     if not sink.has_ended:
         raise _malformed("it ends before its closing boundary")

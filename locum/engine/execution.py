@@ -121,7 +121,7 @@ class Execution:
         while True:
             journal, unanswered = await self._load(route, journal)
             if journal.is_pending:
-                is_over = await self._make_calls(journal, journal.steps[-1])
+                is_over = await self._make_calls(journal, journal.steps[-1], asked=None)
             else:
                 is_over = await self._turn(route, journal, unanswered)
             if is_over:
@@ -158,7 +158,7 @@ class Execution:
             case turn.UseTools(calls=calls):
                 assert call.step is not None
                 step = await self._recorder.tool_calls(call.step, calls, reply.usage, call.leftover())
-                return await self._make_calls(journal, step)
+                return await self._make_calls(journal, step, asked=call)
             case turn.RunShort():
                 if call.step is None:
                     await call.open_message()
@@ -209,9 +209,9 @@ class Execution:
                     route.meter.learn(request.messages, request.tools, reply.usage.prompt_tokens)
                 return self._call, reply
 
-    async def _make_calls(self, journal: Journal, step: Step) -> bool:
+    async def _make_calls(self, journal: Journal, step: Step, *, asked: ModelCall | None) -> bool:
         """Make the calls of a step that have not been made, one after the other; True when the run waits for its
-        caller to make the others."""
+        caller to make the others. asked: the model call they come from, unless an earlier worker made it."""
         run = journal.run
         for index, call in enumerate(step.tool_calls):
             if call.is_done or not isinstance(call, CodeInterpreterCall):
@@ -220,6 +220,8 @@ class Execution:
                 call, thread_id=run.thread_id, run_id=run.id, files=journal.mounted, surface=run.surface
             )
             self._show_outputs(step, index, outcome.call)
+            if asked is not None:
+                asked.outputs_shown(index)
             step = await self._recorder.call_done(step, outcome.call, outcome.files)
         if not pending_functions(step):
             return False

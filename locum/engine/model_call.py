@@ -71,6 +71,9 @@ class ModelCall:
         self._images = images
         self._unanswered = unanswered
         self._calls: dict[int, _Call] = {}
+        self._codes: set[int] = set()
+        """The calls of the code interpreter whose outputs have not been shown."""
+        self._held: list[ToolCallDelta] = []
         self.opened: Opened | None = None
         self.step: Step | None = None
         self._text = ""
@@ -117,6 +120,13 @@ class ModelCall:
                     self._show(MessageDelta(self.opened.message.id, (delta,)))
         return self.opened
 
+    def outputs_shown(self, index: int) -> None:
+        """All of a code interpreter's call has been told: now the calls behind it, as far as the next of its kind."""
+        self._codes.discard(index)
+        held, self._held = self._held, []
+        for delta in held:
+            self._show_call(delta)
+
     def leftover(self) -> tuple[Step, ...]:
         """What an earlier worker had opened and this call did not use again."""
         used = {self.opened.step.id if self.opened else None, self.step.id if self.step else None}
@@ -162,6 +172,7 @@ class ModelCall:
         self._calls[index] = call
         opening: ToolCallDelta
         if call.reader is not None:
+            self._codes.add(call.index)
             code = CodeInterpreterDelta(input="", outputs=())
             opening = CodeInterpreterCallDelta(index=call.index, id=call.id, code_interpreter=code)
         else:
@@ -187,8 +198,12 @@ class ModelCall:
             self._show_call(CodeInterpreterCallDelta(index=call.index, code_interpreter=code))
 
     def _show_call(self, delta: ToolCallDelta) -> None:
+        """Clients take the first word of the next call for the end of the one before, whose outputs are to come yet."""
         assert self.step is not None
-        self._show(StepDelta(self.step.id, (delta,)))
+        if any(code < delta.index for code in self._codes):
+            self._held.append(delta)
+        else:
+            self._show(StepDelta(self.step.id, (delta,)))
 
     def _show(self, delta: MessageDelta | StepDelta) -> None:
         if self._streams.is_read(self._run.id):

@@ -210,6 +210,23 @@ def test_a_stream_ends_where_the_caller_must_act_and_another_goes_on_from_there(
     assert handler.names[-1] == "thread.run.completed"
 
 
+def test_calls_are_told_one_after_the_other_with_the_outputs_of_code_before_the_next_call(
+    api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
+) -> None:
+    codes = [Call("code_interpreter", {"code": f"print({n})"}) for n in (1, 2)]
+    upstream.script([Calls([Call("clock", {}), *codes, Call("weather", {"city": "Seoul"})])])
+    with api.beta.threads.runs.create(thread, assistant_id=assistant, stream=True) as stream:
+        events = list(stream)
+    deltas = [event.data.delta.step_details.tool_calls[0] for event in events if event.event == "thread.run.step.delta"]
+    assert [delta.index for delta in deltas] == sorted(delta.index for delta in deltas)
+    assert {delta.index for delta in deltas} == {0, 1, 2, 3}
+    for index, printed in ((1, "1\n"), (2, "2\n")):
+        last = [delta for delta in deltas if delta.index == index][-1]
+        assert last.code_interpreter.outputs[0].logs == printed
+    assert [call.function.name for call in asked(events[-1].data)] == ["clock", "weather"]
+    api.beta.threads.runs.cancel(events[-1].data.id, thread_id=thread)
+
+
 def test_what_the_sdk_gathers_from_a_stream_of_calls_is_the_step(
     api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
 ) -> None:
