@@ -22,7 +22,7 @@ from locum.api.routes import build
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
-from locum.errors import StartupError, Unavailable
+from locum.errors import LocumError, StartupError, Unavailable
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -32,9 +32,11 @@ from locum.services.catalog import Services
 from locum.services.files import Files
 from locum.services.messages import Messages
 from locum.services.models import Models
+from locum.services.queue import ThreadQueue
 from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
+from locum.services.uploads import Uploads
 from locum.settings import Settings
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
@@ -74,6 +76,11 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 f"Listening on {settings.host} needs a key: set LOCUM_API_KEY, or make one with `locum keys create` "
                 "(without a key, only 127.0.0.1 is served)."
             )
+        if keys.is_keyless and "*" in settings.origins:
+            raise StartupError(
+                "LOCUM_CORS_ORIGINS=* needs a key: without one, every web page could use this server. Name the "
+                "origins, or set LOCUM_API_KEY, or make a key with `locum keys create`."
+            )
         blobs = open_blobs(settings.blob_url, settings.data_dir)
         stack.push_async_callback(blobs.close)
         signals, streams = _open_signals(settings, stack), Streams()
@@ -103,13 +110,23 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 with suppress(SandboxUnavailable, SessionLost):
                     await sandbox.delete(thread_id)
 
+        queue = ThreadQueue(signals)
         services = Services(
             assistants=Assistants(db, clock),
             threads=Threads(db, clock, signals, streams, forget_session),
-            messages=Messages(db, clock),
-            runs=Runs(db, clock, signals, streams, owner=owner, expiry_seconds=settings.run_expiry_seconds),
+            messages=Messages(db, clock, queue),
+            runs=Runs(
+                db,
+                clock,
+                signals,
+                streams,
+                owner=owner,
+                expiry_seconds=settings.run_expiry_seconds,
+                queue=queue,
+            ),
             steps=Steps(db),
             files=Files(db, blobs, clock),
+            uploads=Uploads(db, blobs, clock),
             models=Models(routes.names),
         )
         worker = Worker(
@@ -119,12 +136,13 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
             streams,
             routes,
             CodeInterpreterTool(sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)),
+            blobs,
             owner=owner,
             slots=settings.run_slots,
         )
         worker.start()
         stack.push_async_callback(worker.stop)
-        sweeping = _sweep_forever(services.files, clock, shared=settings.blob_url is not None)
+        sweeping = _sweep_forever(services.files, services.uploads, clock, shared=settings.blob_url is not None)
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
 
@@ -141,7 +159,14 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
 
         yield Server(
-            app=build(services, authenticate=keys.authenticate, guard_hosts=keys.is_keyless, ready=ready),
+            app=build(
+                services,
+                authenticate=keys.authenticate,
+                guard_hosts=keys.is_keyless,
+                ready=ready,
+                strict=settings.strict,
+                origins=settings.origins,
+            ),
             is_keyless=keys.is_keyless,
             model_route=routes.describe(),
             sandbox_status=lambda: asyncio.shield(sandbox_start),
@@ -208,6 +233,10 @@ def routes_of(settings: Settings) -> Routes:
         base_url=settings.model_base_url,
         api_key=settings.model_api_key,
         default_model=settings.model,
+        context_window=settings.model_context_window,
+        max_output_tokens=settings.model_max_output_tokens,
+        tool_calling=settings.model_tool_calling,
+        max_tokens_parameter=settings.model_max_tokens_parameter,
         mapped={
             name: MappedModel(
                 base_url=table.base_url,
@@ -215,21 +244,27 @@ def routes_of(settings: Settings) -> Routes:
                 api_key=os.environ.get(table.api_key_env) if table.api_key_env else None,
                 context_window=table.context_window,
                 max_output_tokens=table.max_output_tokens,
+                tool_calling=table.tool_calling,
+                max_tokens_parameter=table.max_tokens_parameter,
             )
             for name, table in settings.models.items()
         },
     )
 
 
-async def _sweep_forever(files: Files, clock: Clock, *, shared: bool) -> None:
-    """Sweep what is an hour old, every hour, and at start what an earlier process left. Where other servers store too,
-    nothing at once: it may be another's, about to get its row."""
+async def _sweep_forever(files: Files, uploads: Uploads, clock: Clock, *, shared: bool) -> None:
+    """Remove what has expired, and sweep what is an hour old, every hour; at start also what an earlier process left.
+    Where other servers store too, nothing at once: it may be another's, about to get its row."""
     before = clock() - _SWEEP_SECONDS if shared else clock()
     while True:
         try:
+            for file_id in await files.expire():
+                log.info("removed a file whose time had come", file_id=file_id)
+            for upload_id in await uploads.expire():
+                log.info("closed an upload whose hour was over", upload_id=upload_id)
             for key in await files.sweep(before):
                 log.info("removed a blob without a row", key=key)
-        except (OSError, Unavailable):
-            log.exception("blobs could not be swept")
+        except (OSError, LocumError):
+            log.exception("files could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)
         before = clock() - _SWEEP_SECONDS

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from locum import ids
-from locum.access.principals import DEFAULT_RESOURCE, Principal
+from locum.access.principals import DEFAULT_RESOURCE, PERMISSIONS, Principal
 from locum.clock import Clock
 from locum.errors import InvalidRequest, NotFound, Unauthenticated
 from locum.store import keys as store
@@ -61,7 +61,7 @@ class Keys:
                 lambda conn: store.put(conn, DEFAULT_RESOURCE, _SETTING_KEY_ID, digest, name=_SETTING, now=now)
             )
 
-    async def create(self, resource: str, name: str | None) -> tuple[StoredKey, str]:
+    async def create(self, resource: str, name: str | None, permissions: tuple[str, ...] = ()) -> tuple[StoredKey, str]:
         """A new key and its row. The key itself is known to the caller only: it cannot be had again."""
         if not _RESOURCE.fullmatch(resource):
             raise InvalidRequest(
@@ -70,10 +70,22 @@ class Keys:
             )
         if name is not None and not (name.isprintable() and 0 < len(name) <= _MAX_NAME):
             raise InvalidRequest(f"The name of a key must be 1 to {_MAX_NAME} characters that can be printed.")
+        for permission in permissions:
+            if permission not in PERMISSIONS:
+                known = ", ".join(PERMISSIONS)
+                raise InvalidRequest(f"There is no permission {permission!r}. A key can be allowed: {known}.")
         key = "locum-" + "".join(secrets.choice(_ALPHABET) for _ in range(_KEY_LENGTH))
-        row = StoredKey(id=ids.new("key_"), resource=resource, name=name, created_at=int(self._clock()))
+        row = StoredKey(
+            id=ids.new("key_"),
+            resource=resource,
+            name=name,
+            created_at=int(self._clock()),
+            permissions=tuple(dict.fromkeys(permissions)),
+        )
         await self._db.write(
-            lambda conn: store.put(conn, resource, row.id, _digest(key), name=name, now=row.created_at)
+            lambda conn: store.put(
+                conn, resource, row.id, _digest(key), name=name, now=row.created_at, permissions=row.permissions
+            )
         )
         self._keyless = False
         return row, key
@@ -104,11 +116,12 @@ class Keys:
         if principal is None or self._monotonic() >= fresh_until:
             known.pop(digest, None)
             fresh_until = self._monotonic() + _FRESH_SECONDS
-            found = await self._db.read(lambda conn: store.owner(conn, digest))
+            found = await self._db.read(lambda conn: store.find(conn, digest))
             if found is None:
                 raise Unauthenticated("The API key is not known.", presented=presented[0])
-            key_id, resource = found
-            principal = Principal(resource=resource, key_id=key_id)
+            # The setting's key is the owner's, like a server without keys.
+            permissions = PERMISSIONS if found.id == _SETTING_KEY_ID else found.permissions
+            principal = Principal(resource=found.resource, key_id=found.id, permissions=frozenset(permissions))
             known[digest] = principal, fresh_until
         return principal
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from locum.errors import Forbidden
+
+Permission = Literal["threads:list"]
+PERMISSIONS: tuple[Permission, ...] = ("threads:list",)
+"""What a key may only do when it was made for it: beyond the hosted API."""
 
 DEFAULT_RESOURCE = "default"
 
@@ -12,3 +20,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     resource: str
     key_id: str | None = None
+    permissions: frozenset[str] = frozenset(PERMISSIONS)
+
+    def require(self, permission: Permission) -> None:
+        """Raise Forbidden unless this caller may."""
+        if permission not in self.permissions:
+            raise Forbidden(
+                f"This key does not have the permission '{permission}'. "
+                f"`locum keys create --allow {permission}` makes one that has."
+            )

@@ -46,8 +46,8 @@ class Desk:
 
     async def _answer(self, request: Request) -> Reply:
         match request:
-            case CreateKey(resource, name):
-                return CreatedKey(*await self._keys.create(resource, name))
+            case CreateKey(resource, name, permissions):
+                return CreatedKey(*await self._keys.create(resource, name, permissions))
             case ListKeys():
                 return KeyList(await self._keys.every())
             case RevokeKey(key_id):

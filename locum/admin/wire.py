@@ -18,6 +18,7 @@ MAX_LINE = 16 * 1024 * 1024
 class CreateKey(msgspec.Struct, frozen=True, tag="create_key"):
     resource: str
     name: str | None
+    permissions: tuple[str, ...] = ()
 
 
 class ListKeys(msgspec.Struct, frozen=True, tag="list_keys"):

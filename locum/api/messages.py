@@ -5,13 +5,18 @@ from __future__ import annotations
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
+from locum.api.runs import MAX_QUEUE_SECONDS
 from locum.api.v2.requests import MetadataBody
 
 
 async def create(request: ApiRequest) -> Json:
     thread_id = request.id("thread_id")
     body = await request.read(request.shapes.message_body)
-    message = await request.services.messages.create(request.principal, thread_id, body.to_params())
+    wait = request.seconds("wait_for_thread", maximum=MAX_QUEUE_SECONDS)
+    creating = request.services.messages.create(
+        request.principal, thread_id, body.to_params(), once=request.once, wait_seconds=wait or 0.0
+    )
+    message = await (request.unless_gone(creating) if wait else creating)
     return Json(request.shapes.render_message(message))
 
 

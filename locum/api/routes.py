@@ -45,10 +45,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/assistants/{assistant_id}/files/{file_id}", assistant_files.retrieve),
     ("DELETE", "/assistants/{assistant_id}/files/{file_id}", assistant_files.delete),
     ("POST", "/threads", threads.create),
+    ("GET", "/threads", threads.list_),
     ("POST", "/threads/runs", runs.create_and_run),  # before /threads/{thread_id}, which would take it
     ("GET", "/threads/{thread_id}", threads.retrieve),
     ("POST", "/threads/{thread_id}", threads.update),
     ("DELETE", "/threads/{thread_id}", threads.delete),
+    ("POST", "/threads/{thread_id}/fork", threads.fork),
     ("POST", "/threads/{thread_id}/messages", messages.create),
     ("GET", "/threads/{thread_id}/messages", messages.list_),
     ("GET", "/threads/{thread_id}/messages/{message_id}", messages.retrieve),
@@ -136,7 +138,8 @@ class _Endpoint:
             raise UnknownRoute
         handler = self._handlers.get(scope["method"]) or self._handlers.get("*")
         if handler is None:
-            raise WrongMethod(tuple(sorted(self._handlers)))
+            allowed = (method for method in self._handlers if is_offered(request.call, method, self._path))
+            raise WrongMethod(tuple(sorted(allowed)))
         response = await handler(request)
         await response(scope, receive, send)
 

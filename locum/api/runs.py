@@ -16,16 +16,26 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS = 5.0
 """How long a polling SDK's question is held when nothing has changed."""
+MAX_WAIT_SECONDS = 60
+MAX_QUEUE_SECONDS = 300
+"""How long a caller may ask to wait for a run, and for a thread that is busy."""
 
 
 async def create(request: ApiRequest) -> Json | Sse:
     thread_id = request.id("thread_id")
     request.check_include()
     body = await request.read(request.shapes.run_body)
-    started = await request.services.runs.create(
-        request.principal, thread_id, body.to_params(), surface=request.call.surface, stream=bool(body.stream)
+    wait = request.seconds("wait_for_thread", maximum=MAX_QUEUE_SECONDS)
+    creating = request.services.runs.create(
+        request.principal,
+        thread_id,
+        body.to_params(),
+        surface=request.call.surface,
+        stream=bool(body.stream),
+        once=request.once,
+        wait_seconds=wait or 0.0,
     )
-    return _started(request.shapes, started)
+    return _started(request.shapes, await (request.unless_gone(creating) if wait else creating))
 
 
 async def create_and_run(request: ApiRequest) -> Json | Sse:
@@ -36,14 +46,19 @@ async def create_and_run(request: ApiRequest) -> Json | Sse:
         body.to_params(),
         surface=request.call.surface,
         stream=bool(body.stream),
+        once=request.once,
     )
     return _started(request.shapes, started)
 
 
 async def retrieve(request: ApiRequest) -> Json:
-    """What an SDK's poll helper asks is held until something changes: its answer then comes at once."""
+    """What an SDK's poll helper asks is held until something changes: its answer then comes at once. So is what says
+    how long to `wait`."""
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
     runs, headers = request.services.runs, request.headers
+    if (seconds := request.seconds("wait", maximum=MAX_WAIT_SECONDS)) is not None:
+        run = await request.unless_gone(runs.wait(request.principal, thread_id, run_id, seconds))
+        return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "10"})
     if headers.get("x-stainless-poll-helper") == "true" and "x-stainless-custom-poll-interval" not in headers:
         run = await runs.wait(request.principal, thread_id, run_id, HOLD_SECONDS)
         return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "10"})
@@ -72,7 +87,7 @@ async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
     body = await request.read(ToolOutputsBody)
     started = await request.services.runs.submit_tool_outputs(
-        request.principal, thread_id, run_id, body.to_params(), stream=bool(body.stream)
+        request.principal, thread_id, run_id, body.to_params(), stream=bool(body.stream), once=request.once
     )
     return _started(request.shapes, started)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from locum.domain.events import Done, Event, StreamError
 from locum.streams.hub import Reader
+from locum.streams.log import Render, encode
 
-PING = b": ping\n\n"
+PING = b": ping\n"
+"""Without a blank line: on one, the Python SDK would take a comment behind an event's id for an event without data."""
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold the events back
 ]
-_BEHIND = StreamError(message="The stream was read too slowly and has been cut off. The run goes on: retrieve it.")
-_BROKEN = StreamError(message="The stream broke off. The run goes on: retrieve it.")
+_BROKEN: tuple[Event, ...] = (StreamError(message="The stream broke off. The run goes on: retrieve it."), Done())
 
 _log = structlog.get_logger("locum.api")
 
@@ -26,58 +26,55 @@ _log = structlog.get_logger("locum.api")
 class Sse:
     """An ASGI response. What is ready goes out in one `send`; when nothing is, a comment keeps proxies patient."""
 
-    def __init__(
-        self, reader: Reader, render: Callable[[Event], tuple[str, bytes]], *, ping_seconds: float = 15.0
-    ) -> None:
+    def __init__(self, reader: Reader, render: Render, *, ping_seconds: float = 15.0) -> None:
         self._reader = reader
         self._render = render
         self._ping_seconds = ping_seconds
+        self._ping_is_due = False
+        self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        batches = self._encoded()
-        gone = asyncio.ensure_future(_disconnect(receive))
-        upcoming = asyncio.ensure_future(anext(batches, b""))
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = self._loop.time()
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+        gone = self._loop.create_task(self._watch(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             while True:
-                await asyncio.wait({upcoming, gone}, timeout=self._ping_seconds, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    return
-                if not upcoming.done():
-                    await send({"type": "http.response.body", "body": PING, "more_body": True})
-                    continue
-                batch = upcoming.result()
-                await send({"type": "http.response.body", "body": batch, "more_body": bool(batch)})
-                if not batch:
-                    return
-                upcoming = asyncio.ensure_future(anext(batches, b""))
+                if body := self._take():
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    self._sent_at = self._loop.time()
+                if self._reader.is_over:
+                    break
+                if not self._ping_is_due:
+                    await self._reader.wait()
+            if not gone.done():
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
+            self._timer.cancel()
             gone.cancel()
-            upcoming.cancel()
-            await asyncio.gather(gone, upcoming, return_exceptions=True)
-            await batches.aclose()
             self._reader.close()
+            await asyncio.wait([gone])
 
-    async def _encoded(self) -> AsyncGenerator[bytes, None]:
-        """Each batch of events as bytes; the last one always ends with `done`."""
-        last: Event | None = None
+    def _take(self) -> bytes:
         try:
-            async for batch in self._reader.batches():
-                if batch:
-                    last = batch[-1]
-                    yield b"".join(map(self._line, batch))
+            body = self._reader.take(self._render)
         except Exception as error:  # the border of a stream: its client gets an `error` event, the run goes on
             _log.error("stream failed", exc_info=error)
-            yield self._line(_BROKEN) + self._line(Done())
-            return
-        if not isinstance(last, Done):
-            yield self._line(_BEHIND) + self._line(Done())
+            self._reader.close()
+            return b"".join([encode(self._render, event, None) for event in _BROKEN])
+        is_due, self._ping_is_due = self._ping_is_due, False
+        return body or (PING if is_due and not self._reader.is_over else b"")
 
-    def _line(self, event: Event) -> bytes:
-        name, data = self._render(event)
-        return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+    def _tick(self) -> None:
+        """One timer for the whole stream: to set one back with every token would cost as much as the token."""
+        left = self._sent_at + self._ping_seconds - self._loop.time()
+        if left <= 0:
+            self._ping_is_due = True
+            self._reader.wake()
+        self._timer = self._loop.call_later(left if left > 0 else self._ping_seconds, self._tick)
 
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._reader.close()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from locum.access.principals import PERMISSIONS
 from locum.admin import wire
 from locum.cli.desk import ask, must_exist
 from locum.cli.options import DataDir
@@ -20,13 +21,17 @@ app = typer.Typer(help="Make, list and revoke API keys, in a running server or w
 def create(
     resource: Annotated[str, typer.Option(help="Whose key it is. Resources see nothing of each other.")] = "default",
     name: Annotated[str | None, typer.Option(help="A word for it, to tell it from others.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PERMISSION", help=f"What it may do beyond the hosted API: {', '.join(PERMISSIONS)}."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it: this once, for only its digest is stored.
 
     A server with a key asks every caller for one, also where LOCUM_API_KEY is not set.
     """
-    reply = asyncio.run(ask(Settings.load(data_dir=data_dir), wire.CreateKey(resource, name)))
+    reply = asyncio.run(ask(Settings.load(data_dir=data_dir), wire.CreateKey(resource, name, tuple(allow or ()))))
     assert isinstance(reply, wire.CreatedKey)
     typer.echo(reply.key)
     # Beside the key, not with it: KEY=$(locum keys create) gets the key alone.
@@ -43,11 +48,13 @@ def list_(data_dir: DataDir = None) -> None:
     if not reply.rows:
         typer.echo("There is no key. `locum keys create` makes one.", err=True)
         return
-    rows = [("ID", "RESOURCE", "CREATED", "NAME")]
-    rows += [(row.id, row.resource, _moment(row.created_at), row.name or "") for row in reply.rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    rows = [("ID", "RESOURCE", "CREATED", "ALLOWED", "NAME")]
+    rows += [
+        (row.id, row.resource, _moment(row.created_at), ",".join(row.permissions), row.name or "") for row in reply.rows
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
-        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip())
+        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
 
 
 @app.command()

@@ -21,7 +21,7 @@ from locum import __version__
 from locum.clock import Clock, system_clock
 from locum.errors import StartupError
 from locum.models.chat import ChatRequest, Chunk, MaxTokensParameter, ModelError
-from locum.models.refusals import Habits, Problem, is_overflow, is_without_tools, refused_parameter, window_of
+from locum.models.refusals import Habits, Problem, is_overflow, is_without_tools, most_tokens_of, window_of
 from locum.models.wire import (
     Answer,
     EventParser,
@@ -199,17 +199,40 @@ class OpenAICompatible:
             await self._connections.close()
 
     async def _begin_as_taken(self, request: ChatRequest) -> tuple[aiohttp.ClientResponse, bytes]:
-        """The beginning of the answer; optional parameters that the server refuses are dropped, now and later."""
-        habits = self._habits.setdefault(request.model, Habits(self._first_max_tokens_parameter()))
+        """The beginning of the answer. An optional parameter that the server refuses is dropped from this call, and
+        from later ones once the server has taken a call without it."""
+        known = habits = self._habits_of(request.model)
         while True:
             body = body_of(request, habits)
             try:
-                return await self._begin(msgspec.json.encode(body), request.model)
+                begun = await self._begin(msgspec.json.encode(body), request.model)
             except _RefusedError as refused:
-                name = refused_parameter(refused.problem, sent_in(body))
-                if name is None or not habits.drop(name):
+                others = habits.after(refused.problem, sent_in(body))
+                if others is None:
                     raise
-                _log.warning("model server refuses a parameter: left out", parameter=name, model=request.model)
+                habits = others
+            else:
+                if habits is not known:
+                    self._remember(request.model, habits)
+                return begun
+
+    def _habits_of(self, model: str) -> Habits:
+        return self._habits.get(model) or Habits(max_tokens_parameter=self._first_max_tokens_parameter())
+
+    def _remember(self, model: str, found_out: Habits) -> None:
+        """Calls at the same time may have found out the same, or something else."""
+        known = self._habits_of(model)
+        habits = known.including(found_out)
+        if habits == known:
+            return
+        self._habits[model] = habits
+        _log.warning(
+            "model server refuses parameters: left out or changed from now on",
+            model=model,
+            left_out=sorted(habits.without),
+            max_tokens_parameter=habits.max_tokens_parameter,
+            most_tokens=habits.most_tokens,
+        )
 
     def _first_max_tokens_parameter(self) -> str:
         """OpenAI's own servers want the newer name; of the others some ignore it without a word."""
@@ -297,7 +320,7 @@ class OpenAICompatible:
             asked = "" if model is None else f" for model {model!r}"
             hint = ", and mind that most servers want an address that ends in /v1" if self._url.path == "/" else ""
             return ModelError(f"{start}{asked}: {said}; check {check}{hint}", kind="misconfigured")
-        if is_overflow(problem):
+        if is_overflow(problem) and most_tokens_of(problem) is None:
             return ModelError(f"{start}: {said}", kind="context_overflow", window=window_of(problem))
         return _RefusedError(f"{start}: {said}", problem, kind="refused")
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import aclosing
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -223,6 +223,7 @@ def _appended(
 # ---- the answer
 
 _OPEN, _CLOSE, _RESULT = "<tool_call>", "</tool_call>", "<tool_response>"
+_THINK, _THOUGHT = "<think>", "</think>"
 
 
 def _beginning(word: str) -> str:
@@ -231,7 +232,8 @@ def _beginning(word: str) -> str:
 
 
 # Bounded, so that what has to be held back is short; possessive, so that a search takes linear time.
-_SPACE = r"\s{0,64}+"
+_MOST_SPACE = 64
+_SPACE = rf"\s{{0,{_MOST_SPACE}}}+"
 _FENCE = rf"```\w{{0,20}}+{_SPACE}"
 _OPENING = re.compile(rf"{_SPACE}(?:{_FENCE})?{_OPEN}{_SPACE}(?:{_FENCE})?(?P<json>[{{\[])|{_RESULT}")
 """A block begins, up to the first character of its JSON, with the white space and the code fence before it; or the
@@ -255,9 +257,10 @@ _Steps = Generator[str | ToolCall, None, bool]
 class Splitter:
     """Cuts an answer, fed in fragments, into words and calls.
 
-    Words are given out as soon as they cannot be the beginning of a block. Blocks that hold no call are words. Behind
-    the first call words are dropped, and from a `<tool_response>` on everything: what follows rests on results that the
-    model has made up. With `only_one`, everything behind the first call is dropped.
+    Words are given out as soon as they cannot be the beginning of a block. Blocks that hold no call are words, and so
+    is what a model thinks before it speaks. Behind the first call words are dropped, and from a `<tool_response>` on
+    everything: what follows rests on results that the model has made up. With `only_one`, everything behind the first
+    call is dropped.
     """
 
     def __init__(self, *, only_one: bool = False) -> None:
@@ -265,6 +268,7 @@ class Splitter:
         self._buffer = ""
         self._block: _Block | None = None
         """The block that the buffer begins with, if it does."""
+        self._stage: Literal["beginning", "thinking", "speaking"] = "beginning"
         self._has_called = False
         self._is_over = False
 
@@ -275,17 +279,41 @@ class Splitter:
         self._buffer += fragment
         goes_on = True
         while goes_on and not self._is_over:
-            goes_on = yield from (self._words() if self._block is None else self._body(self._block))
+            if self._block is not None:
+                goes_on = yield from self._body(self._block)
+            elif self._stage == "speaking":
+                goes_on = yield from self._words()
+            else:
+                goes_on = yield from self._thoughts()
 
     def close(self, *, cut: bool = False) -> Iterator[str | ToolCall]:
         """What is left at the end. `cut`: the model ran into a limit, so an unfinished block is the beginning of a
         call (as far as its name is known)."""
+        if self._stage == "beginning":
+            self._stage = "speaking"
         yield from self.feed("")
         while (block := self._block) is not None and not self._is_over:
             yield from self._unclosed(block, cut=cut)
             yield from self.feed("")
         if not self._is_over:
             yield from self._release(len(self._buffer))
+
+    def _thoughts(self) -> _Steps:
+        """What a model thinks at the beginning, between `<think>` and `</think>`, is no place for calls."""
+        if self._stage == "beginning":
+            begun = self._buffer.lstrip()
+            is_early = len(self._buffer) - len(begun) <= _MOST_SPACE
+            if is_early and len(begun) < len(_THINK) and _THINK.startswith(begun):
+                return False
+            self._stage = "thinking" if is_early and begun.startswith(_THINK) else "speaking"
+            return True
+        end = self._buffer.find(_THOUGHT)
+        if end < 0:
+            yield from self._release(max(0, len(self._buffer) - len(_THOUGHT) + 1))
+            return False
+        self._stage = "speaking"
+        yield from self._release(end + len(_THOUGHT))
+        return True
 
     def _words(self) -> _Steps:
         found = _OPENING.search(self._buffer) if "<tool_" in self._buffer else None
@@ -378,18 +406,34 @@ _lenient = json.JSONDecoder(strict=False)
 """Takes line breaks inside strings, which models write in programs."""
 
 
+_NEXT = re.compile(r"[\s,]*(?=[{\[])")
+
+
 def _calls(body: str, *, is_cut: bool = False) -> list[ToolCall]:
-    """The calls in a block; none where it holds anything else. What stands behind the JSON is of no interest, and a
-    forgotten last brace is forgiven."""
+    """The calls in a block, one after the other; none where it holds anything else. What else stands behind the JSON is
+    of no interest, and a forgotten last brace is forgiven."""
+    calls: list[ToolCall] = []
+    start: re.Match[str] | None = _NEXT.match(body)
+    while start is not None:
+        found, end = _decoded(body, start.end(), is_cut=is_cut)
+        calls += found
+        start = _NEXT.match(body, end) if found else None
+    return calls
+
+
+def _decoded(body: str, start: int, *, is_cut: bool) -> tuple[list[ToolCall], int]:
+    """The call, or the list of calls, whose JSON begins there, and its end."""
     for text in (body,) if is_cut else (body, body + "}"):
         try:
-            value, end = _lenient.raw_decode(text)
+            value, end = _lenient.raw_decode(text, start)
             meant = json.dumps(value, ensure_ascii=False)
         except (ValueError, RecursionError):
             continue
-        written = _written(text[:end]) or _written(meant)
-        return [_call(each.name, _arguments(each)) for each in written] if all(each.name for each in written) else []
-    return []
+        written = _written(text[start:end]) or _written(meant)
+        if all(each.name for each in written):
+            return [_call(each.name, _arguments(each)) for each in written], end
+        break
+    return [], start
 
 
 def _written(text: str) -> list[_Written]:

@@ -36,19 +36,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OVERFLOW = re.compile(
-    r"context[_ ]length|context[_ ]window|context[_ ]size|context (?:the )?overflow|prompt is too long"
-    r"|maximum number of tokens|max_new_tokens` must be <=",
+    r"context[_ ](?:length|window|size|limit)|context (?:the )?overflow|(?:prompt|input) is too long"
+    r"|maximum number of tokens|maximum model length|max_new_tokens` must be <=",
     re.IGNORECASE,
 )
 _NUMBER = r"\(?([0-9][0-9,]*)"
-_WINDOW = (
-    re.compile(rf"maximum context length (?:is|of) {_NUMBER}", re.IGNORECASE),
-    re.compile(rf"context length (?:is|of) (?:only )?{_NUMBER}", re.IGNORECASE),
-    re.compile(rf"context (?:window|size)(?: is| of|:)? {_NUMBER}", re.IGNORECASE),
-    re.compile(rf"> {_NUMBER} maximum", re.IGNORECASE),
-    re.compile(rf"maximum number of tokens (?:allowed )?{_NUMBER}", re.IGNORECASE),
-    re.compile(rf"must be <= {_NUMBER}", re.IGNORECASE),
+_WINDOW = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?:context|model) length (?:is |of )?(?:only )?{_NUMBER}",
+        rf"{_NUMBER} maximum context length",
+        rf"context (?:window|size)(?: is| of|:)? {_NUMBER}",
+        rf"n_ctx: {_NUMBER}",
+        rf"> {_NUMBER}(?: maximum|, decrease)",
+        rf"maximum number of tokens (?:allowed )?{_NUMBER}",
+        rf"must be <= {_NUMBER}",
+    )
 )
+_LEAST_WINDOW = 256
+"""A smaller number was not meant as a window."""
 
 
 def is_overflow(problem: Problem) -> bool:
@@ -58,12 +64,36 @@ def is_overflow(problem: Problem) -> bool:
 
 def window_of(problem: Problem) -> int | None:
     """The window in tokens, where the server names it; never the size of the prompt it refused."""
-    if problem.window is not None:
-        return problem.window
-    for pattern in _WINDOW:
+    named = problem.window
+    for pattern in _WINDOW if named is None else ():
         if found := pattern.search(problem.text):
-            return int(found[1].replace(",", ""))
+            named = _number(found)
+            break
+    return named if named is not None and named >= _LEAST_WINDOW else None
+
+
+_MOST_TOKENS = tuple(
+    re.compile(rf"max_(?:completion_)?tokens\b{pattern}")
+    for pattern in (
+        rf".*\bsupports at most {_NUMBER} (?:completion|output) tokens",
+        rf"[` ]*must be less than or equal to `?{_NUMBER}",
+        rf" is \[[0-9]+, ?{_NUMBER}\]",
+        rf": [0-9]+ > {_NUMBER}, which is the maximum",
+    )
+)
+
+
+def most_tokens_of(problem: Problem) -> int | None:
+    """How long an answer may be at most, where the server refuses a longer one and says so."""
+    for pattern in _MOST_TOKENS:
+        if found := pattern.search(problem.text):
+            return _number(found) or None
     return None
+
+
+def _number(found: re.Match[str]) -> int:
+    """Of hardly any digits: it came from outside."""
+    return int(found[1].replace(",", "")[:12])
 
 
 _NO_TOOLS = re.compile(
@@ -102,23 +132,43 @@ def refused_parameter(problem: Problem, sent: Collection[str]) -> str | None:
     return None
 
 
-class Habits:
-    """What one upstream model has turned out not to take."""
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
-    def __init__(self, max_tokens_parameter: str) -> None:
-        self.max_tokens_parameter = max_tokens_parameter
-        self._has_swapped = False
-        self.without: frozenset[str] = frozenset()
 
-    def drop(self, name: str) -> bool:
-        """Leave it out from now on (an answer's limit goes by its other name); False where nothing is left to try."""
-        if name in ("max_tokens", "max_completion_tokens"):
-            if self._has_swapped:
-                return False
-            self._has_swapped = True
-            self.max_tokens_parameter = "max_tokens" if name == "max_completion_tokens" else "max_completion_tokens"
-            return True
-        if name in self.without:
-            return False
-        self.without |= {name}
-        return True
+class Habits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one upstream model has turned out not to take.
+
+    max_tokens_parameter: how the limit of an answer is called. most_tokens: the largest limit it takes, where known.
+    """
+
+    max_tokens_parameter: str
+    has_swapped: bool = False
+    most_tokens: int | None = None
+    without: frozenset[str] = frozenset()
+
+    def after(self, problem: Problem, sent: Collection[str]) -> Habits | None:
+        """With what is to be tried after this refusal; None where the refusal is about something else."""
+        if (most := most_tokens_of(problem)) is not None:
+            return None if most == self.most_tokens else msgspec.structs.replace(self, most_tokens=most)
+        name = refused_parameter(problem, sent)
+        return None if name is None else self.dropping(name)
+
+    def dropping(self, name: str) -> Habits | None:
+        """Without this parameter (the limit of an answer goes by its other name); None where nothing is left to try."""
+        if name not in _LIMITS:
+            return None if name in self.without else msgspec.structs.replace(self, without=self.without | {name})
+        if self.has_swapped:
+            return None
+        (other,) = _LIMITS - {name}
+        return msgspec.structs.replace(self, max_tokens_parameter=other, has_swapped=True)
+
+    def including(self, other: Habits) -> Habits:
+        """With what another call has found out."""
+        named = other if other.has_swapped else self
+        most = [habits.most_tokens for habits in (self, other) if habits.most_tokens is not None]
+        return Habits(
+            max_tokens_parameter=named.max_tokens_parameter,
+            has_swapped=named.has_swapped,
+            most_tokens=min(most, default=None),
+            without=self.without | other.without,
+        )

@@ -22,6 +22,7 @@ from locum.models.tokens import Meter
 _LIST_FRESH_SECONDS = 60.0
 _NO_LIST_FRESH_SECONDS = 5.0
 _NAMES_SHOWN = 8
+_MOST_LEARNED = 1000
 
 
 class MappedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     model: ChatModel
     upstream_name: str
+    backend: OpenAICompatible | None = None
+    """The server behind `model`; None for the demo model."""
     max_output_tokens: int | None = None
     set_window: int | None = None
     learned: Learned = msgspec.field(default_factory=Learned)
@@ -135,10 +138,19 @@ class Routes:
         return Route(
             model=model,
             upstream_name=upstream_name,
+            backend=backend,
             set_window=table.context_window or self._context_window,
             max_output_tokens=table.max_output_tokens or self._max_output_tokens,
-            learned=self._learned.setdefault((backend_id, upstream_name), Learned()),
+            learned=self._learned_of(backend_id, upstream_name),
         )
+
+    def _learned_of(self, backend_id: int, upstream_name: str) -> Learned:
+        """Kept for so many upstream models: where names pass through, it is the callers who make them up."""
+        learned = self._learned.pop((backend_id, upstream_name), None) or Learned()
+        while len(self._learned) >= _MOST_LEARNED:
+            del self._learned[next(iter(self._learned))]
+        self._learned[backend_id, upstream_name] = learned
+        return learned
 
     async def names(self) -> list[str]:
         """The model names worth offering: the mapped ones, then the upstream's own."""

@@ -32,7 +32,9 @@ UNSEEN_IMAGE = 765
 MOST_OF_AN_IMAGE = LOW_DETAIL + 8 * _TILE
 
 _LEAST_TO_LEARN_FROM = 200
-_PLAUSIBLE = (0.25, 4.0)
+_PLAUSIBLE = (0.7, 4.0)
+"""Fewer tokens than that no vocabulary in use makes of a text; a server that reports them has cut the prompt, or counts
+what it had not remembered from the last one."""
 _HEADER_BYTES = 256 * 1024
 
 
@@ -52,8 +54,16 @@ class Meter:
         """The tokens of a prompt, as this route's server is expected to count them."""
         return math.ceil(self.factor * _total(messages, tools, text=count_text, image=image_tokens))
 
+    def count_text(self, text: str) -> int:
+        """The tokens of a text by itself."""
+        return math.ceil(self.factor * count_text(text))
+
     def learn(self, messages: Iterable[ChatMessage], tools: Iterable[ToolDefinition], prompt_tokens: int) -> None:
-        """What the server has counted for that prompt. Up at once, so that prompts fit; down by and by."""
+        """What the server has counted for that prompt. Up at once, so that prompts fit; down by and by. Prompts with
+        pictures teach nothing: every model counts those in a way of its own."""
+        messages = tuple(messages)
+        if any(isinstance(message.content, list) and _has_picture(message.content) for message in messages):
+            return
         exact = _total(messages, tools, text=count_text, image=image_tokens)
         if exact < _LEAST_TO_LEARN_FROM:
             return
@@ -97,6 +107,10 @@ def _content(content: str | list[dict[str, Any]] | None, *, text: Any, image: An
     if not isinstance(content, list):
         return int(text(content)) if content else 0
     return sum(image(part["image_url"]) if part["type"] == "image_url" else text(part["text"]) for part in content)
+
+
+def _has_picture(content: list[dict[str, Any]]) -> bool:
+    return any(part["type"] == "image_url" for part in content)
 
 
 def image_tokens(image: dict[str, Any]) -> int:

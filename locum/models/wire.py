@@ -58,13 +58,17 @@ def body_of(request: ChatRequest, habits: Habits) -> dict[str, Any]:
         "parallel_tool_calls": request.parallel_tool_calls,
         "temperature": request.temperature,
         "top_p": request.top_p,
-        habits.max_tokens_parameter: request.max_completion_tokens,
+        habits.max_tokens_parameter: _limit(request.max_completion_tokens, habits.most_tokens),
         "response_format": request.response_format,
         "reasoning_effort": request.reasoning_effort,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
     return {name: value for name, value in _without_none(body).items() if name not in habits.without}
+
+
+def _limit(wanted: int | None, most: int | None) -> int | None:
+    return wanted if wanted is None or most is None else min(wanted, most)
 
 
 def sent_in(body: dict[str, Any]) -> set[str]:

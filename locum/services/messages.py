@@ -10,9 +10,11 @@ from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
-from locum.errors import InvalidRequest
+from locum.services.once import Once, make_once
 from locum.services.params import NewMessage
+from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages
+from locum.signals.local import LocalSignals
 from locum.store import messages as store
 from locum.store import runs as run_store
 from locum.store import threads as thread_store
@@ -20,21 +22,42 @@ from locum.store.database import Database
 
 
 class Messages:
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue | None = None) -> None:
         self._db = db
         self._clock = clock
+        self._queue = queue or ThreadQueue(LocalSignals())
 
-    async def create(self, principal: Principal, thread_id: str, new: NewMessage) -> Message:
-        """Add to the thread; refused in the hosted API's words while a run is active on it."""
-        now = int(self._clock())
+    async def create(
+        self,
+        principal: Principal,
+        thread_id: str,
+        new: NewMessage,
+        *,
+        once: Once | None = None,
+        wait_seconds: float = 0.0,
+    ) -> Message:
+        """Add to the thread; refused in the hosted API's words while a run is active on it, after `wait_seconds`."""
+        resource = principal.resource
 
-        def insert(conn: Connection) -> Message:
-            thread = thread_store.get(conn, principal.resource, thread_id, for_update=True)
-            if busy := run_store.active(conn, principal.resource, thread_id):
-                raise InvalidRequest(f"Can't add messages to {thread_id} while a run {busy.id} is active.")
-            return add_messages(conn, principal.resource, thread, (new,), now=now)[0]
+        def insert(conn: Connection, now: float) -> Message:
+            thread = thread_store.get(conn, resource, thread_id, for_update=True)
 
-        return await self._db.write(insert)
+            def make() -> Message:
+                if busy := run_store.active(conn, resource, thread_id):
+                    message = f"Can't add messages to {thread_id} while a run {busy.id} is active."
+                    raise ThreadBusy(message, run_id=busy.id)
+                return add_messages(conn, resource, thread, (new,), now=int(now))[0]
+
+            def find(message_id: str) -> Message:
+                return store.get(conn, resource, thread_id, message_id)
+
+            return make_once(conn, resource, once, make, find, now=now)[0]
+
+        async def attempt() -> Message:
+            now = self._clock()
+            return await self._db.write(lambda conn: insert(conn, now))
+
+        return await self._queue.when_free(thread_id, wait_seconds, attempt)
 
     async def retrieve(self, principal: Principal, thread_id: str, message_id: str) -> Message:
         def get(conn: Connection) -> Message:

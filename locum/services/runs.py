@@ -29,7 +29,10 @@ from locum.domain.threads import Thread
 from locum.domain.tools import CodeInterpreterTool, FunctionTool, ToolResources
 from locum.errors import InvalidRequest, NotFound
 from locum.services.checks import require_files
+from locum.services.events import Events
+from locum.services.once import Once, make_once
 from locum.services.params import NewRun, NewThread
+from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages, insert_thread
 from locum.signals.local import LocalSignals
 from locum.store import assistants as assistant_store
@@ -42,6 +45,7 @@ from locum.streams.hub import Reader, Streams
 _RESERVED_SECONDS = 10
 """How long a streamed run waits for a worker of the process its client is connected to."""
 _LOOK_SECONDS = 1.0
+_FIRST = Page(limit=1, order="asc")
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,7 @@ class Runs:
         *,
         owner: str,
         expiry_seconds: int,
+        queue: ThreadQueue | None = None,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -71,33 +76,75 @@ class Runs:
         self._streams = streams
         self._owner = owner
         self._expiry_seconds = expiry_seconds
+        self._events = Events(db, signals, streams)
+        self._queue = queue or ThreadQueue(signals)
 
     async def create(
-        self, principal: Principal, thread_id: str, new: NewRun, *, surface: Surface, stream: bool = False
+        self,
+        principal: Principal,
+        thread_id: str,
+        new: NewRun,
+        *,
+        surface: Surface,
+        stream: bool = False,
+        once: Once | None = None,
+        wait_seconds: float = 0.0,
     ) -> Started:
-        """Queue a run; refused in the hosted API's words while another is active on the thread."""
-        now = self._clock()
+        """Queue a run; refused in the hosted API's words while another is active on the thread. With `wait_seconds`
+        only after so long."""
+        resource = principal.resource
 
-        def insert(conn: Connection) -> Run:
-            thread = thread_store.get(conn, principal.resource, thread_id, for_update=True)
-            return self._insert(conn, principal.resource, thread, new, surface=surface, stream=stream, now=now)
+        def insert(conn: Connection, now: float) -> tuple[Run, bool]:
+            thread = thread_store.get(conn, resource, thread_id, for_update=True)
 
-        run = await self._db.write(insert)
-        return self._started(run, thread=None, stream=stream)
+            def make() -> Run:
+                if wait_seconds and (busy := store.active(conn, resource, thread_id)):
+                    raise ThreadBusy(f"Thread {thread_id} already has an active run {busy.id}.", run_id=busy.id)
+                return self._insert(conn, resource, thread, new, surface=surface, stream=stream, now=now)
+
+            def find(run_id: str) -> Run:
+                return store.get(conn, resource, thread_id, run_id)
+
+            return make_once(conn, resource, once, make, find, now=now)
+
+        async def attempt() -> tuple[Run, bool]:
+            now = self._clock()
+            return await self._db.write(lambda conn: insert(conn, now))
+
+        run, is_new = await self._queue.when_free(thread_id, wait_seconds, attempt)
+        if not is_new:
+            return await self._again(principal, run, stream=stream)
+        return self._started(principal, run, thread=None, stream=stream)
 
     async def create_and_run(
-        self, principal: Principal, new_thread: NewThread, new: NewRun, *, surface: Surface, stream: bool = False
+        self,
+        principal: Principal,
+        new_thread: NewThread,
+        new: NewRun,
+        *,
+        surface: Surface,
+        stream: bool = False,
+        once: Once | None = None,
     ) -> Started:
         """A thread and a run on it, both or neither."""
-        now = self._clock()
+        now, resource = self._clock(), principal.resource
 
-        def insert(conn: Connection) -> tuple[Thread, Run]:
-            thread = insert_thread(conn, principal.resource, new_thread, now=int(now))
-            run = self._insert(conn, principal.resource, thread, new, surface=surface, stream=stream, now=now)
-            return thread, run
+        def insert(conn: Connection) -> tuple[Thread, Run, bool]:
+            def make() -> Thread:
+                thread = insert_thread(conn, resource, new_thread, now=int(now))
+                self._insert(conn, resource, thread, new, surface=surface, stream=stream, now=now)
+                return thread
 
-        thread, run = await self._db.write(insert)
-        return self._started(run, thread=thread, stream=stream)
+            def find(thread_id: str) -> Thread:
+                return thread_store.get(conn, resource, thread_id)
+
+            thread, is_new = make_once(conn, resource, once, make, find, now=now)
+            return thread, store.page(conn, resource, thread.id, _FIRST).data[0], is_new
+
+        thread, run, is_new = await self._db.write(insert)
+        if not is_new:
+            return await self._again(principal, run, stream=stream)
+        return self._started(principal, run, thread=thread, stream=stream)
 
     async def retrieve(self, principal: Principal, thread_id: str, run_id: str) -> Run:
         def get(conn: Connection) -> Run:
@@ -123,6 +170,10 @@ class Runs:
                 change.clear()
                 run = await self.retrieve(principal, thread_id, run_id)
         return run
+
+    async def events(self, principal: Principal, thread_id: str, run_id: str, *, after: str | None = None) -> Reader:
+        """A reader of what has happened to the run and will; with the id of an event, of what came after that."""
+        return await self._events.open(principal, thread_id, run_id, after=after)
 
     async def list(self, principal: Principal, thread_id: str, page: Page) -> Listing[Run]:
         def get(conn: Connection) -> Listing[Run]:
@@ -154,13 +205,13 @@ class Runs:
         outputs: Sequence[tuple[str, str]],
         *,
         stream: bool = False,
+        once: Once | None = None,
     ) -> Started:
         """What the caller's functions returned, (call id, output) each: all of them, and the run goes on."""
-        now = self._clock()
+        now, resource = self._clock(), principal.resource
+        done: list[Step] = []
 
-        def change(conn: Connection) -> tuple[Run, Step]:
-            resource = principal.resource
-            thread_store.get(conn, resource, thread_id, for_update=True)
+        def submit(conn: Connection) -> Run:
             run = store.get(conn, resource, thread_id, run_id, for_update=True)
             resumed = domain.resume(run)
             _check_outputs(run, outputs)
@@ -176,11 +227,22 @@ class Runs:
                 owner=self._owner if stream else None,
                 lease_until=now + _RESERVED_SECONDS if stream else None,
             )
-            return resumed, step
+            done[:] = [step]
+            return resumed
 
-        run, step = await self._db.write(change)
-        reader = self._streams.open(run.id) if stream else None
-        self._streams.publish(run.id, StepEvent("completed", step), RunEvent("queued", run))
+        def change(conn: Connection) -> tuple[Run, bool]:
+            thread_store.get(conn, resource, thread_id, for_update=True)
+
+            def find(_: str) -> Run:
+                return store.get(conn, resource, thread_id, run_id)
+
+            return make_once(conn, resource, once, lambda: submit(conn), find, now=now)
+
+        run, is_new = await self._db.write(change)
+        if not is_new:
+            return await self._again(principal, run, stream=stream)
+        reader = self._open(principal, run) if stream else None
+        self._streams.publish(run.id, StepEvent("completed", done[0]), RunEvent("queued", run))
         self._signals.changed(run.id)
         self._signals.wake()
         return Started(run=run, reader=reader)
@@ -215,7 +277,7 @@ class Runs:
         run = effective_run(
             assistant, new, thread_id=thread.id, surface=surface, now=int(now), expiry_seconds=self._expiry_seconds
         )
-        require_files(conn, resource, new.tool_resources.code_interpreter_file_ids)
+        require_files(conn, resource, new.tool_resources.code_interpreter_file_ids, now=int(now))
         store.insert(
             conn,
             resource,
@@ -226,15 +288,26 @@ class Runs:
         add_messages(conn, resource, thread, new.additional_messages, now=int(now))
         return run
 
-    def _started(self, run: Run, *, thread: Thread | None, stream: bool) -> Started:
+    def _started(self, principal: Principal, run: Run, *, thread: Thread | None, stream: bool) -> Started:
         reader = None
         if stream:
-            reader = self._streams.open(run.id)
+            reader = self._open(principal, run)
             if thread is not None:
                 self._streams.publish(run.id, ThreadCreated(thread))
             self._streams.publish(run.id, RunEvent("created", run), RunEvent("queued", run))
         self._signals.wake()
         return Started(run=run, thread=thread, reader=reader)
+
+    def _open(self, principal: Principal, run: Run) -> Reader:
+        """A reader of what happens from now on, wherever that will be."""
+        reader = self._streams.open(run.id)
+        self._events.follow(principal, run.thread_id, run.id)
+        return reader
+
+    async def _again(self, principal: Principal, run: Run, *, stream: bool) -> Started:
+        """The answer to a request that has been carried out before."""
+        reader = await self.events(principal, run.thread_id, run.id) if stream else None
+        return Started(run=run, reader=reader)
 
 
 def _check_outputs(run: Run, outputs: Sequence[tuple[str, str]]) -> None:

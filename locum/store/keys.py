@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -16,12 +18,26 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     resource: str
     name: str | None
     created_at: int
+    permissions: tuple[str, ...] = ()
 
 
-def put(conn: Connection, resource: str, key_id: str, sha256: str, *, name: str | None, now: int) -> None:
+_KEYS = sa.select(table.c.id, table.c.resource, table.c.name, table.c.created_at, table.c.permissions)
+
+
+def put(
+    conn: Connection,
+    resource: str,
+    key_id: str,
+    sha256: str,
+    *,
+    name: str | None,
+    now: int,
+    permissions: tuple[str, ...] = (),
+) -> None:
     """The key of that id is now this one."""
     conn.execute(sa.delete(table).where((table.c.id == key_id) | (table.c.sha256 == sha256)))
-    conn.execute(sa.insert(table).values(id=key_id, resource=resource, sha256=sha256, name=name, created_at=now))
+    row = {"id": key_id, "resource": resource, "sha256": sha256, "name": name, "created_at": now}
+    conn.execute(sa.insert(table), {**row, "permissions": ",".join(permissions)})
 
 
 def remove(conn: Connection, key_id: str) -> bool:
@@ -31,9 +47,7 @@ def remove(conn: Connection, key_id: str) -> bool:
 
 def every(conn: Connection) -> list[StoredKey]:
     """All keys of all resources, oldest first."""
-    columns = (table.c.id, table.c.resource, table.c.name, table.c.created_at)
-    rows = conn.execute(sa.select(*columns).order_by(table.c.created_at, table.c.id))
-    return [StoredKey(**row) for row in rows.mappings()]
+    return [_key(row) for row in conn.execute(_KEYS.order_by(table.c.created_at, table.c.id))]
 
 
 def exist(conn: Connection) -> bool:
@@ -45,3 +59,19 @@ def owner(conn: Connection, sha256: str) -> tuple[str, str] | None:
     """(key id, resource) of a key, or None."""
     row = conn.execute(sa.select(table.c.id, table.c.resource).where(table.c.sha256 == sha256)).one_or_none()
     return (row.id, row.resource) if row else None
+
+
+def find(conn: Connection, sha256: str) -> StoredKey | None:
+    """What is known of a key, or None."""
+    row = conn.execute(_KEYS.where(table.c.sha256 == sha256)).one_or_none()
+    return _key(row) if row else None
+
+
+def _key(row: Any) -> StoredKey:
+    return StoredKey(
+        id=row.id,
+        resource=row.resource,
+        name=row.name,
+        created_at=row.created_at,
+        permissions=tuple(filter(None, row.permissions.split(","))),
+    )

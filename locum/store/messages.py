@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from locum import ids
 from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
 from locum.errors import NotFound
@@ -34,6 +36,22 @@ _BUT_RUN_BELOW = (
 )
 _BUT_RUN_FIRST = _BUT_RUN.order_by(table.c.seq).limit(1)
 _BATCH = 200
+_COPY_BATCH = 1000
+_COPIED = (
+    sa.select(table.c.seq, table.c.doc)
+    .where(
+        table.c.thread_id == sa.bindparam("thread_id"),
+        table.c.resource == sa.bindparam("resource"),
+        table.c.seq > sa.bindparam("above"),
+        table.c.seq <= sa.bindparam("upto"),
+    )
+    .order_by(table.c.seq)
+    .limit(_COPY_BATCH)
+)
+_PLACE = sa.select(table.c.seq).where(
+    *(table.c[name] == sa.bindparam(name) for name in ("id", "thread_id", "resource"))
+)
+_COPY = sa.insert(table)
 
 
 def insert(conn: Connection, resource: str, message: Message) -> None:
@@ -105,3 +123,29 @@ def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:
     """What a run wrote, oldest first."""
     docs = conn.execute(_OF_RUN, {"run_id": run_id, "resource": resource}).scalars()
     return [decode(doc, Message) for doc in docs]
+
+
+def copy(conn: Connection, resource: str, thread_id: str, *, to: str, upto: str | None = None) -> None:
+    """Copy a thread's messages into another thread, in their order, with ids of their own; with `upto`, those up to
+    and including that message. The copies belong to no run. What is still being written is not copied."""
+    last = 2**62
+    if upto is not None:
+        row = {"id": upto, "thread_id": thread_id, "resource": resource}
+        last = conn.execute(_PLACE, row).scalar_one()
+    above = -1
+    while True:
+        batch = conn.execute(
+            _COPIED, {"thread_id": thread_id, "resource": resource, "above": above, "upto": last}
+        ).all()
+        rows = []
+        for seq, doc in batch:
+            message = decode(doc, Message)
+            if message.status != "in_progress":
+                message = msgspec.structs.replace(message, id=ids.new("msg_"), thread_id=to, run_id=None)
+                row = {"id": message.id, "resource": resource, "thread_id": to, "doc": encode(message)}
+                rows.append({**row, "run_id": None, "seq": seq})
+        if rows:
+            conn.execute(_COPY, rows)
+        if len(batch) < _COPY_BATCH:
+            return
+        above = batch[-1].seq

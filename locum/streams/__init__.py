@@ -1,1 +1,1 @@
-"""The live streams of this process's runs."""
+"""The streams of the runs that this process tells of."""

@@ -11,9 +11,10 @@ import pytest
 from locum.api.sse import PING, Sse
 from locum.api.v2.objects import render_event
 from locum.domain.events import Done, Event, MessageDelta, TextDelta, TextPartDelta
-from locum.streams.hub import MAX_WAITING, Streams
+from locum.streams.hub import Streams
 
 DONE = b"event: done\ndata: [DONE]\n\n"
+MOST = 100
 
 
 def say(text: str) -> Event:
@@ -50,7 +51,7 @@ def play(scene: Callable[[Streams, Client, asyncio.Task[None]], Awaitable[None]]
     """Run a scene against a stream of run_1; nobody reads it any more at the end."""
 
     async def run() -> Client:
-        streams, client = Streams(), Client()
+        streams, client = Streams(max_events=MOST), Client()
         response = Sse(streams.open("run_1"), options.pop("render", render_event), **options)
         task = asyncio.create_task(response({"type": "http"}, client.receive, client.send))
         async with asyncio.timeout(10):
@@ -77,6 +78,9 @@ def test_what_is_ready_goes_out_at_once() -> None:
     assert headers[b"x-accel-buffering"] == b"no"
     assert [body.count(b"event: ") for body in client.bodies] == [2, 2, 0]
     assert client.bodies[0].startswith(b'event: thread.message.delta\ndata: {"id":"msg_1"')
+    ids = [line.removeprefix(b"id: ") for line in b"".join(client.bodies).splitlines() if line.startswith(b"id: ")]
+    stamp = ids[0].split(b".")[0]
+    assert ids == [b"%b.%d" % (stamp, number) for number in (1, 2, 3)]
     assert b"".join(client.bodies).endswith(DONE)
     assert [message["more_body"] for message in client.sent[1:]] == [True, True, False]
 
@@ -131,7 +135,7 @@ def test_the_end_of_the_server_ends_the_stream() -> None:
 
 def test_a_reader_that_fell_behind_is_told_so() -> None:
     async def scene(streams: Streams, client: Client, task: asyncio.Task[None]) -> None:
-        streams.publish("run_1", *(say("x") for _ in range(MAX_WAITING + 1)))
+        streams.publish("run_1", *(say("x") for _ in range(MOST + 1)))
 
     body = b"".join(play(scene).bodies)
     assert body.count(b"event: error\n") == 1

@@ -323,9 +323,11 @@ def test_a_thread_that_is_too_long_is_cut_in_the_middle(room: int, kept: list[st
     assert fit(said("1111", "2222", "3333", "4444", "5555"), room) == kept
 
 
-def test_the_last_user_message_and_what_follows_it_stay() -> None:
-    conversation = (*said("11", "22", "33"), ChatMessage(role="assistant", content="44"))
-    assert fit(conversation, 6) == ["SS", "33", "44"]
+def test_the_last_user_message_stays_whatever_was_said_behind_it() -> None:
+    said_since = tuple(ChatMessage(role="assistant", content=text) for text in ("44", "55", "66"))
+    conversation = (*said("11", "22", "33"), *said_since)
+    assert fit(conversation, 8) == ["SS", "11", "33", "66"]
+    assert fit(conversation, 4) == ["SS", "33"]
 
 
 def test_instructions_and_last_message_that_do_not_fit_are_said_not_to() -> None:
@@ -353,4 +355,4 @@ def test_what_is_kept_of_a_thread_fits_in_order_and_ends_with_its_last_message(t
     assert sum(map(len, kept)) <= room
     every = [each.content for each in conversation]
     assert kept[1:] == [each for each in every if each in kept[1:]]
-    assert kept[-1:] == every[-1:] or not every
+    assert kept[-1:] == every[-1:] or not every  # a user's

@@ -107,6 +107,56 @@ def test_a_limit_that_is_refused_under_both_its_names_fails_in_the_servers_words
     assert "not supported with this model" in error.message
 
 
+def test_calls_at_the_same_time_find_out_the_same_without_failing() -> None:
+    async def talk() -> list[str]:
+        async with ScriptedUpstream() as upstream:
+            upstream.answer = refuses(("max_tokens", "temperature", "top_p"), openai_words)
+            client = OpenAICompatible(base_url=upstream.base_url)
+
+            async def one() -> str:
+                return text_of([chunk async for chunk in client.stream(FULL)])
+
+            texts = await asyncio.gather(*(one() for _ in range(5)))
+            before = len(upstream.requests)
+            assert await one() == "Fine."
+            assert len(upstream.requests) == before + 1
+            await client.close()
+            return texts
+
+    assert asyncio.run(talk()) == ["Fine."] * 5
+
+
+def test_a_parameter_whose_loss_did_not_help_is_sent_again() -> None:
+    refusal = Status(400, body={"error": {"message": "The image of the temperature gauge is unsupported."}})
+
+    async def talk() -> list[dict[str, Any]]:
+        async with ScriptedUpstream() as upstream:
+            upstream.script([refusal, refusal, Text("Fine.")])
+            client = OpenAICompatible(base_url=upstream.base_url)
+            with pytest.raises(ModelError, match="temperature gauge"):
+                _ = [chunk async for chunk in client.stream(FULL)]
+            _ = [chunk async for chunk in client.stream(FULL)]
+            await client.close()
+            return upstream.requests
+
+    sent = asyncio.run(talk())
+    assert ["temperature" in body for body in sent] == [True, False, True]
+
+
+def test_a_limit_above_the_models_own_is_lowered_to_it_and_stays_lowered() -> None:
+    def server(body: dict[str, Any]) -> Reply:
+        if body["max_tokens"] <= 64:
+            return Text("Fine.")
+        words = (
+            "max_tokens is too large: 300. This model supports at most 64 completion tokens, whereas you provided 300."
+        )
+        return Status(400, body={"error": {"message": words, "param": "max_tokens", "code": None}})
+
+    chunks, upstream = ask(server, times=2)
+    assert text_of(chunks) == "Fine."
+    assert [body["max_tokens"] for body in upstream.requests] == [300, 64, 64]
+
+
 @pytest.mark.parametrize("name", ["tools", "messages"])
 def test_what_makes_the_answer_is_never_left_out(name: str) -> None:
     assert fail(refuses((name,), openai_words)).kind == "refused"

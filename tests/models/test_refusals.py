@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from locum.models.refusals import Habits, is_overflow, is_without_tools, refused_parameter, window_of
+from locum.models.refusals import (
+    Habits,
+    is_overflow,
+    is_without_tools,
+    most_tokens_of,
+    refused_parameter,
+    window_of,
+)
 from locum.models.wire import problem_of
 
 SENT = {
@@ -88,6 +95,22 @@ def openai(message: str, **fields: Any) -> dict[str, Any]:
             1048576,
         ),
         (openai("context_length_exceeded"), None),
+        (
+            {"error": "The number of tokens to keep from the initial prompt is greater than the context length (n_keep: 13055>= "
+                      "n_ctx: 4096). Try to load the model with a larger context length, or provide a shorter input."},
+            4096,
+        ),
+        (
+            {"object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 "
+             "maximum context length", "type": "invalid_request_error", "code": "3051"},
+            32768,
+        ),
+        (openai("The input (5000 tokens) is longer than the model's context length (4096 tokens)."), 4096),
+        (openai("The decoder prompt (length 5000) is longer than the maximum model length of 4096."), 4096),
+        (openai("Requested tokens (2285) exceed context window of 2048"), 2048),
+        (openai("input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000, decrease input length"), 200000),
+        (openai("Input is too long for requested model."), None),
+        (openai("This model's maximum context length is 1 tokens."), None),
     ],
 )  # fmt: skip
 def test_a_prompt_that_is_too_long_is_recognised_with_the_window_where_it_is_named(
@@ -175,11 +198,40 @@ def test_a_server_that_cannot_call_tools_is_recognised(body: Any) -> None:
     assert is_without_tools(problem(body))
 
 
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        ("max_tokens is too large: 32000. This model supports at most 16384 completion tokens, whereas you provided 32000.", 16384),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
+        ("`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window`", 8192),
+        ("max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens for this model", 64000),
+        ("max_tokens must be at least 1", None),
+    ],
+)  # fmt: skip
+def test_a_limit_that_is_too_large_is_recognised_with_the_largest_one(words: str, most: int | None) -> None:
+    assert most_tokens_of(problem(openai(words))) == most
+
+
+HABITS = Habits(max_tokens_parameter="max_completion_tokens")
+
+
 def test_a_parameter_is_dropped_once_and_the_limit_of_an_answer_swaps_its_name_once() -> None:
-    habits = Habits("max_completion_tokens")
-    assert habits.drop("temperature")
-    assert not habits.drop("temperature")
-    assert habits.without == {"temperature"}
-    assert habits.drop("max_completion_tokens")
-    assert habits.max_tokens_parameter == "max_tokens"
-    assert not habits.drop("max_tokens")
+    without = HABITS.dropping("temperature")
+    assert without is not None
+    assert without.without == {"temperature"}
+    assert without.dropping("temperature") is None
+    swapped = without.dropping("max_completion_tokens")
+    assert swapped is not None
+    assert (swapped.max_tokens_parameter, swapped.without) == ("max_tokens", {"temperature"})
+    assert swapped.dropping("max_tokens") is None
+
+
+def test_what_two_calls_have_found_out_is_put_together() -> None:
+    one, other = HABITS.dropping("temperature"), HABITS.dropping("max_completion_tokens")
+    assert one is not None
+    assert other is not None
+    limited = msgspec.structs.replace(HABITS, most_tokens=100)
+    for together in (one.including(other).including(limited), limited.including(other).including(one)):
+        assert together == Habits(
+            max_tokens_parameter="max_tokens", has_swapped=True, most_tokens=100, without=frozenset({"temperature"})
+        )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from locum.models.chat import ChatMessage, ChatRequest, ModelError
+from locum.models.chat import ChatMessage, ChatRequest, Chunk, ModelError, ToolCallDelta, ToolDefinition
 from locum.models.demo import DemoModel
 from locum.models.openai_compatible import OpenAICompatible
 from locum.models.routes import MappedModel, Route, Routes
@@ -210,6 +210,90 @@ def test_names_are_the_mapped_ones_and_the_upstreams(models: Any, options: dict[
 )
 def test_the_start_up_line_says_who_answers(options: dict[str, Any], expected: str) -> None:
     assert Routes(**options).describe() == expected
+
+
+def test_what_a_server_has_taught_is_kept_for_the_next_run() -> None:
+    async def use(routes: Routes, _: ScriptedUpstream) -> None:
+        first = await routes.resolve("gpt-4o")
+        assert first.context_window is None
+        first.overflowed(None)
+        assert first.context_window is None
+        first.overflowed(4096)
+        again, other = await routes.resolve("gpt-4o"), await routes.resolve("o")
+        assert (first.context_window, again.context_window, other.context_window) == (4096, 4096, None)
+        assert again.meter is first.meter
+        assert other.meter is not first.meter
+
+    with_upstream(["gpt-4o", "o"], use)
+
+
+def test_the_smaller_window_counts_the_owners_or_the_one_a_server_has_named() -> None:
+    async def use(routes: Routes, _: ScriptedUpstream) -> None:
+        route = await routes.resolve("gpt-4o")
+        route.overflowed(128_000)
+        assert route.context_window == 8192
+        route.overflowed(4096)
+        assert route.context_window == 4096
+
+    with_upstream(["a"], use, mapped={"gpt-4o": MappedModel(context_window=8192)})
+
+
+def test_the_default_servers_limits_count_where_a_table_sets_none() -> None:
+    async def use(routes: Routes, _: ScriptedUpstream) -> None:
+        limits = []
+        for name in ("a", "short", "wordy"):
+            route = await routes.resolve(name)
+            limits.append((route.context_window, route.max_output_tokens))
+        assert limits == [(9000, 300), (1000, 300), (9000, 20)]
+
+    mapped = {"short": MappedModel(context_window=1000), "wordy": MappedModel(max_output_tokens=20)}
+    with_upstream(["a"], use, context_window=9000, max_output_tokens=300, mapped=mapped)
+
+
+@pytest.mark.parametrize(("name", "is_prompted"), [("a", True), ("gpt-4o", False)])
+def test_tools_are_told_in_words_where_the_owner_says_so(name: str, is_prompted: bool) -> None:
+    async def use(routes: Routes, upstream: ScriptedUpstream) -> list[Chunk]:
+        upstream.script([Text('<tool_call>{"name": "f", "arguments": {}}</tool_call>')])
+        route = await routes.resolve(name)
+        request = ChatRequest(
+            model=route.upstream_name,
+            messages=(ChatMessage(role="user", content="hi"),),
+            tools=(ToolDefinition(name="f"),),
+        )
+        chunks = [chunk async for chunk in route.model.stream(request)]
+        assert ("tools" in upstream.requests[0]) is not is_prompted
+        return chunks
+
+    mapped = {"gpt-4o": MappedModel(tool_calling="native")}
+    chunks = with_upstream(["a"], use, tool_calling="prompt", mapped=mapped)
+    assert any(isinstance(chunk, ToolCallDelta) for chunk in chunks) is is_prompted
+
+
+def test_a_table_that_only_names_the_limit_differently_keeps_the_default_key() -> None:
+    async def use(routes: Routes, upstream: ScriptedUpstream) -> None:
+        upstream.script([Text("x")])
+        route = await routes.resolve("gpt-4o")
+        request = ChatRequest(model="a", messages=(ChatMessage(role="user", content="hi"),), max_completion_tokens=7)
+        async for _ in route.model.stream(request):
+            pass
+        assert upstream.requests[0]["max_completion_tokens"] == 7
+        assert upstream.received[-1].headers["authorization"] == "Bearer k1"
+
+    mapped = {"gpt-4o": MappedModel(max_tokens_parameter="max_completion_tokens")}
+    with_upstream(["a"], use, api_key="k1", mapped=mapped)
+
+
+def test_names_that_callers_make_up_do_not_pile_up() -> None:
+    async def use(routes: Routes, _: ScriptedUpstream) -> None:
+        first = await routes.resolve("0")
+        for number in range(1, 1000):
+            await routes.resolve(str(number))
+        assert (await routes.resolve("0")).meter is first.meter
+        for number in range(1000, 2000):
+            await routes.resolve(str(number))
+        assert (await routes.resolve("0")).meter is not first.meter
+
+    with_upstream(Status(404), use, monotonic=lambda: 0.0)
 
 
 async def consume(route: Route) -> None:

@@ -107,11 +107,33 @@ def test_a_factor_is_learned_up_at_once_and_down_by_and_by() -> None:
     assert meter.count(prompt) == pytest.approx(exact, rel=0.01)
 
 
-@pytest.mark.parametrize(("text", "reported"), [("word " * 1000, 0), ("word " * 1000, 10**6), ("hi", 40)])
+@pytest.mark.parametrize(
+    ("text", "reported"),
+    [
+        ("word " * 1000, 0),
+        pytest.param("word " * 1000, 500, id="a server that has cut the prompt"),
+        ("word " * 1000, 10**6),
+        ("hi", 40),
+    ],
+)
 def test_nothing_is_learned_from_nonsense_or_from_next_to_nothing(text: str, reported: int) -> None:
     meter = Meter()
     meter.learn(said(text), (), reported)
     assert meter.factor == 1.0
+
+
+def test_a_prompt_with_a_picture_teaches_nothing() -> None:
+    meter = Meter()
+    picture = {"type": "image_url", "image_url": {"url": data_url("png", 512, 512)}}
+    meter.learn(said([{"type": "text", "text": "word " * 1000}, picture]), (), 2500)
+    assert meter.factor == 1.0
+
+
+def test_a_text_by_itself_is_counted_with_the_factor_too() -> None:
+    meter, prompt = Meter(), said("word " * 1000)
+    assert meter.count_text("word " * 10) == 11
+    meter.learn(prompt, (), meter.count(prompt) * 2)
+    assert meter.count_text("word " * 10) == 22
 
 
 @pytest.mark.parametrize(
