@@ -24,7 +24,6 @@ from locum.admin.wire import (
     RevokeKey,
 )
 from locum.errors import LocumError
-from locum.models.openai_compatible import OpenAICompatible
 from locum.models.routes import Routes
 from locum.store.database import Database
 from locum.store.migrations import current_revision
@@ -74,6 +73,6 @@ async def _leads_to(routes: Routes, name: str) -> str:
         route = await routes.resolve(name)
     except LocumError as error:
         return f"nowhere: {error.message}"
-    if isinstance(route.model, OpenAICompatible):
-        return f"{route.upstream_name} at {route.model.base_url}"
+    if route.backend is not None:
+        return f"{route.upstream_name} at {route.backend.base_url}"
     return "the built-in demo model"

@@ -258,10 +258,8 @@ async def _mapped(routes: Routes, name: str) -> Finding:
         route = await routes.resolve(name)
     except LocumError as error:
         return Finding("fix", about, error.message)
-    from locum.models.openai_compatible import OpenAICompatible
-
-    assert isinstance(route.model, OpenAICompatible)
-    return await _listed(about, route.model, route.upstream_name, where)
+    assert route.backend is not None  # a name is mapped to a server
+    return await _listed(about, route.backend, route.upstream_name, where)
 
 
 async def _listed(about: str, upstream: OpenAICompatible, wanted: str | None, setting: str) -> Finding:

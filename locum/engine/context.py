@@ -138,34 +138,43 @@ def fit(
 ) -> tuple[ChatMessage, ...]:
     """The prompt in at most `room` tokens: messages are dropped from the middle of the conversation.
 
-    What stays in any case: the instructions, the last user message with what follows it, and what this run has done.
-    Of the others the newest stay, and the very first where it takes no more than half of what is left. Results of this
-    run's tools are shortened when they alone are too long.
+    What stays in any case: the instructions, the last user message and what this run has done. Of the others the newest
+    stay, and the very first where it takes no more than half of what is left. Results of this run's tools are shortened
+    when they alone are too long.
     """
     whole = (*system, *conversation, *own)
-    if counter.at_most(whole, tools) <= room or counter.count(whole, tools) <= room:
+    if counter.at_most(whole, tools) <= room:
         return whole
-    users = [index for index, message in enumerate(conversation) if message.role == "user"]
-    cut = users[-1] if users else max(0, len(conversation) - 1)
-    older, last = conversation[:cut], conversation[cut:]
+    last = _last_question(conversation)
     for kept in (own, *(_shortened(own, characters) for characters in _SHORTENED)):
-        left = room - counter.count((*system, *last, *kept), tools)
+        left = room - counter.count((*system, *conversation[last : last + 1], *kept), tools)
         if left >= 0:
             break
     else:
         raise DoesNotFit
-    first = older[:1]
-    if first and (cost := counter.count(first)) <= left // 2:
-        left, older = left - cost, older[1:]
-    else:
-        first = ()
-    newest: list[ChatMessage] = []
-    for message in reversed(older):
-        left -= counter.count((message,))
+    return (*system, *_cut(conversation, last, left, counter), *kept)
+
+
+def _last_question(conversation: tuple[ChatMessage, ...]) -> int:
+    """Where the last user message stands; where there is none, the last message."""
+    users = (index for index in reversed(range(len(conversation))) if conversation[index].role == "user")
+    return next(users, max(0, len(conversation) - 1))
+
+
+def _cut(conversation: tuple[ChatMessage, ...], last: int, left: int, counter: Counter) -> list[ChatMessage]:
+    """The message at `last`, and of the others what fits into `left` tokens: the first, and the newest in one piece."""
+    kept = {last}
+    if last > 0 and (cost := counter.count(conversation[:1])) <= left // 2:
+        kept.add(0)
+        left -= cost
+    for index in reversed(range(len(conversation))):
+        if index in kept:
+            continue
+        left -= counter.count(conversation[index : index + 1])
         if left < 0:
             break
-        newest.append(message)
-    return (*system, *first, *reversed(newest), *last, *kept)
+        kept.add(index)
+    return [conversation[index] for index in sorted(kept)] if conversation else []
 
 
 def _shortened(messages: tuple[ChatMessage, ...], characters: int) -> tuple[ChatMessage, ...]:
@@ -265,7 +274,7 @@ def _repeatable(arguments: str) -> str:
     """Arguments that are no JSON object are the caller's to see as they came; servers refuse to be told them again."""
     try:
         is_object = isinstance(json.loads(arguments or "{}"), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         is_object = False
     return (arguments or "{}") if is_object else json.dumps({"not_json": arguments}, ensure_ascii=False)
 

@@ -11,7 +11,7 @@ from locum.domain import messages as message_domain
 from locum.domain import runs as run_domain
 from locum.domain import steps as step_domain
 from locum.domain.events import Event, MessageEvent, RunEvent, StepEvent
-from locum.domain.messages import ContentPart
+from locum.domain.messages import ContentPart, Message
 from locum.domain.runs import LastError, Run, Usage
 from locum.domain.steps import Step
 from locum.store import messages as message_store
@@ -45,7 +45,7 @@ def end_run(
         if not step.is_open:
             continue
         # A caller may have deleted the message meanwhile: the step is closed all the same.
-        message = message_store.find(conn, resource, run.thread_id, step.message_id) if step.message_id else None
+        message = _message(conn, resource, run, step)
         if message is not None:
             message = message_domain.incomplete(message, _WHY[ending], now=now, said=said)
             message_store.save(conn, resource, message)
@@ -69,6 +69,12 @@ def end_run(
             run = run_domain.run_short(run, budget, now=now, usage=total)
     run_store.save(conn, resource, run)
     return (*events, RunEvent(ending, run))
+
+
+def _message(conn: Connection, resource: str, run: Run, step: Step) -> Message | None:
+    if step.message_id is None:
+        return None
+    return message_store.find(conn, resource, run.thread_id, step.message_id, for_update=True)
 
 
 _WHY: dict[Ending, Literal["max_tokens", "run_cancelled", "run_expired", "run_failed"]] = {

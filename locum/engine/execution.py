@@ -33,7 +33,7 @@ from locum.engine.images import data_urls, in_conversation
 from locum.engine.model_call import ModelCall
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
-from locum.errors import LeaseLost
+from locum.errors import LeaseLost, Unavailable
 from locum.models.chat import ChatRequest, ModelError
 from locum.models.routes import Route, Routes
 from locum.streams.hub import Streams
@@ -50,6 +50,8 @@ DEFAULT_WINDOW = 128_000
 _ANSWER_TOKENS = 4096
 """Room that is left for an answer when nobody has said how long it may be."""
 _SHRINK = 0.7
+_SHORT = 32_000
+"""Characters of a conversation that are counted at once; longer ones on a thread of their own."""
 
 MAX_ATTEMPTS = 5
 """Claims of a run without any progress before it is given up: it would take its process down again."""
@@ -101,6 +103,10 @@ class Execution:
             await self._let_go("cancelled")
         except LeaseLost:
             await self._let_go("lease lost")
+        except Unavailable:
+            # The database cannot be reached, or is full: the lease lapses, and the run is taken up where it stands.
+            log.exception("run interrupted", run_id=claim.run_id, thread_id=claim.thread_id)
+            self._streams.break_off(claim.run_id, "the server goes on with it in a moment.")
         except Exception:
             log.exception("run failed", run_id=claim.run_id, thread_id=claim.thread_id)
             await self._end("failed", error=_SORRY)
@@ -130,7 +136,8 @@ class Execution:
     async def _load(self, route: Route, before: Journal | None) -> tuple[Journal, Unanswered]:
         journal, unanswered = await self._recorder.load(tokens=_window(route), before=before)
         if before is None and (wanted := in_conversation(journal.conversation)):
-            urls = await data_urls(self._blobs, await self._recorder.files(wanted))
+            known = {file.id: file for file in await self._recorder.files(wanted)}
+            urls = await data_urls(self._blobs, [known[file_id] for file_id in wanted if file_id in known])
             journal = msgspec.structs.replace(journal, images=urls)
         return journal, unanswered
 
@@ -141,14 +148,14 @@ class Execution:
             await self._recorder.end("incomplete", budget=journal.exhausted)
             return True
         try:
-            call, reply = await self._ask(route, journal, unanswered, must_answer=must_answer)
+            call, reply, is_budgeted = await self._ask(route, journal, unanswered, must_answer=must_answer)
         except context.DoesNotFit:
             await self._recorder.end("incomplete", budget="max_prompt_tokens")
             return True
         except ModelError as error:
             await self._recorder.end("failed", error=turn.failure(error), said=self._said())
             return True
-        match turn.decide(journal.offer, reply, must_answer=must_answer, budgeted=_is_budgeted(route, journal)):
+        match turn.decide(journal.offer, reply, must_answer=must_answer, budgeted=is_budgeted):
             case turn.Answer():
                 opened = await call.open_message()
                 said = annotated(reply.said, journal.made)
@@ -172,19 +179,14 @@ class Execution:
 
     async def _ask(
         self, route: Route, journal: Journal, unanswered: Unanswered, *, must_answer: bool
-    ) -> tuple[ModelCall, Reply]:
-        """The model's reply. A call that was cut is made again unless a client has seen part of it, one that did not
-        fit is made once more with a shorter prompt."""
+    ) -> tuple[ModelCall, Reply, bool]:
+        """The model's reply, and whether it was the run's own budget that bounded it. A call that was cut is made again
+        unless a client has seen part of it, one that did not fit is made once more with a shorter prompt."""
         images = context.new_images(journal.steps)
-        room, has_shrunk, cuts = _room(route, journal), False, 0
+        window, overflow, cuts = _window(route), None, 0
+        room = _room(route, journal, window)
         while True:
-            try:
-                request = context.build(journal, counter=route.meter, room=room, must_answer=must_answer)
-            except context.DoesNotFit:
-                if room == journal.left_to_read:
-                    raise  # what does not fit is the run's own budget
-                raise _no_room(route) from None
-            request = _within(route, request)
+            request = await _build(route, journal, window, room, must_answer=must_answer)
             self._call = ModelCall(
                 self._recorder,
                 self._streams,
@@ -197,17 +199,22 @@ class Execution:
             try:
                 reply = await self._call.ask(route.model, request)
             except ModelError as error:
-                if error.kind == "context_overflow" and not has_shrunk:
-                    has_shrunk, room = True, _smaller(route, journal, request, error)
+                if error.kind == "context_overflow" and overflow is None:
+                    overflow = error
+                    window, room = await _smaller(route, journal, request, error)
                 elif error.kind != "cut" or self._call.touched or cuts == MAX_CUTS:
                     raise
                 else:
                     cuts += 1
                 _, unanswered = await self._load(route, journal)
             else:
+                if overflow is not None:
+                    route.overflowed(overflow.window)  # what helped is remembered, and nothing else
                 if route.meter.at_most(request.messages, request.tools) > room:  # it had to be counted: learn from it
-                    route.meter.learn(request.messages, request.tools, reply.usage.prompt_tokens)
-                return self._call, reply
+                    await asyncio.to_thread(
+                        route.meter.learn, request.messages, request.tools, reply.usage.prompt_tokens
+                    )
+                return self._call, reply, _is_budgeted(journal, request)
 
     async def _make_calls(self, journal: Journal, step: Step, *, asked: ModelCall | None) -> bool:
         """Make the calls of a step that have not been made, one after the other; True when the run waits for its
@@ -242,11 +249,11 @@ class Execution:
     def _show_end_of_text(self, opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> None:
         """What a stream shows of the answer beyond its pieces: a part for a text without any, and the annotations."""
         run_id, message_id = opened.step.run_id, opened.message.id
-        position = len(opened.message.content)
+        first = len(opened.message.content)
         if is_empty:
-            delta = TextPartDelta(index=position, text=TextDelta(value="", annotations=()))
+            delta = TextPartDelta(index=first, text=TextDelta(value="", annotations=()))
             self._streams.publish(run_id, MessageDelta(message_id, (delta,)))
-        for part in said:
+        for position, part in enumerate(said, first):
             annotations = part.text.annotations if isinstance(part, TextPart) else ()
             for index, each in enumerate(annotations):
                 annotation = FilePathAnnotationDelta(
@@ -290,41 +297,67 @@ def _window(route: Route) -> int:
     return route.context_window or DEFAULT_WINDOW
 
 
-def _room(route: Route, journal: Journal) -> int:
+def _room(route: Route, journal: Journal, window: int) -> int:
     """How many tokens the prompt of the next turn may take: the window without room for an answer, and no more than
     the run's budget."""
-    window = _window(route)
     answer = min(route.max_output_tokens or _ANSWER_TOKENS, journal.left_to_write or _ANSWER_TOKENS, window // 4)
-    room = window - answer
+    room = window - answer - _slack(window)
     return room if journal.left_to_read is None else min(room, journal.left_to_read)
 
 
-def _smaller(route: Route, journal: Journal, request: ChatRequest, error: ModelError) -> int:
-    """The room for a second attempt after the model's server has said that the first prompt was too long."""
-    route.overflowed(error.window)
-    known = _room(route, journal)
-    sent = route.meter.count(request.messages, request.tools)
-    return min(known, int(sent * _SHRINK))
+async def _build(route: Route, journal: Journal, window: int, room: int, *, must_answer: bool) -> ChatRequest:
+    """The request as the route's server is to see it: within the window, under its name for the model."""
+
+    def build() -> ChatRequest:
+        request = context.build(journal, counter=route.meter, room=room, must_answer=must_answer)
+        limit = _limit(route, journal, request, window)
+        return msgspec.structs.replace(request, model=route.upstream_name, max_completion_tokens=limit)
+
+    is_short = sum(len(message.text) for message in journal.conversation) < _SHORT
+    try:
+        return build() if is_short else await asyncio.to_thread(build)
+    except context.DoesNotFit:
+        if room == journal.left_to_read:
+            raise  # what does not fit is the run's own budget
+        raise _no_room(window) from None
 
 
-def _no_room(route: Route) -> ModelError:
+def _limit(route: Route, journal: Journal, request: ChatRequest, window: int) -> int | None:
+    """How long the answer may be. Some servers refuse a limit that the window has no room for beside the prompt."""
+    limits = [limit for limit in (journal.left_to_write, route.max_output_tokens) if limit is not None]
+    if not limits:
+        return None
+    meter, asked = route.meter, min(limits)
+    if meter.at_most(request.messages, request.tools) + asked <= window:
+        return asked
+    return max(1, min(asked, window - meter.count(request.messages, request.tools) - _slack(window)))
+
+
+def _slack(window: int) -> int:
+    """Tokens that a server may count beyond ours."""
+    return min(64, window // 64)
+
+
+async def _smaller(route: Route, journal: Journal, request: ChatRequest, error: ModelError) -> tuple[int, int]:
+    """Window and room for a second attempt after the model's server has said that the first prompt was too long."""
+    sent = await asyncio.to_thread(route.meter.count, request.messages, request.tools)
+    if error.window is None:
+        window = int((sent + (request.max_completion_tokens or 0)) * _SHRINK)
+        return window, min(_room(route, journal, window), int(sent * _SHRINK))
+    room = _room(route, journal, error.window)
+    # A prompt that should have fitted is counted otherwise there.
+    return error.window, room if sent <= room or sent > error.window else int(room * _SHRINK)
+
+
+def _no_room(window: int) -> ModelError:
     return ModelError(
         f"The run's instructions, its last message and its tools' results do not fit into the model's context window "
-        f"of {_window(route)} tokens, even without the rest of the thread. If the model has room for more, "
+        f"of {window} tokens, even without the rest of the thread. If the model has room for more, "
         "set its context_window.",
         kind="context_overflow",
     )
 
 
-def _is_budgeted(route: Route, journal: Journal) -> bool:
+def _is_budgeted(journal: Journal, request: ChatRequest) -> bool:
     """Whether it is the run's own budget that bounds the answer."""
-    left = journal.left_to_write
-    return left is not None and (route.max_output_tokens is None or left <= route.max_output_tokens)
-
-
-def _within(route: Route, request: ChatRequest) -> ChatRequest:
-    """The request as the route's server is to see it: under its name for the model, within its limits."""
-    limits = [limit for limit in (request.max_completion_tokens, route.max_output_tokens) if limit is not None]
-    return msgspec.structs.replace(
-        request, model=route.upstream_name, max_completion_tokens=min(limits) if limits else None
-    )
+    return journal.left_to_write is not None and request.max_completion_tokens == journal.left_to_write

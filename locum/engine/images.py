@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import structlog
@@ -15,14 +16,21 @@ MAX_IMAGES = 50
 """The newest ones of a conversation; older ones are named, not shown."""
 MAX_BYTES = 20 * 1024 * 1024
 """Of one image: what model servers take."""
+MAX_TOTAL_BYTES = 40 * 1024 * 1024
+"""Of all images of a prompt: the newest are shown as far as that goes."""
 
 _log = structlog.get_logger(__name__)
 
 
 async def data_urls(blobs: Blobs, files: list[File]) -> dict[str, str]:
-    """File id -> data URL of those that can be shown."""
-    urls = {file.id: await _url(blobs, file) for file in files}
-    return {file_id: url for file_id, url in urls.items() if url is not None}
+    """File id -> data URL of those that can be shown, the first ones first."""
+    urls: dict[str, str] = {}
+    left = MAX_TOTAL_BYTES
+    for file in files:
+        if file.bytes <= left and (url := await _url(blobs, file)) is not None:
+            urls[file.id] = url
+            left -= file.bytes
+    return urls
 
 
 async def _url(blobs: Blobs, file: File) -> str | None:
@@ -34,7 +42,10 @@ async def _url(blobs: Blobs, file: File) -> str | None:
         _log.warning("an image could not be read", file_id=file.id)
         return None
     kind = image_type(content)
-    return None if kind is None else f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    if kind is None:
+        return None
+    encoded = await asyncio.to_thread(base64.b64encode, content)
+    return f"data:{kind};base64,{encoded.decode()}"
 
 
 def in_conversation(conversation: tuple[Message, ...]) -> tuple[str, ...]:

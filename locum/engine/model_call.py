@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from typing import Literal
 
 from locum import crashpoints, ids
 from locum.domain.events import (
@@ -78,14 +79,18 @@ class ModelCall:
         self.step: Step | None = None
         self._text = ""
         self._refusal = ""
+        self._kinds: list[Literal["text", "refusal"]] = []
+        """The parts of the message that have begun, in their order."""
         self.touched = False
 
     @property
     def said(self) -> tuple[ContentPart, ...]:
         """What the model has said so far, as parts of a message that stand behind its images."""
-        text = (TextPart(Text(value=self._text)),) if self._text else ()
-        refusal = (RefusalPart(self._refusal),) if self._refusal else ()
-        return (*text, *refusal)
+        parts: dict[str, ContentPart] = {
+            "text": TextPart(Text(value=self._text)),
+            "refusal": RefusalPart(self._refusal),
+        }
+        return tuple(parts[kind] for kind in self._kinds)
 
     async def ask(self, model: ChatModel, request: ChatRequest) -> Reply:
         """The whole answer; ModelError when there is none."""
@@ -136,18 +141,24 @@ class ModelCall:
         if self._calls:
             return  # words behind a call have no place in the conversation: the next turn says them
         opened = await self.open_message()
-        # It stands behind the images; its first piece carries the empty annotations.
+        # Its first piece carries the empty annotations.
         piece = TextDelta(value=text) if self._text else TextDelta(value=text, annotations=())
         self._text += text
-        self._show(MessageDelta(opened.message.id, (TextPartDelta(index=len(opened.message.content), text=piece),)))
+        self._show(MessageDelta(opened.message.id, (TextPartDelta(index=self._index(opened, "text"), text=piece),)))
 
     async def _refuse(self, text: str) -> None:
         if self._calls:
             return
         opened = await self.open_message()
         self._refusal += text
-        index = len(opened.message.content) + bool(self._text)
+        index = self._index(opened, "refusal")
         self._show(MessageDelta(opened.message.id, (RefusalPartDelta(index=index, refusal=text),)))
+
+    def _index(self, opened: Opened, kind: Literal["text", "refusal"]) -> int:
+        """Where in the message a part stands: behind the images, in the order in which the parts began."""
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        return len(opened.message.content) + self._kinds.index(kind)
 
     async def _call(self, delta: chat.ToolCallDelta) -> None:
         call = self._calls.get(delta.index)
@@ -184,7 +195,11 @@ class ModelCall:
     def _arguments(self, call: _Call) -> str:
         """The call's arguments as they count: of code, what was shown is its beginning, whatever came behind it."""
         if call.reader is None:
-            return call.arguments
+            if call.arguments.strip():
+                return call.arguments
+            # A function without parameters: callers parse what they are given.
+            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments="{}")))
+            return call.arguments + "{}"
         code = code_of(call.arguments)
         if not code.startswith(call.shown):
             return json.dumps({"code": call.shown})

@@ -271,8 +271,10 @@ class Recorder:
         def write(conn: Connection) -> tuple[Event, ...]:
             run = run_store.fenced(conn, self.claim)
             now = self._now()
+            # Its caller wants it to end anyway, and was first.
+            how = "cancelled" if run.status == "cancelling" and ending == "incomplete" else ending
             return end_run(
-                conn, self.claim.resource, run, ending, now=now, error=error, budget=budget, said=said, usage=usage
+                conn, self.claim.resource, run, how, now=now, error=error, budget=budget, said=said, usage=usage
             )
 
         await self._finish(self._db.write(write), lambda events: (*events, Done()))
@@ -304,7 +306,7 @@ class Recorder:
 
     def _complete(self, conn: Connection, message: Message, said: tuple[ContentPart, ...]) -> tuple[MessageEvent, ...]:
         """Write a message that is whole; nothing where a caller has deleted it. Its metadata is the caller's."""
-        current = message_store.find(conn, self.claim.resource, message.thread_id, message.id)
+        current = message_store.find(conn, self.claim.resource, message.thread_id, message.id, for_update=True)
         if current is None:
             return ()
         message = msgspec.structs.replace(message, metadata=current.metadata)

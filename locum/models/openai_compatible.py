@@ -21,7 +21,7 @@ from locum import __version__
 from locum.clock import Clock, system_clock
 from locum.errors import StartupError
 from locum.models.chat import ChatRequest, Chunk, MaxTokensParameter, ModelError
-from locum.models.refusals import Habits, Problem, is_overflow, is_without_tools, most_tokens_of, window_of
+from locum.models.refusals import DROPPABLE, Habits, Problem, is_overflow, is_without_tools, most_tokens_of, window_of
 from locum.models.wire import (
     Answer,
     EventParser,
@@ -40,6 +40,7 @@ _MAX_LIST_BYTES = 4 * 1024 * 1024
 _MAX_RETRY_AFTER_SECONDS = 30.0
 _LIST_SECONDS = 10.0
 _ERROR_BODY_SECONDS = 5.0
+_MOST_TRIES = len(DROPPABLE) + 1
 _TAIL_SECONDS = 2.0
 """An answer that has said its finish_reason gets this long for the usage and the end of the stream."""
 _DRAIN_SECONDS = 0.05
@@ -168,6 +169,8 @@ class OpenAICompatible:
             response.close()  # does nothing when the body has been read to its end
         if not answer.is_complete:
             raise self._interrupted("the connection ended before the answer did", began=began)
+        for chunk in answer.rest():
+            yield chunk
         yield answer.finish()
 
     async def list_models(self) -> list[str]:
@@ -202,13 +205,14 @@ class OpenAICompatible:
         """The beginning of the answer. An optional parameter that the server refuses is dropped from this call, and
         from later ones once the server has taken a call without it."""
         known = habits = self._habits_of(request.model)
+        tries = iter(range(_MOST_TRIES))
         while True:
             body = body_of(request, habits)
             try:
                 begun = await self._begin(msgspec.json.encode(body), request.model)
             except _RefusedError as refused:
                 others = habits.after(refused.problem, sent_in(body))
-                if others is None:
+                if others is None or next(tries, None) is None:
                     raise
                 habits = others
             else:

@@ -57,16 +57,25 @@ _LEAST_WINDOW = 256
 """A smaller number was not meant as a window."""
 
 
+_NOT_THEIRS = re.compile(r"(?:https?:|data:)\S+|input(?:_value)?['\"]?[=:].*", re.IGNORECASE | re.DOTALL)
+"""What servers repeat of a request in their refusals: addresses of pictures, and the value a validator found wrong."""
+
+
+def _words(problem: Problem) -> str:
+    """The server's own words: what a caller has written must not pass for them."""
+    return _NOT_THEIRS.sub(" ", problem.text)
+
+
 def is_overflow(problem: Problem) -> bool:
     """The prompt (or the prompt and its answer) does not fit into the model's context window."""
-    return _OVERFLOW.search(f"{problem.code} {problem.text}") is not None
+    return _OVERFLOW.search(f"{problem.code} {_words(problem)}") is not None
 
 
 def window_of(problem: Problem) -> int | None:
     """The window in tokens, where the server names it; never the size of the prompt it refused."""
     named = problem.window
     for pattern in _WINDOW if named is None else ():
-        if found := pattern.search(problem.text):
+        if found := pattern.search(_words(problem)):
             named = _number(found)
             break
     return named if named is not None and named >= _LEAST_WINDOW else None
@@ -86,7 +95,7 @@ _MOST_TOKENS = tuple(
 def most_tokens_of(problem: Problem) -> int | None:
     """How long an answer may be at most, where the server refuses a longer one and says so."""
     for pattern in _MOST_TOKENS:
-        if found := pattern.search(problem.text):
+        if found := pattern.search(_words(problem)):
             return _number(found) or None
     return None
 
@@ -118,16 +127,16 @@ _CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "ex
 def refused_parameter(problem: Problem, sent: Collection[str]) -> str | None:
     """Which of the droppable parameters that were sent the server does not take; None where that is not its trouble."""
     candidates = [name for name in DROPPABLE if name in sent]
-    is_about_a_parameter = problem.code in _CODES or re.search(_UNKNOWN, problem.text, re.IGNORECASE) is not None
+    is_about_a_parameter = problem.code in _CODES or re.search(_UNKNOWN, _words(problem), re.IGNORECASE) is not None
     if problem.param:
         last = re.split(r"[.\[\]]+", problem.param.rstrip("]"))[-1]
         return last if last in candidates and is_about_a_parameter else None
     for name in candidates:
-        if problem.code in _CODES and re.search(rf"\b{name}\b", problem.text):
+        if problem.code in _CODES and re.search(rf"\b{name}\b", _words(problem)):
             return name
         # The name and the complaint stand close together; a word like `temperature` alone may be the prompt's.
         near = rf"(?:\b{name}\b.{{0,40}}?{_UNKNOWN}|{_UNKNOWN}.{{0,60}}?\b{name}\b)"
-        if re.search(near, problem.text, re.IGNORECASE | re.DOTALL):
+        if re.search(near, _words(problem), re.IGNORECASE | re.DOTALL):
             return name
     return None
 

@@ -36,6 +36,8 @@ _PLAUSIBLE = (0.7, 4.0)
 """Fewer tokens than that no vocabulary in use makes of a text; a server that reports them has cut the prompt, or counts
 what it had not remembered from the last one."""
 _HEADER_BYTES = 256 * 1024
+_MOST_COUNTED = 500_000
+_MOST_CACHED = 20_000
 
 
 class Meter:
@@ -76,8 +78,17 @@ class Meter:
 
 
 def count_text(text: str) -> int:
-    """Tokens of o200k_base. What looks like a special token is text like any other."""
-    return len(_vocabulary().encode_ordinary(text.encode(errors="replace").decode()))
+    """Tokens of o200k_base. What looks like a special token is text like any other.
+
+    Of a text that is longer than anything a window has room for, the beginning is counted and the rest taken to be like
+    it: the time and the memory this takes are bounded.
+    """
+    beginning = text[:_MOST_COUNTED].encode(errors="replace").decode()
+    vocabulary = _vocabulary()
+    count = len(vocabulary.encode_ordinary(beginning))
+    if vocabulary.cache_len > _MOST_CACHED:
+        vocabulary.clear_cache()
+    return count if len(text) <= _MOST_COUNTED else math.ceil(count * len(text) / _MOST_COUNTED)
 
 
 @lru_cache(maxsize=1)

@@ -242,9 +242,9 @@ class Answer:
             raise ReportedError(_problem(decoded.error))
         if decoded.object == "error":
             raise ReportedError(problem_of(event))
-        if decoded.usage is not None:
+        if decoded.usage is not None and decoded.usage.prompt_tokens is not None:
             self._usage = Usage(
-                prompt_tokens=decoded.usage.prompt_tokens or 0, completion_tokens=decoded.usage.completion_tokens or 0
+                prompt_tokens=decoded.usage.prompt_tokens, completion_tokens=decoded.usage.completion_tokens or 0
             )
         if not decoded.choices:
             return
@@ -263,6 +263,10 @@ class Answer:
         if choice.finish_reason:
             self.reason = _REASONS.get(choice.finish_reason, "stop")
 
+    def rest(self) -> Iterator[Chunk]:
+        """What has been waiting for more that never came."""
+        yield from self._calls.close()
+
     def finish(self) -> Finish:
         """The last chunk. Servers that end a tool-calling answer with `stop` are common: the calls decide."""
         reason: Reason = self.reason or "stop"
@@ -279,38 +283,69 @@ class _Calls:
         self._by_index: dict[int, int] = {}
         self._ids: list[str | None] = []
         """The upstream's id of each call, None where it gave none."""
+        self._names: list[str] = []
+        self._arguments: list[str] = []
 
     def add(self, call: _Call) -> Iterator[ToolCallDelta]:
+        """A call is told of once its name is known."""
         function = call.function or _Function()
         arguments = function.arguments or ""
         if not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments).decode()
-        known = self._find(call, function)
-        if known is not None:
-            if arguments:
-                yield ToolCallDelta(index=known, arguments=arguments)
-            return
-        if call.index is not None:
-            self._by_index[call.index] = self.count
-        self._ids.append(call.id or None)
-        yield ToolCallDelta(
-            index=self.count, id=call.id or ids.new("call_"), name=function.name or "", arguments=arguments
-        )
-        self.count += 1
+        number = self._find(call, function, arguments)
+        if number is None:
+            number = self.count
+            if call.index is not None:
+                self._by_index[call.index] = number
+            self._ids.append(call.id or None)
+            self._names.append("")
+            self._arguments.append("")
+            self.count += 1
+        self._arguments[number] += arguments
+        if not self._names[number]:
+            if function.name:
+                self._names[number] = function.name
+                yield self._opening(number)
+        elif arguments:
+            yield ToolCallDelta(index=number, arguments=arguments)
 
-    def _find(self, call: _Call, function: _Function) -> int | None:
+    def close(self) -> Iterator[ToolCallDelta]:
+        """The calls that never got a name."""
+        for number in range(self.count):
+            if not self._names[number]:
+                yield self._opening(number)
+
+    def _opening(self, number: int) -> ToolCallDelta:
+        return ToolCallDelta(
+            index=number,
+            id=self._ids[number] or ids.new("call_"),
+            name=self._names[number],
+            arguments=self._arguments[number],
+        )
+
+    def _find(self, call: _Call, function: _Function, arguments: str) -> int | None:
         """The call this fragment continues; None when it opens a new one."""
         if call.index is not None:
             known = self._by_index.get(call.index)
-            # Some servers number every one of several whole calls 0: another id together with a name is another call.
-            if known is not None and function.name and call.id and call.id != self._ids[known]:
-                return None
-            return known
+            if known is None or not function.name or not self._names[known]:
+                return known
+            # Some servers number every one of several whole calls 0: another id together with a name is another call,
+            # and so is, without ids, what comes with a name behind arguments that are whole.
+            if call.id and self._ids[known]:
+                return known if call.id == self._ids[known] else None
+            return None if arguments and _is_object(self._arguments[known]) else known
         if call.id and call.id in self._ids:
             return self._ids.index(call.id)
         if call.id or function.name or not self.count:
             return None
         return self.count - 1
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

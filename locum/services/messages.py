@@ -84,7 +84,7 @@ class Messages:
 
         def change(conn: Connection) -> Message:
             thread_store.get(conn, principal.resource, thread_id, for_update=True)
-            message = store.get(conn, principal.resource, thread_id, message_id)
+            message = store.get(conn, principal.resource, thread_id, message_id, for_update=True)
             if metadata is not UNSET:
                 message = msgspec.structs.replace(message, metadata=metadata)
                 store.save(conn, principal.resource, message)

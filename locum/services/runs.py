@@ -371,7 +371,7 @@ def _check_tool_choice(run: Run) -> None:
         name = choice["function"]["name"]
         if name not in functions:
             raise _invalid_choice(f"the function '{name}' is not in 'tools'.")
-    elif not any(isinstance(tool, CodeInterpreterTool) for tool in run.tools):
+    elif choice["type"] != "code_interpreter" or CodeInterpreterTool() not in run.tools:
         raise _invalid_choice(f"the tool '{choice['type']}' is not in 'tools'.")
 
 

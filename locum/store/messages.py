@@ -23,6 +23,7 @@ _INSERT = sa.insert(table).values(
     }
 )
 _GET = select_doc(table, table.c.id, table.c.thread_id)
+_LOCK = _GET.with_for_update()
 _SAVE = update_doc(table)
 _DELETE = delete_row(table)
 _OF_RUN = select_doc(table, table.c.run_id).order_by(table.c.seq)
@@ -35,7 +36,10 @@ _BUT_RUN_BELOW = (
     _BUT_RUN.where(table.c.seq < sa.bindparam("below")).order_by(table.c.seq.desc()).limit(sa.bindparam("most"))
 )
 _BUT_RUN_FIRST = _BUT_RUN.order_by(table.c.seq).limit(1)
-_BATCH = 200
+_BATCHES = (20, 200)
+"""Rows are read so many at a time: few at first, as each may hold pictures of many megabytes."""
+_MAX_BYTES = 32 * 1024 * 1024
+"""Of documents, pictures in them included; the message that goes beyond is the last."""
 _COPY_BATCH = 1000
 _COPIED = (
     sa.select(table.c.seq, table.c.doc)
@@ -59,17 +63,20 @@ def insert(conn: Connection, resource: str, message: Message) -> None:
     conn.execute(_INSERT, {**row, "doc": encode(message), "in_thread": message.thread_id})
 
 
-def get(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message:
-    message = find(conn, resource, thread_id, message_id)
+def get(conn: Connection, resource: str, thread_id: str, message_id: str, *, for_update: bool = False) -> Message:
+    message = find(conn, resource, thread_id, message_id, for_update=for_update)
     if message is None:
         raise NotFound(f"No message found with id '{message_id}'.")
     return message
 
 
-def find(conn: Connection, resource: str, thread_id: str, message_id: str) -> Message | None:
-    """The message, or None where it has been deleted."""
+def find(
+    conn: Connection, resource: str, thread_id: str, message_id: str, *, for_update: bool = False
+) -> Message | None:
+    """The message, or None where it has been deleted. With `for_update` nobody else writes it until the transaction
+    ends: a caller gives it metadata while a run writes its text."""
     row = {"id": message_id, "thread_id": thread_id, "resource": resource}
-    doc = conn.execute(_GET, row).scalar_one_or_none()
+    doc = conn.execute(_LOCK if for_update else _GET, row).scalar_one_or_none()
     return decode(doc, Message) if doc is not None else None
 
 
@@ -97,21 +104,29 @@ def conversation(
     """
     wanted = {"thread_id": thread_id, "resource": resource, "but_run": but_run}
     docs: list[str] = []
-    below, left = 2**62, newest if newest is not None else 2**62
+    below, left, room = 2**62, newest if newest is not None else 2**62, _MAX_BYTES
     while left > 0:
-        batch = conn.execute(_BUT_RUN_BELOW, {**wanted, "below": below, "most": min(_BATCH, left)}).all()
+        most = min(_BATCHES[bool(docs)], left)
+        batch = conn.execute(_BUT_RUN_BELOW, {**wanted, "below": below, "most": most}).all()
         for doc, seq in batch:
             docs.append(doc)
-            below, left, tokens = seq, left - 1, tokens - _least_tokens(doc)
-        if len(batch) < _BATCH:
+            below, left = seq, left - 1
+            tokens, room = tokens - _least_tokens(doc), room - len(doc)
+            if tokens < 0 or room < 0:
+                return _decoded(docs if newest is not None else [*docs, *_first(conn, wanted, below)])
+        if len(batch) < most:
             break
-        if tokens < 0:
-            if newest is None:
-                first = conn.execute(_BUT_RUN_FIRST, wanted).one()
-                if first.seq < below:
-                    docs.append(first.doc)
-            break
-    return [decode(doc, Message) for doc in reversed(docs)]
+    return _decoded(docs)
+
+
+def _first(conn: Connection, wanted: dict[str, str], below: int) -> list[str]:
+    """The thread's first message, unless it is among those that have been read."""
+    first = conn.execute(_BUT_RUN_FIRST, wanted).one()
+    return [first.doc] if first.seq < below else []
+
+
+def _decoded(newest_first: list[str]) -> list[Message]:
+    return [decode(doc, Message) for doc in reversed(newest_first)]
 
 
 def _least_tokens(doc: str) -> int:

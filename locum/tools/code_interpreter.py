@@ -168,7 +168,7 @@ def code_of(arguments: str) -> str:
 def _code_of(arguments: str) -> str:
     try:
         value = json.loads(arguments, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
     if isinstance(value, str):
         return value

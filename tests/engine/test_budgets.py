@@ -106,9 +106,17 @@ def test_a_long_thread_is_cut_in_its_middle_to_the_budget(
     assert 7 <= len(kept) <= 11  # 500 tokens, 45 to 50 each
 
 
-def test_a_prompt_that_is_too_long_for_the_models_server_is_cut_and_sent_again(
-    api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str
-) -> None:
+def test_a_prompt_that_is_too_long_for_the_models_server_is_cut_and_sent_again(tmp_path: Path) -> None:
+    with (
+        ScriptedUpstream() as upstream,
+        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        server.azure(max_retries=0) as api,
+    ):
+        _cut_and_sent_again(api, upstream)
+
+
+def _cut_and_sent_again(api: openai.AzureOpenAI, upstream: ScriptedUpstream) -> None:
+    assistant = api.beta.assistants.create(model="gpt-4o", tools=[CLOCK]).id
     said = {
         "error": {"message": "This model's maximum context length is 1000 tokens.", "code": "context_length_exceeded"}
     }
@@ -126,6 +134,40 @@ def test_a_prompt_that_is_too_long_for_the_models_server_is_cut_and_sent_again(
     upstream.script([Text("Yes.")])
     api.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant, model="small")
     assert len(upstream.requests[-1]["messages"]) < 22  # it has been learned
+
+
+def vllm(window: int) -> Any:
+    """A server that refuses a limit for which it has no room beside the prompt. A word is a token there."""
+
+    def answer(body: dict[str, Any]) -> Any:
+        prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+        limit = body.get("max_tokens", 0)
+        if prompt + limit > window:
+            words = f"This model's maximum context length is {window} tokens. You requested {prompt + limit} tokens."
+            return Status(400, body={"object": "error", "message": words, "type": "BadRequestError", "code": 400})
+        return Text("Yes.", usage=Usage(prompt, 1))
+
+    return answer
+
+
+def test_an_answer_may_be_limited_beyond_what_the_model_has_room_for(tmp_path: Path) -> None:
+    with (
+        ScriptedUpstream() as upstream,
+        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        server.azure(max_retries=0) as api,
+    ):
+        upstream.answer = vllm(4096)
+        assistant = api.beta.assistants.create(model="small").id
+        for limit in (8192, 100_000):
+            thread = api.beta.threads.create(messages=[{"role": "user", "content": "word " * 500}]).id
+            run = api.beta.threads.runs.create_and_poll(
+                thread_id=thread, assistant_id=assistant, max_completion_tokens=limit
+            )
+            assert run.status == "completed", run.last_error
+        limits = [body["max_tokens"] for body in upstream.requests]
+        assert limits[0] == 8192
+        assert all(3000 < limit < 3600 for limit in limits[1:])  # the window is known after the first
+        assert len(limits) == 3
 
 
 def test_images_reach_the_model_as_it_expects_them(

@@ -259,6 +259,26 @@ def test_a_tool_that_is_not_there_cannot_be_chosen(
     assert refused.value.param == "tool_choice"
 
 
+def test_file_search_is_not_chosen_by_way_of_the_code_interpreter(
+    api: openai.AzureOpenAI, assistant: str, thread: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="'file_search' is not in 'tools'"):
+        api.beta.threads.runs.create(thread, assistant_id=assistant, tool_choice={"type": "file_search"})
+
+
+def test_a_function_called_without_arguments_is_given_none_that_can_be_read(
+    api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
+) -> None:
+    upstream.script([Call("clock", "")])
+    with api.beta.threads.runs.stream(thread_id=thread, assistant_id=assistant) as stream:
+        stream.until_done()
+        (step,) = stream.get_final_run_steps()
+    (run,) = api.beta.threads.runs.list(thread).data
+    assert [call.function.arguments for call in asked(run)] == ["{}"]
+    assert step.step_details.tool_calls[0].function.arguments == "{}"
+    api.beta.threads.runs.cancel(run.id, thread_id=thread)
+
+
 def test_a_forced_function_is_forced_once(
     api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
 ) -> None:

@@ -326,3 +326,39 @@ def test_an_answer_that_is_not_streamed_is_an_answer() -> None:
     message = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}]}
     chunks, _ = ask(lambda body: Raw(msgspec.json.encode(message), content_type="application/json"))
     assert text_of(chunks) == "Hi."
+
+
+def test_whole_calls_that_are_all_numbered_zero_and_have_no_ids_are_told_apart() -> None:
+    calls = [{"index": 0, "function": {"name": "f", "arguments": f'{{"n":{n}}}'}} for n in (1, 2)]
+    chunks, _ = ask(lambda body: events(delta(tool_calls=[calls[0]]), delta(tool_calls=[calls[1]]), delta("stop")))
+    assert [arguments for _, _, arguments in calls_of(chunks)] == ['{"n":1}', '{"n":2}']
+
+
+def test_a_name_that_is_repeated_with_every_piece_is_still_one_call() -> None:
+    pieces = [{"index": 0, "function": {"name": "f", "arguments": text}} for text in ('{"n"', ":1}")]
+    chunks, _ = ask(lambda body: events(*(delta(tool_calls=[piece]) for piece in pieces), delta("tool_calls")))
+    assert [(name, arguments) for _, name, arguments in calls_of(chunks)] == [("f", '{"n":1}')]
+
+
+def test_a_call_waits_for_its_name() -> None:
+    pieces = [{"index": 0, "id": "c", "function": {"arguments": '{"n"'}}, {"index": 0, "function": {"name": "f"}}]
+    last = {"index": 0, "function": {"arguments": ":1}"}}
+    chunks, _ = ask(lambda body: events(*(delta(tool_calls=[each]) for each in (*pieces, last)), delta("tool_calls")))
+    assert calls_of(chunks) == [("c", "f", '{"n":1}')]
+
+
+def test_usage_without_numbers_is_none() -> None:
+    chunks, _ = ask(lambda body: events(delta(content="Hi."), {**delta("stop"), "usage": {}}))
+    assert chunks[-1] == Finish(reason="stop", usage=None)
+
+
+def test_a_server_that_names_another_limit_each_time_is_not_asked_for_ever() -> None:
+    asked: list[int] = []
+
+    def fussy(body: dict[str, Any]) -> Reply:
+        asked.append(1)
+        words = f"max_tokens is too large: 9. This model supports at most {1000 - len(asked)} completion tokens"
+        return Status(400, body={"error": {"message": words, "type": "invalid_request_error"}})
+
+    assert fail(fussy).kind == "refused"
+    assert len(asked) < 20

@@ -235,3 +235,18 @@ def test_what_two_calls_have_found_out_is_put_together() -> None:
         assert together == Habits(
             max_tokens_parameter="max_tokens", has_swapped=True, most_tokens=100, without=frozenset({"temperature"})
         )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Error while downloading https://x.invalid/context%20length%20is%20256?max_tokens+is+[1,2]",
+        "Error while downloading https://x.invalid/temperature-unsupported",
+        "1 validation error for ChatRequest: input_value='This model's maximum context length is 256 tokens', temperature unsupported",
+    ],
+)
+def test_what_a_caller_wrote_does_not_pass_for_the_servers_words(words: str) -> None:
+    echoed = problem(openai(words))
+    assert not is_overflow(echoed)
+    assert window_of(echoed) is None
+    assert refused_parameter(echoed, SENT) is None
