@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 MAX_TURNS = 40
 """Model calls of one run; in the last one the model must answer instead of calling tools."""
+MAX_SHRINKS = 4
+"""How often a prompt that its server finds too long is shortened within a turn; a refused request costs no tokens."""
 MAX_CUTS = 2
 """How often a model call that was cut off is made again within a turn."""
 DEFAULT_WINDOW = 128_000
@@ -181,9 +183,9 @@ class Execution:
         self, route: Route, journal: Journal, unanswered: Unanswered, *, must_answer: bool
     ) -> tuple[ModelCall, Reply, bool]:
         """The model's reply, and whether it was the run's own budget that bounded it. A call that was cut is made again
-        unless a client has seen part of it, one that did not fit is made once more with a shorter prompt."""
+        unless a client has seen part of it, one that did not fit is made again with a shorter prompt."""
         images = context.new_images(journal.steps)
-        window, overflow, cuts = _window(route), None, 0
+        window, overflow, shrinks, cuts = _window(route), None, 0, 0
         room = _room(route, journal, window)
         while True:
             request = await _build(route, journal, window, room, must_answer=must_answer)
@@ -199,8 +201,8 @@ class Execution:
             try:
                 reply = await self._call.ask(route.model, request)
             except ModelError as error:
-                if error.kind == "context_overflow" and overflow is None:
-                    overflow = error
+                if error.kind == "context_overflow" and shrinks < MAX_SHRINKS:
+                    overflow, shrinks = error, shrinks + 1
                     window, room = await _smaller(route, journal, request, error)
                 elif error.kind != "cut" or self._call.touched or cuts == MAX_CUTS:
                     raise
@@ -339,14 +341,13 @@ def _slack(window: int) -> int:
 
 
 async def _smaller(route: Route, journal: Journal, request: ChatRequest, error: ModelError) -> tuple[int, int]:
-    """Window and room for a second attempt after the model's server has said that the first prompt was too long."""
+    """Window and room for another attempt after the model's server has said that the prompt was too long."""
     sent = await asyncio.to_thread(route.meter.count, request.messages, request.tools)
-    if error.window is None:
-        window = int((sent + (request.max_completion_tokens or 0)) * _SHRINK)
-        return window, min(_room(route, journal, window), int(sent * _SHRINK))
-    room = _room(route, journal, error.window)
-    # A prompt that should have fitted is counted otherwise there.
-    return error.window, room if sent <= room or sent > error.window else int(room * _SHRINK)
+    asked = sent + (request.max_completion_tokens or 0)
+    window = error.window or int(asked * _SHRINK)
+    room = _room(route, journal, window)
+    # What should have fitted, by our count, is counted otherwise there.
+    return window, room if asked > window and error.window else min(room, int(sent * _SHRINK))
 
 
 def _no_room(window: int) -> ModelError:

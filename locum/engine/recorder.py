@@ -48,10 +48,12 @@ class Unanswered(msgspec.Struct, frozen=True):
 
     messages: tuple[tuple[Step, Message], ...] = ()
     tool_calls: Step | None = None
+    bereft: tuple[Step, ...] = ()
+    """Steps whose message a caller has deleted: of no use again."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()))
+        return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()), *self.bereft)
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ class Recorder:
         unanswered = Unanswered(
             messages=tuple((step, own[step.message_id]) for step in left if step.message_id in own),
             tool_calls=next((step for step in left if not step.message_id), None),
+            bereft=tuple(step for step in left if step.message_id and step.message_id not in own),
         )
         return journal, unanswered
 

@@ -109,12 +109,25 @@ class Postgres:
             writing.exception()  # seen, whoever else waits for it
 
     async def _run(self, engine: AsyncEngine, fn: Callable[[Connection], T]) -> T:
-        try:
-            async with engine.begin() as connection:
-                return await connection.run_sync(fn)
-        except _AWAY as error:
-            raise Unavailable("The database cannot be reached.") from error
-        except sa.exc.DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("The connection to the database was lost.") from error
-            raise
+        """In a transaction. A pooled connection may have been closed by the other side while it was idle: what had not
+        come to its commit is begun once more, on a fresh one."""
+        for is_last in (False, True):
+            is_done = False
+
+            def run(connection: Connection) -> T:
+                nonlocal is_done
+                result = fn(connection)
+                is_done = True
+                return result
+
+            try:
+                async with engine.begin() as connection:
+                    return await connection.run_sync(run)
+            except (*_AWAY, sa.exc.DBAPIError) as error:
+                was_lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+                if was_lost and not is_done and not is_last:
+                    continue
+                if was_lost or isinstance(error, _AWAY):
+                    raise Unavailable("The database cannot be reached.") from error
+                raise
+        raise AssertionError("unreachable")

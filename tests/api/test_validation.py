@@ -535,7 +535,8 @@ def test_an_output_that_is_left_out_is_an_empty_one() -> None:
 
 def test_a_response_format_goes_through_as_it_came() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}}
-    for said in ("auto", "none", {"type": "text"}, {"type": "json_object"}, schema):
+    assert parse(RunBody, {**RUN, "response_format": "none"}, surface="openai").to_params().response_format == "auto"
+    for said in ("auto", {"type": "text"}, {"type": "json_object"}, schema):
         params = parse(RunBody, {**RUN, "response_format": said}, surface="openai").to_params()
         assert params.response_format == said
 

@@ -170,6 +170,29 @@ def test_an_answer_may_be_limited_beyond_what_the_model_has_room_for(tmp_path: P
         assert len(limits) == 3
 
 
+def test_a_model_that_counts_twice_as_many_tokens_is_met_and_remembered(tmp_path: Path) -> None:
+    with (
+        ScriptedUpstream() as upstream,
+        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        server.azure(max_retries=0) as api,
+    ):
+
+        def answer(body: dict[str, Any]) -> Any:
+            prompt = 3 * sum(len(str(message["content"]).split()) for message in body["messages"])
+            words = {"error": {"message": "This model's maximum context length is 4096 tokens.", "code": None}}
+            return Status(400, body=words) if prompt > 4096 else Text("Yes.", usage=Usage(prompt, 1))
+
+        upstream.answer = answer
+        assistant = api.beta.assistants.create(model="small").id
+        messages: Any = [{"role": "user", "content": f"{n}: " + "word " * 99} for n in range(90)]
+        thread = api.beta.threads.create(messages=messages).id
+        for _ in range(2):
+            run = api.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant)
+            assert run.status == "completed", run.last_error
+        assert 3 <= len(upstream.requests) <= 6
+        assert len(upstream.requests[-1]["messages"]) <= len(upstream.requests[-2]["messages"]) + 3
+
+
 def test_images_reach_the_model_as_it_expects_them(
     api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import openai
 import pytest
 
@@ -144,3 +146,36 @@ def test_a_database_that_goes_away_costs_503s_and_no_restart(upstream: ScriptedU
             assert wait_for(api, run, "completed", "failed").status == "completed"
             assert texts(api, thread) == [("user", "x"), ("assistant", "Done.")]
             api.close()
+
+
+async def drop_connections(url: str) -> int:
+    """End every connection of others to that database, as a failover or an impatient proxy would; how many."""
+    connection = await asyncpg.connect(url)
+    try:
+        ended = await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return len(ended)
+    finally:
+        await connection.close()
+
+
+def test_connections_that_break_during_a_model_call_do_not_fail_the_run(
+    upstream: ScriptedUpstream, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    url = postgres.create()
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_DATABASE_URL": url, "LOCUM_SANDBOX": "off"}
+    with ServerProcess(tmp_path / "data", env=env) as server:
+        api, assistant, thread = start(server)
+        held = Held(Text("Done."))
+        upstream.script([held, Text("Done again.")])
+        before = len(upstream.requests)
+        run = api.beta.threads.runs.create(thread, assistant_id=assistant)
+        upstream.wait(lambda: len(upstream.requests) > before)
+        assert asyncio.run(drop_connections(url)) > 0
+        held.release()
+        run = wait_for(api, run, "completed", "failed")
+        assert run.status == "completed", run.last_error
+        assert [role for role, _ in texts(api, thread)] == ["user", "assistant"]
+        api.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import openai
@@ -45,6 +46,43 @@ def test_a_run_whose_open_message_was_deleted_completes_without_it(
     held.release()
     wait_for(api, run, "completed")
     assert texts(api, thread) == [("user", "hello")]
+
+
+def test_a_cut_answer_whose_open_message_was_deleted_is_asked_for_again_and_leaves_nothing_open(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    upstream.script([Hang("so far"), Text("Again.")])
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+    with ServerProcess(tmp_path / "data", env=env) as server:
+        with server.azure(max_retries=0) as api:
+            assistant = api.beta.assistants.create(model="m").id
+            thread = api.beta.threads.create(messages=[{"role": "user", "content": "hello"}]).id
+            run = api.beta.threads.runs.create(thread, assistant_id=assistant)
+            api.beta.threads.messages.delete(message_in_progress(api, thread), thread_id=thread)
+        server.kill()
+        server.start()
+        with server.azure(max_retries=0) as api:
+            wait_for(api, run, "completed")
+            assert texts(api, thread) == [("user", "hello"), ("assistant", "Again.")]
+            steps = api.beta.threads.runs.steps.list(run.id, thread_id=thread).data
+            assert [step.status for step in steps] == ["completed"]
+
+
+def test_a_run_that_is_cancelled_while_its_budget_runs_out_is_cancelled(
+    api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str
+) -> None:
+    ends = set()
+    for _ in range(20):
+        thread = api.beta.threads.create(messages=[{"role": "user", "content": "hello"}]).id
+        held = Held(Text("the rest", finish_reason="length"), after_text="so far ")
+        upstream.script([held])
+        run = api.beta.threads.runs.create(thread, assistant_id=assistant, max_completion_tokens=256)
+        message_in_progress(api, thread)
+        held.release()
+        with suppress(openai.BadRequestError):  # it was over already
+            api.beta.threads.runs.cancel(run.id, thread_id=thread)
+        ends.add(wait_for(api, run, "cancelled", "incomplete", "failed").status)
+    assert ends <= {"cancelled", "incomplete"}
 
 
 def test_metadata_given_to_an_open_message_stays(

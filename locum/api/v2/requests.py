@@ -100,7 +100,7 @@ def _empty(value: dict[str, Any]) -> None:
 
 
 FileId = Annotated[str, id_with("file", "assistant")]
-ModelName = Annotated[str, Field(min_length=1)]
+ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Instructions = Annotated[str, Field(max_length=MAX_TEXT)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
@@ -462,7 +462,7 @@ class _RunSettings(Body):
             metadata=self.metadata or {},
             temperature=_said(self.temperature),
             top_p=_said(self.top_p),
-            response_format=_as_given(self.response_format),
+            response_format=_format(self.response_format),
             reasoning_effort=_said(self.reasoning_effort),
             tool_choice=_as_given(self.tool_choice) or "auto",
             parallel_tool_calls=self.parallel_tool_calls is not False,
@@ -527,13 +527,18 @@ def _assistant_params(body: AssistantChanges) -> AssistantParams:
         metadata=_said(body.metadata),
         temperature=_said(body.temperature),
         top_p=_said(body.top_p),
-        response_format=_as_given(body.response_format),
+        response_format=_format(body.response_format),
         reasoning_effort=_said(body.reasoning_effort),
     )
 
 
 def _said(value: T | None) -> T | UnsetType:
     return UNSET if value is None else value
+
+
+def _format(value: str | Body | None) -> str | dict[str, Any] | UnsetType:
+    """`none` is what the first v2 clients called `auto`; later ones do not know it."""
+    return "auto" if value == "none" else _as_given(value)
 
 
 def _as_given(value: str | Body | None) -> str | dict[str, Any] | UnsetType:
