@@ -22,7 +22,7 @@ from locum.api.routes import build
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
-from locum.errors import LocumError, StartupError, Unavailable
+from locum.errors import StartupError, Unavailable
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -264,7 +264,7 @@ async def _sweep_forever(files: Files, uploads: Uploads, clock: Clock, *, shared
                 log.info("closed an upload whose hour was over", upload_id=upload_id)
             for key in await files.sweep(before):
                 log.info("removed a blob without a row", key=key)
-        except (OSError, LocumError):
+        except Exception:  # whatever it was this time, the next hour may be better
             log.exception("files could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)
         before = clock() - _SWEEP_SECONDS

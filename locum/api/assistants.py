@@ -9,7 +9,7 @@ from locum.api.requests import ApiRequest
 
 async def create(request: ApiRequest) -> Json:
     body = await request.read(request.shapes.assistant_body)
-    assistant = await request.services.assistants.create(request.principal, body.to_params())
+    assistant = await request.services.assistants.create(request.principal, body.to_params(), once=request.once())
     return Json(request.shapes.render_assistant(assistant))
 
 

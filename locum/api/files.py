@@ -96,6 +96,7 @@ async def create(request: ApiRequest) -> Json:
         purpose=fields.purpose,
         surface=request.call.surface,
         expires_after_seconds=fields.expires_after.seconds if fields.expires_after else None,
+        once=request.once(repr((form.filename, sorted(form.fields.items()), form.staged.sha256)).encode()),
     )
     return Json(render_file(file))
 

@@ -128,10 +128,9 @@ class ApiRequest(Request):
             strict.check(self.call, body)
         return parsed
 
-    @property
-    def once(self) -> Once | None:
+    def once(self, body: bytes | None = None) -> Once | None:
         """What makes the request the same when it comes again, where it has an `Idempotency-Key`: its method, path
-        and body, which has been read."""
+        and body, which has been read. body: what stands for one that a client never sends the same way twice."""
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
@@ -141,7 +140,7 @@ class ApiRequest(Request):
                 param="Idempotency-Key",
                 code="invalid_value",
             )
-        asked = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw))
+        asked = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw if body is None else body))
         return Once(key, hashlib.sha256(asked).hexdigest())
 
     async def unless_gone(self, working: Coroutine[Any, Any, T]) -> T:

@@ -53,7 +53,7 @@ _ANSWER_TOKENS = 4096
 """Room that is left for an answer when nobody has said how long it may be."""
 _SHRINK = 0.7
 _SHORT = 32_000
-"""Characters of a conversation that are counted at once; longer ones on a thread of their own."""
+"""Characters of a prompt that are counted at once; longer ones on a thread of their own."""
 
 MAX_ATTEMPTS = 5
 """Claims of a run without any progress before it is given up: it would take its process down again."""
@@ -161,8 +161,8 @@ class Execution:
             case turn.Answer():
                 opened = await call.open_message()
                 said = annotated(reply.said, journal.made)
-                self._show_end_of_text(opened, said, is_empty=not reply.said)
-                await self._recorder.final_message(opened, said, reply.usage, call.leftover())
+                rest = _end_of_text(opened, said, is_empty=not reply.said)
+                await self._recorder.final_message(opened, said, rest, reply.usage, call.leftover())
                 return True
             case turn.UseTools(calls=calls):
                 assert call.step is not None
@@ -248,26 +248,6 @@ class Execution:
             shown = CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(outputs=(delta,)))
             self._streams.publish(step.run_id, StepDelta(step.id, (shown,)))
 
-    def _show_end_of_text(self, opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> None:
-        """What a stream shows of the answer beyond its pieces: a part for a text without any, and the annotations."""
-        run_id, message_id = opened.step.run_id, opened.message.id
-        first = len(opened.message.content)
-        if is_empty:
-            delta = TextPartDelta(index=first, text=TextDelta(value="", annotations=()))
-            self._streams.publish(run_id, MessageDelta(message_id, (delta,)))
-        for position, part in enumerate(said, first):
-            annotations = part.text.annotations if isinstance(part, TextPart) else ()
-            for index, each in enumerate(annotations):
-                annotation = FilePathAnnotationDelta(
-                    index=index,
-                    text=each.text,
-                    start_index=each.start_index,
-                    end_index=each.end_index,
-                    file_path=each.file_path,
-                )
-                delta = TextPartDelta(index=position, text=TextDelta(annotations=(annotation,)))
-                self._streams.publish(run_id, MessageDelta(message_id, (delta,)))
-
     async def _let_go(self, reason: StopReason) -> None:
         match reason:
             case "cancelled" | "expired":
@@ -295,6 +275,24 @@ class Execution:
         return self._call.said if self._call and self._call.opened else ()
 
 
+def _end_of_text(opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> tuple[MessageDelta, ...]:
+    """What a stream shows of the answer beyond its pieces: a part for a text without any, and the annotations."""
+    first = len(opened.message.content)
+    parts = [TextPartDelta(index=first, text=TextDelta(value="", annotations=()))] if is_empty else []
+    for position, part in enumerate(said, first):
+        annotations = part.text.annotations if isinstance(part, TextPart) else ()
+        for index, each in enumerate(annotations):
+            annotation = FilePathAnnotationDelta(
+                index=index,
+                text=each.text,
+                start_index=each.start_index,
+                end_index=each.end_index,
+                file_path=each.file_path,
+            )
+            parts.append(TextPartDelta(index=position, text=TextDelta(annotations=(annotation,))))
+    return tuple(MessageDelta(opened.message.id, (part,)) for part in parts)
+
+
 def _window(route: Route) -> int:
     return route.context_window or DEFAULT_WINDOW
 
@@ -315,13 +313,20 @@ async def _build(route: Route, journal: Journal, window: int, room: int, *, must
         limit = _limit(route, journal, request, window)
         return msgspec.structs.replace(request, model=route.upstream_name, max_completion_tokens=limit)
 
-    is_short = sum(len(message.text) for message in journal.conversation) < _SHORT
+    is_short = _characters(journal) < _SHORT
     try:
         return build() if is_short else await asyncio.to_thread(build)
     except context.DoesNotFit:
         if room == journal.left_to_read:
             raise  # what does not fit is the run's own budget
         raise _no_room(window) from None
+
+
+def _characters(journal: Journal) -> int:
+    """How much there may be to count."""
+    texts = sum(len(message.text) for message in journal.conversation)
+    results = sum(len(context.result_for_model(call)) for step in journal.steps for call in step.tool_calls)
+    return texts + results + len(journal.run.instructions) + len(msgspec.json.encode(journal.run.tools))
 
 
 def _limit(route: Route, journal: Journal, request: ChatRequest, window: int) -> int | None:

@@ -179,6 +179,8 @@ class ModelCall:
             # Steps stand in the order they were opened: an old one is no use behind a message opened just now.
             again = self._unanswered.tool_calls if self.opened is None else None
             self.step = await self._recorder.open_tool_calls(self._run, again)
+        for before in self._calls.values():
+            self._fill_in(before)  # nothing is told of it once the next one has begun
         call = _Call(len(self._calls), name, is_code=self._offer.kind(name) == "code_interpreter")
         self._calls[index] = call
         opening: ToolCallDelta
@@ -195,16 +197,19 @@ class ModelCall:
     def _arguments(self, call: _Call) -> str:
         """The call's arguments as they count: of code, what was shown is its beginning, whatever came behind it."""
         if call.reader is None:
-            if call.arguments.strip():
-                return call.arguments
-            # A function without parameters: callers parse what they are given.
-            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments="{}")))
-            return call.arguments + "{}"
+            self._fill_in(call)
+            return call.arguments
         code = code_of(call.arguments)
         if not code.startswith(call.shown):
             return json.dumps({"code": call.shown})
         self._show_code(call, code[len(call.shown) :])
         return call.arguments
+
+    def _fill_in(self, call: _Call) -> None:
+        """Models call a function without parameters with nothing at all; callers parse what they are given."""
+        if call.reader is None and not call.arguments.strip():
+            call.arguments += "{}"
+            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments="{}")))
 
     def _show_code(self, call: _Call, piece: str) -> None:
         if piece:

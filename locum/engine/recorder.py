@@ -18,7 +18,7 @@ from locum.clock import Clock
 from locum.domain import messages as message_domain
 from locum.domain import runs as run_domain
 from locum.domain import steps as step_domain
-from locum.domain.events import Done, Event, MessageEvent, RunEvent, StepEvent
+from locum.domain.events import Done, Event, MessageDelta, MessageEvent, RunEvent, StepEvent
 from locum.domain.files import File
 from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
 from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
@@ -243,9 +243,14 @@ class Recorder:
         await self._commit(write, lambda run: (RunEvent("requires_action", run), Done()))
 
     async def final_message(
-        self, opened: Opened, said: tuple[ContentPart, ...], usage: Usage, leftover: tuple[Step, ...]
+        self,
+        opened: Opened,
+        said: tuple[ContentPart, ...],
+        rest: tuple[MessageDelta, ...],
+        usage: Usage,
+        leftover: tuple[Step, ...],
     ) -> None:
-        """The run's answer: message, step, run and usage in one transaction."""
+        """The run's answer: message, step, run and usage in one transaction. rest: what of it has not been told."""
         now = self._now()
         step = step_domain.complete(opened.step, now=now, usage=usage)
 
@@ -256,7 +261,8 @@ class Recorder:
             total = step_domain.total_usage(step_store.of_run(conn, self.claim.resource, run.id))
             run = run_domain.complete(run, now=now, usage=total)
             run_store.save(conn, self.claim.resource, run)
-            return (*events, StepEvent("completed", step), RunEvent("completed", run), Done())
+            told: tuple[Event, ...] = (*rest, *events) if events else ()
+            return (*told, StepEvent("completed", step), RunEvent("completed", run), Done())
 
         await self._commit(write, lambda events: events)
 
@@ -299,7 +305,11 @@ class Recorder:
         async def write_and_tell() -> None:
             self._tell(*events(await writing))
 
-        await asyncio.shield(asyncio.ensure_future(write_and_tell()))
+        finishing = asyncio.ensure_future(write_and_tell())
+        finishing.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # nobody may wait for it any more
+        await asyncio.shield(finishing)
 
     def _tell(self, *events: Event) -> None:
         self._streams.publish(self.claim.run_id, *events)

@@ -14,6 +14,7 @@ from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing, Page
 from locum.domain.tools import ToolResources
 from locum.services.checks import require_files
+from locum.services.once import Once, make_once
 from locum.services.params import AssistantParams, said
 from locum.store import assistants as store
 from locum.store.database import Database
@@ -24,18 +25,23 @@ class Assistants:
         self._db = db
         self._clock = clock
 
-    async def create(self, principal: Principal, params: AssistantParams) -> Assistant:
+    async def create(self, principal: Principal, params: AssistantParams, *, once: Once | None = None) -> Assistant:
         """A new assistant; NotFound when one of its files does not exist."""
+        resource = principal.resource
         assistant = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
 
-        def insert(conn: Connection) -> None:
-            require_files(
-                conn, principal.resource, assistant.tool_resources.code_interpreter_file_ids, now=assistant.created_at
-            )
-            store.insert(conn, principal.resource, assistant)
+        def insert(conn: Connection) -> Assistant:
+            require_files(conn, resource, assistant.tool_resources.code_interpreter_file_ids, now=assistant.created_at)
+            store.insert(conn, resource, assistant)
+            return assistant
 
-        await self._db.write(insert)
-        return assistant
+        def make_or_find(conn: Connection) -> Assistant:
+            def find(assistant_id: str) -> Assistant:
+                return store.get(conn, resource, assistant_id)
+
+            return make_once(conn, resource, once, lambda: insert(conn), find, now=assistant.created_at)[0]
+
+        return await self._db.write(make_or_find)
 
     async def retrieve(self, principal: Principal, assistant_id: str) -> Assistant:
         return await self._db.read(lambda conn: store.get(conn, principal.resource, assistant_id))

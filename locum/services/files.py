@@ -25,6 +25,7 @@ from locum.domain.files import (
 from locum.domain.pages import Listing, Page
 from locum.domain.uploads import part_blob_key
 from locum.errors import InvalidRequest, LocumError
+from locum.services.once import Once, make_once
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
 from locum.store import files as store
@@ -59,22 +60,37 @@ class Files:
         purpose: Purpose,
         surface: Surface,
         expires_after_seconds: int | None = None,
+        once: Once | None = None,
     ) -> File:
-        """Make a file of staged bytes; when it is refused, the bytes are dropped."""
+        """Make a file of staged bytes; when it is refused, or has been made before, the bytes are dropped."""
+        resource, now = principal.resource, self._now()
         try:
             file = file_of(
                 staged,
                 filename=checked_filename(filename, at="file"),
                 purpose=purpose,
                 surface=surface,
-                now=self._now(),
+                now=now,
                 expires_after_seconds=expires_after_seconds,
             )
-            await self._db.write(lambda conn: store.insert(conn, principal.resource, file))
+
+            def insert(conn: Connection) -> tuple[File, bool]:
+                def make() -> File:
+                    store.insert(conn, resource, file)
+                    return file
+
+                def find(file_id: str) -> File:
+                    return store.get(conn, resource, file_id, now=now)
+
+                return make_once(conn, resource, once, make, find, now=now)
+
+            made, is_new = await self._db.write(insert)
         except LocumError:
             await self.discard(staged)
             raise
-        return file
+        if not is_new:
+            await self.discard(staged)
+        return made
 
     async def retrieve(self, principal: Principal, file_id: str) -> File:
         now = self._now()

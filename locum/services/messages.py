@@ -14,7 +14,6 @@ from locum.services.once import Once, make_once
 from locum.services.params import NewMessage
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages
-from locum.signals.local import LocalSignals
 from locum.store import messages as store
 from locum.store import runs as run_store
 from locum.store import threads as thread_store
@@ -22,10 +21,10 @@ from locum.store.database import Database
 
 
 class Messages:
-    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue | None = None) -> None:
+    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue) -> None:
         self._db = db
         self._clock = clock
-        self._queue = queue or ThreadQueue(LocalSignals())
+        self._queue = queue
 
     async def create(
         self,

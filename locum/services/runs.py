@@ -68,7 +68,7 @@ class Runs:
         *,
         owner: str,
         expiry_seconds: int,
-        queue: ThreadQueue | None = None,
+        queue: ThreadQueue,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -77,7 +77,7 @@ class Runs:
         self._owner = owner
         self._expiry_seconds = expiry_seconds
         self._events = Events(db, signals, streams)
-        self._queue = queue or ThreadQueue(signals)
+        self._queue = queue
 
     async def create(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -36,6 +38,7 @@ _BUT_RUN_BELOW = (
     _BUT_RUN.where(table.c.seq < sa.bindparam("below")).order_by(table.c.seq.desc()).limit(sa.bindparam("most"))
 )
 _BUT_RUN_FIRST = _BUT_RUN.order_by(table.c.seq).limit(1)
+_PICTURE = re.compile(r";base64,[^\"]*")
 _BATCHES = (20, 200)
 """Rows are read so many at a time: few at first, as each may hold pictures of many megabytes."""
 _MAX_BYTES = 32 * 1024 * 1024
@@ -130,8 +133,10 @@ def _decoded(newest_first: list[str]) -> list[Message]:
 
 
 def _least_tokens(doc: str) -> int:
-    """What a message costs in any case: a doc without words has 450 characters, a token seldom more than twelve."""
-    return 4 + max(0, len(doc) - 500) // 12
+    """What a message costs in any case: a doc without words has 450 characters, a token seldom more than twelve. The
+    bytes of a picture in it are no words."""
+    pictures = sum(map(len, _PICTURE.findall(doc))) if ";base64," in doc else 0
+    return 4 + max(0, len(doc) - pictures - 500) // 12
 
 
 def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:

@@ -5,18 +5,23 @@ Also the one place that knows under which names a run's tools are offered, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
 
 from locum.domain.steps import FunctionCall
-from locum.domain.tools import CodeInterpreterTool, FunctionTool, Tool
+from locum.domain.tools import CodeInterpreterTool, FunctionDefinition, FunctionTool, Tool
 from locum.models.chat import ToolDefinition
 from locum.tools import code_interpreter
 
-_SECOND_NAME = "locum_code_interpreter"
-"""For a caller who has a function named like the code interpreter."""
+
+def _names() -> Iterator[str]:
+    """What the code interpreter may be called: a caller's function of the same name comes first."""
+    yield code_interpreter.NAME
+    for number in itertools.count(1):
+        yield "locum_" * number + code_interpreter.NAME
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +43,19 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 def offer(tools: Iterable[Tool]) -> Offer:
     """What a model is told of these tools."""
     tools = tuple(tools)
-    functions = tuple(tool.function for tool in tools if isinstance(tool, FunctionTool))
-    names = frozenset(function.name for function in functions)
+    # Of a name that is there twice the first counts: servers refuse the same name again.
+    functions: dict[str, FunctionDefinition] = {}
+    for tool in tools:
+        if isinstance(tool, FunctionTool):
+            functions.setdefault(tool.function.name, tool.function)
+    names = frozenset(functions)
     definitions = [
         ToolDefinition(name=each.name, description=each.description, parameters=each.parameters, strict=each.strict)
-        for each in functions
+        for each in functions.values()
     ]
     code_name = None
     if any(isinstance(tool, CodeInterpreterTool) for tool in tools):
-        code_name = _SECOND_NAME if code_interpreter.NAME in names else code_interpreter.NAME
+        code_name = next(name for name in _names() if name not in names)
         definitions.insert(0, msgspec.structs.replace(code_interpreter.DEFINITION, name=code_name))
     return Offer(definitions=tuple(definitions), functions=names, code_name=code_name)
 

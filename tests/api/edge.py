@@ -26,6 +26,7 @@ from locum.services.catalog import Services
 from locum.services.files import Files
 from locum.services.messages import Messages
 from locum.services.models import Models
+from locum.services.queue import ThreadQueue
 from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
@@ -182,11 +183,12 @@ class EdgeServer:
             return ["demo", "team/model"]
 
         clock, blobs = self._clock, DiskBlobs(self._directory / "blobs")
+        queue = ThreadQueue(self.signals)
         return Services(
             assistants=Assistants(db, clock),
             threads=Threads(db, clock, self.signals, self.streams, forget_session),
-            messages=Messages(db, clock),
-            runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600),
+            messages=Messages(db, clock, queue),
+            runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600, queue=queue),
             steps=Steps(db),
             files=Files(db, blobs, clock),
             uploads=Uploads(db, blobs, clock),

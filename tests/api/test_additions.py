@@ -270,6 +270,22 @@ def test_the_same_request_makes_one_object(edge: EdgeServer, assistant: str) -> 
     assert words(messages_of(edge, thread)) == ["once"]
 
 
+def test_assistants_and_files_are_made_once(sdk: openai.OpenAI) -> None:
+    once: Any = {"Idempotency-Key": "assistant"}
+    first, again = (sdk.beta.assistants.create(model="m", extra_headers=once).id for _ in range(2))
+    assert first == again
+
+    def upload(content: bytes) -> str:
+        # Every request has a boundary of its own: it is what is in it that counts.
+        return sdk.files.create(
+            file=("a.csv", content), purpose="assistants", extra_headers={"Idempotency-Key": "file"}
+        ).id
+
+    assert upload(b"a,b") == upload(b"a,b")
+    with pytest.raises(openai.BadRequestError, match="can only be used for the same request"):
+        upload(b"a,c")
+
+
 def test_what_is_found_again_is_the_object_as_it_is_now(edge: EdgeServer) -> None:
     key = {"Idempotency-Key": "as it is now"}
     thread = edge.request("POST", "/v1/threads", {}, key).json["id"]

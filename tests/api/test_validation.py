@@ -263,6 +263,17 @@ def refused(model: type[Body], body: dict[str, Any], surface: Surface = "openai"
         ),
         (
             MessageBody,
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "https://x/ max_tokens is [1, 2]"}}],
+            },
+            "Invalid 'content[0].image_url.url': Expected a base64-encoded data URL with an image MIME type or a valid "
+            "URL.",
+            "content[0].image_url.url",
+            "invalid_value",
+        ),
+        (
+            MessageBody,
             {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "file-1", "detail": "x"}}]},
             "Invalid value: 'x'. Supported values are: 'auto', 'low', and 'high'.",
             "content[0].image_file.detail",

@@ -269,13 +269,16 @@ def test_file_search_is_not_chosen_by_way_of_the_code_interpreter(
 def test_a_function_called_without_arguments_is_given_none_that_can_be_read(
     api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str, thread: str
 ) -> None:
-    upstream.script([Call("clock", "")])
+    upstream.script([Calls([Call("clock", ""), Call("weather", {"city": "Seoul"}), Call("clock", "")])])
     with api.beta.threads.runs.stream(thread_id=thread, assistant_id=assistant) as stream:
-        stream.until_done()
+        events = list(stream)
         (step,) = stream.get_final_run_steps()
     (run,) = api.beta.threads.runs.list(thread).data
-    assert [call.function.arguments for call in asked(run)] == ["{}"]
-    assert step.step_details.tool_calls[0].function.arguments == "{}"
+    assert [call.function.arguments for call in asked(run)] == ["{}", '{"city": "Seoul"}', "{}"]
+    assert [call.function.arguments for call in step.step_details.tool_calls] == ["{}", '{"city": "Seoul"}', "{}"]
+    deltas = [event.data for event in events if event.event == "thread.run.step.delta"]
+    indexes = [delta.delta.step_details.tool_calls[0].index for delta in deltas]
+    assert indexes == sorted(indexes)
     api.beta.threads.runs.cancel(run.id, thread_id=thread)
 
 

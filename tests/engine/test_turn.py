@@ -62,6 +62,13 @@ def test_a_function_with_the_name_of_the_code_interpreter_is_the_callers(name: s
     assert len({each.name for each in offered.definitions}) == 2
 
 
+def test_no_name_is_offered_twice() -> None:
+    names = ("f", "code_interpreter", "f", "locum_code_interpreter")
+    offered = offer((*(FunctionTool(FunctionDefinition(name=name)) for name in names), CodeInterpreterTool()))
+    told = [each.name for each in offered.definitions]
+    assert sorted(told) == sorted({*names, str(offered.code_name)})
+
+
 def test_a_reply_that_used_up_the_runs_budget_ends_the_run_even_within_a_call() -> None:
     assert decide(TOOLS, reply("4", reason="length"), budgeted=True) == RunShort()
     assert decide(TOOLS, reply("", call(), reason="length"), budgeted=True) == RunShort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from locum.api import validation
@@ -14,6 +15,7 @@ from locum.api.v1.requests import AssistantChanges, AssistantFileBody
 from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing
 from locum.domain.tools import ToolResources
+from locum.errors import NotFound
 
 _NOUN = "assistant file"
 
@@ -36,7 +38,10 @@ async def create(request: ApiRequest) -> Json:
 async def list_(request: ApiRequest) -> Json:
     page, assistant = request.page(), await _assistant(request)
     wanted = page_of(_file_ids(assistant), page, noun=_NOUN)
-    rows = [await _render(request, assistant, file_id) for file_id in wanted.data]
+    rows = []
+    for file_id in wanted.data:
+        with suppress(NotFound):  # its time has come, and it has not been swept yet
+            rows.append(await _render(request, assistant, file_id))
     return Json(listing(Listing(data=tuple(rows), has_more=wanted.has_more), lambda row: row))
 
 

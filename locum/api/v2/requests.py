@@ -85,8 +85,10 @@ def _kind(*known: str) -> Discriminator:
 
 
 def _image_address(value: str) -> str:
-    """Only what a model server can open: its content is never fetched from here."""
-    if not value.startswith(("http://", "https://", "data:image/")):
+    """Only what a model server can open: its content is never fetched from here. An address without blanks, or those
+    who repeat it in their errors would seem to say what stands behind one."""
+    is_one = value.isprintable() and " " not in value
+    if not is_one or not value.startswith(("http://", "https://", "data:image/")):
         raise PydanticCustomError(
             "invalid", "Expected a base64-encoded data URL with an image MIME type or a valid URL"
         )

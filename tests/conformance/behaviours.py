@@ -1,0 +1,154 @@
+"""What is promised: the list of behaviours, which of them a test checks, and the page that says so.
+
+A test is bound to its behaviour by `@behaviour(number, sentence)`; the rest are named here with what they wait for.
+`docs/conformance.md` is made from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.conformance.spec import DEVIATIONS
+
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+FILE_SEARCH = "waits for file search"
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    numbers: range
+    module: str
+
+
+SECTIONS = (
+    Section("Routing, authentication, versions", range(1, 20), "test_routing.py"),
+    Section("Assistants", range(20, 42), "test_assistants.py"),
+    Section("Threads and messages", range(42, 62), "test_threads_and_messages.py"),
+    Section("Runs", range(62, 86), "test_runs.py"),
+    Section("Function calling", range(86, 99), "test_functions.py"),
+    Section("Streaming", range(99, 119), "test_streaming.py"),
+    Section("Context and budgets", range(119, 128), "test_context_and_budgets.py"),
+    Section("Files and uploads", range(128, 138), "test_files_and_uploads.py"),
+    Section("Code interpreter", range(138, 146), "../engine/test_code_interpreter.py"),
+    Section("File search and vector stores", range(146, 157), ""),
+    Section("Real clients", range(157, 161), "test_sdk_quirks.py"),
+)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    number: int
+    sentence: str
+    state: str = "checked"
+    """`checked` by a test here, or where else it is checked, or what it waits for."""
+
+
+_CODE = "checked by `tests/engine/test_code_interpreter.py`"
+ELSEWHERE = (
+    Behaviour(29, "An assistant takes one vector store, by id or by description, not both", FILE_SEARCH),
+    Behaviour(30, "Vector stores described with an assistant are made and their ids shown", FILE_SEARCH),
+    Behaviour(32, "An update of an assistant's vector store replaces it", FILE_SEARCH),
+    Behaviour(40, "v1: the retrieval tool behaves as file_search", FILE_SEARCH),
+    Behaviour(49, "An attachment for file_search makes a store of the thread; a second one reuses it", FILE_SEARCH),
+    Behaviour(51, "An update of a thread's vector store replaces it", FILE_SEARCH),
+    Behaviour(81, "include[] adds what file_search found to steps", FILE_SEARCH),
+    Behaviour(106, "A file_search call is streamed with file_search {} and indexed citations", FILE_SEARCH),
+    Behaviour(133, "A file that is deleted leaves vector stores and code interpreter lists", FILE_SEARCH),
+    Behaviour(138, "Simple maths: the step has the code and its output, the message completes", _CODE),
+    Behaviour(139, "A figure becomes an image of the step and of the message, and a file to download", _CODE),
+    Behaviour(140, "A written file becomes a link with a file_path annotation, and a file to download", _CODE),
+    Behaviour(141, "A file of assistant, thread or message is at /mnt/data under its name", _CODE),
+    Behaviour(142, "An exception is in the logs, the step completes, and the model may try again", _CODE),
+    Behaviour(143, "Variables and files last through the runs of a thread, and are no other thread's", _CODE),
+    Behaviour(144, "Two threads have two sessions, which see nothing of each other, the server or the network", _CODE),
+    Behaviour(145, "Files of all supported extensions are accepted", "waits for the code interpreter's own suite"),
+    Behaviour(146, "A vector store is made; files added to it are ingested in chunks of 800/400", FILE_SEARCH),
+    Behaviour(147, "Chunk sizes outside of the limits are refused", FILE_SEARCH),
+    Behaviour(148, "A file that cannot be read fails alone; the store stays usable", FILE_SEARCH),
+    Behaviour(149, "File batches count, are cancelled, and are filtered by status", FILE_SEARCH),
+    Behaviour(150, "More than 500 files at once are refused", FILE_SEARCH),
+    Behaviour(151, "A run cites: the marker is in the text and the annotation cuts it out", FILE_SEARCH),
+    Behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails", FILE_SEARCH),
+    Behaviour(153, "max_num_results, score_threshold and filters are honoured", FILE_SEARCH),
+    Behaviour(154, "/search answers a page of results in descending order", FILE_SEARCH),
+    Behaviour(155, "Deleting a store, or a file of it, keeps the file", FILE_SEARCH),
+    Behaviour(156, "A run waits for the files of its thread's store before it searches", FILE_SEARCH),
+    Behaviour(157, "SDKs of every generation run their samples unmodified", "checked by `make sdk-matrix`"),
+)
+
+CHECKED: dict[int, Behaviour] = {}
+"""Filled as the test modules are imported."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def behaviour(number: int, sentence: str) -> Callable[[F], F]:
+    """Bind a test to the behaviour it checks. A behaviour has one test, with parameters where it needs them."""
+
+    def bind(test: F) -> F:
+        if number in CHECKED and CHECKED[number].sentence != sentence:
+            raise ValueError(f"behaviour {number} has two tests")
+        CHECKED[number] = Behaviour(number, sentence)
+        bound: F = pytest.mark.behaviour(number)(test)
+        return bound
+
+    return bind
+
+
+def everything() -> list[Behaviour]:
+    """All behaviours in order."""
+    for each in SECTIONS:
+        if each.module.startswith("test_"):
+            import_module(f"tests.conformance.{each.module.removesuffix('.py')}")
+    known = {each.number: each for each in (*ELSEWHERE, *CHECKED.values())}
+    return [known[number] for number in sorted(known)]
+
+
+def page() -> str:
+    """The text of docs/conformance.md."""
+    listed = everything()
+    checked = sum(each.state == "checked" for each in listed)
+    lines = [
+        "# Conformance",
+        "",
+        "What a client of the Assistants API may rely on, one sentence each, and where it is checked.",
+        "`make conformance` runs the suite in `tests/conformance/` against a real server with the unmodified SDK and",
+        "raw HTTP, prints which of these hold, and writes this page. Every response and every event of the suite is",
+        "also validated against the SDK's own types, against the fields and rules of the contract, and (where",
+        "`LOCUM_SPEC_DIR` names a folder with the published OpenAPI files) against those.",
+        "`make conformance-selftest` falsifies the answers of a server in many ways, one at a time, and fails unless",
+        "the suite notices each.",
+        "",
+        f"{len(listed)} behaviours; {checked} are checked by this suite.",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"## {section.title}", "", "| | behaviour | state in this release |", "|---:|---|---|"]
+        rows = [each for each in listed if each.number in section.numbers]
+        lines += [f"| {each.number} | {each.sentence.replace('|', chr(92) + '|')} | {each.state} |" for each in rows]
+    return "\n".join([*lines, *_corrections(), ""])
+
+
+def _corrections() -> list[str]:
+    """Where Locum is not what the published files say."""
+    specs: dict[tuple[str, str], list[str]] = {}
+    for each in DEVIATIONS:
+        found = specs.setdefault((each.what, each.reason), [])
+        found += [each.spec] if each.spec not in found else []
+    return [
+        "",
+        "## Where the published files are not followed",
+        "",
+        "They contradict the service they describe, or each other, in a few places. v1 is OpenAI's file of 2024-04-15,",
+        "v2 that of 2026-08-21, azure Azure's of 2024-05-01-preview.",
+        "",
+        "| what | in | why |",
+        "|---|---|---|",
+        *(f"| {what} | {', '.join(found)} | {reason} |" for (what, reason), found in specs.items()),
+    ]
