@@ -149,8 +149,7 @@ class OpenAICompatible:
                     for chunk in answer.add(event):
                         began = True
                         yield chunk
-                async with asyncio.timeout(_patience(answer)):
-                    block = await response.content.readany()
+                block = await _next(response, _patience(answer))
             if not answer.done:
                 for event in parser.close():
                     for chunk in answer.add(event):
@@ -386,6 +385,14 @@ def _parse(base_url: str, names: SettingNames) -> URL:
         raise StartupError(f"{names.base_url} must be an http(s) address such as http://localhost:11434/v1")
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.with_path(path or "/").with_query(url.query)
+
+
+async def _next(response: aiohttp.ClientResponse, patience: float | None) -> bytes:
+    """The next bytes; TimeoutError after `patience` seconds. Without a limit there is none to set up, for every token."""
+    if patience is None:
+        return await response.content.readany()
+    async with asyncio.timeout(patience):
+        return await response.content.readany()
 
 
 def _patience(answer: Answer) -> float | None:
