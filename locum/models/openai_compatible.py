@@ -388,7 +388,7 @@ def _parse(base_url: str, names: SettingNames) -> URL:
 
 
 async def _next(response: aiohttp.ClientResponse, patience: float | None) -> bytes:
-    """The next bytes; TimeoutError after `patience` seconds. Without a limit there is none to set up, for every token."""
+    """The next bytes; TimeoutError after `patience` seconds, where there is a limit to keep."""
     if patience is None:
         return await response.content.readany()
     async with asyncio.timeout(patience):
