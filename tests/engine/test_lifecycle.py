@@ -43,6 +43,7 @@ from locum.sandbox.session import CellResult, Opened
 from locum.services.assistants import Assistants
 from locum.services.messages import Messages
 from locum.services.params import AssistantParams, NewMessage, NewRun, NewThread
+from locum.services.queue import ThreadQueue
 from locum.services.runs import Runs
 from locum.services.threads import Threads
 from locum.signals.local import LocalSignals
@@ -199,7 +200,7 @@ class Node:
         self.signals = LocalSignals()
         self.streams = Streams()
         args = (world.db, world.clock, self.signals, self.streams)
-        self.runs = Runs(*args, owner=name, expiry_seconds=EXPIRY_SECONDS)
+        self.runs = Runs(*args, owner=name, expiry_seconds=EXPIRY_SECONDS, queue=ThreadQueue(self.signals))
         self.threads = Threads(*args, forget_session=_forget)
         blobs = DiskBlobs(world.folder)
         tool = CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready)
@@ -275,7 +276,7 @@ class RunLife(RuleBasedStateMachine):
         tools = (CodeTool(), FunctionTool(FunctionDefinition(name="f")))
         assistants = Assistants(self.db, self.clock)
         self.assistant = self.do(assistants.create(PRINCIPAL, AssistantParams(model="m", tools=tools))).id
-        self.messages = Messages(self.db, self.clock)
+        self.messages = Messages(self.db, self.clock, ThreadQueue(LocalSignals()))
         self.threads = [self.new_thread() for _ in range(2)]
         for which in range(2):
             self.create_run("A", which, stream=False, budget=None, worker="A")

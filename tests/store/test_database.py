@@ -221,10 +221,13 @@ def test_messages_of_one_second_keep_the_order_they_came_in(db: Database, runner
             )
 
     runner.run(db.write(insert))
-    said = runner.run(db.read(lambda conn: messages.conversation(conn, "r", "t", but_run="x")))
+    said = runner.run(db.read(lambda conn: messages.conversation(conn, "r", "t", but_run="x", tokens=10**6)))
     assert [each.text for each in said] == list("01234")
     assert [
-        m.text for m in runner.run(db.read(lambda conn: messages.conversation(conn, "r", "t", but_run="x", newest=2)))
+        m.text
+        for m in runner.run(
+            db.read(lambda conn: messages.conversation(conn, "r", "t", but_run="x", newest=2, tokens=10**6))
+        )
     ] == [
         "3",
         "4",
