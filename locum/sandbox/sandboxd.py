@@ -27,6 +27,8 @@ from locum.sandbox.probe import probe
 from locum.sandbox.session import Status
 from locum.sandbox.sessions import Call, Sessions
 
+_DISCARD_SECONDS = 10.0
+
 log = logging.getLogger("locum.sandbox")
 
 SOCKET_NAME = "sandboxd.sock"
@@ -94,6 +96,7 @@ class Daemon:
             pass  # the other end is gone, or we are
         except LocumError as failure:
             await _reply(writer, wire.Failure(type(failure).__name__, failure.message))
+            await _discard(reader)
         except Exception as failure:
             log.exception("a call failed")
             await _reply(writer, wire.Failure("SessionLost", f"sandboxd failed: {failure}"))
@@ -167,6 +170,15 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         if not isinstance(data, bytes):
             raise ConnectionError("a file consists of bytes")
         yield data
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read what is still being sent, to its end: a connection closed before breaks at the other end, and the answer with
+    it."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while await reader.read(wire.CHUNK):
+                pass
 
 
 async def _reply(writer: asyncio.StreamWriter, message: wire.Reply) -> None:
