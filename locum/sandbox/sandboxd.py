@@ -173,8 +173,8 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def _discard(reader: asyncio.StreamReader) -> None:
-    """Read what is still being sent, to its end: a connection closed before breaks at the other end, and the answer with
-    it."""
+    """Read what is still being sent, to its end: a connection that is closed before breaks at the other end, and the
+    answer is lost with it."""
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             while await reader.read(wire.CHUNK):
