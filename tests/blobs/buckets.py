@@ -25,6 +25,7 @@ class S3Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.empty()  # all stores of a process are one
         self._client.close()
         self.stop()
 
