@@ -22,7 +22,7 @@ test: $(VENV)/.test $(OLD_SDK)/.ready
 	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.test sdks
-	@$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 conformance: $(VENV)/.test
 	@$(BIN)/python -m tests.conformance $(ARGS)
