@@ -89,3 +89,9 @@ def test_unshare_is_let_through_for_the_sandboxs_six_namespaces_only() -> None:
     ours = {getattr(linux, f"CLONE_NEW{kind}") for kind in ("NS", "UTS", "IPC", "USER", "PID", "NET")}
     (argument,) = rule["args"]
     assert {1 << bit for bit in range(32) if not argument["value"] & (1 << bit)} == ours
+
+
+def test_the_security_page_names_each_call() -> None:
+    page = (SECCOMP.parents[1] / "docs/security/sandbox.md").read_text()
+    for rule in FOR_NAMESPACES:
+        assert all(f"`{name}`" in page for name in rule["names"])
