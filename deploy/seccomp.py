@@ -128,7 +128,6 @@ FOR_NAMESPACES = [
     _allow("mount_setattr", comment="makes these mounts read-only, without devices, without set-user-id"),
     _allow("pivot_root", comment="that root becomes the only one"),
     _allow("umount2", comment="lets go of the container's root, which no session can then reach"),
-    _allow("sethostname", comment="a session is called sandbox, whatever the container is called"),
 ]
 
 

@@ -41,7 +41,6 @@ _ENVIRONMENT = {
 }
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
-_SLOTS = 4096
 _CLOSE_ATTEMPTS = 100
 
 
@@ -59,7 +58,7 @@ class Machine:
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
-        self.slots = deque(range(_SLOTS))
+        self.slots = deque(range(jail.SLOTS))
         self.numbers = itertools.count(1)
         self.homes: list[str] = []
 
@@ -94,7 +93,7 @@ class ForkServer:
         self._python = python
         self._limits = limits
         self._machine = machine
-        self._own_users = False
+        self._first_uid: int | None = None
         self._home: str | None = None
         self._retired = False
         self._loop = asyncio.get_running_loop()
@@ -166,7 +165,7 @@ class ForkServer:
             async with asyncio.timeout(_START_SECONDS):
                 pidfd, keeper = await reply
                 folder = await self._ready(control, output)
-            owner = jail.FIRST_HOST_UID + slot if self._own_users else -1
+            owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
             group = None
             if self._machine.groups is not None:
@@ -230,7 +229,7 @@ class ForkServer:
             self.warmth = message
             _settle(self._warm)
         elif "jailed" in message:
-            self._own_users = message["own_users"]
+            self._first_uid = message["first_uid"]
             _settle(self._jailed)
         else:
             self._end(message["failed"], message["errno"])

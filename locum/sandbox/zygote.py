@@ -47,7 +47,7 @@ def main() -> NoReturn:
     except (OSError, KeyError) as failure:
         _say(control, {"failed": str(failure), "errno": getattr(failure, "errno", None)})
         os._exit(1)
-    _say(control, {"jailed": True, "own_users": walls.own_users})
+    _say(control, {"jailed": True, "first_uid": walls.first_uid})
     ForkServer(control, walls).serve()
 
 

@@ -170,7 +170,7 @@ def container(
 
 def _make_root(folder: Path, owner: int) -> None:
     root = folder / "rootfs"
-    for path in (root, root / "etc", root / "root", folder / "data"):
+    for path in (root, root / "etc", root / "root", root / "mnt", folder / "data"):
         path.mkdir()
     for path in _PROGRAM_FILES:
         if Path(path).is_symlink():
@@ -178,6 +178,7 @@ def _make_root(folder: Path, owner: int) -> None:
     for name, text in _ETC.items():
         (root / "etc" / name).write_text(text)
     (root / ".dockerenv").touch()
+    (root / "mnt/data").symlink_to("/proc/self/fd/4")  # as in the image of deploy/
     for path in (root, *root.rglob("*")):
         os.lchown(path, owner, owner)
 
