@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 
 Tier = Literal["namespaces", "weak", "off"]
@@ -40,6 +41,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
+    usage: of the whole session, this cell included.
     """
 
     logs: str
@@ -48,6 +50,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[Output, ...] = ()
     files: tuple[Output, ...] = ()
     reset: bool = False
+    usage: SessionUsage | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):

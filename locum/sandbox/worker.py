@@ -57,7 +57,8 @@ class Worker:
         self.slot = slot
         self.owner = owner
         self.alive = True
-        self.memory = 0
+        self.memory = self.peak_memory = 0
+        self.cpu_seconds = 0.0
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
         self._pidfd = pidfd
@@ -152,10 +153,12 @@ class Worker:
         return self.alive
 
     def look(self) -> int:
-        """How much memory the session uses, its files included; above the limit it dies."""
+        """How much memory the session uses, its files included; above the limit it dies. Notes what it has used up."""
         if self.alive:
             own = max(0, self._tree.memory_bytes() - self._shared)
             self.memory = own + collect.used_bytes(self.folder)
+            self.peak_memory = max(self.peak_memory, self.memory)
+            self.cpu_seconds = max(self.cpu_seconds, self._tree.cpu_seconds())
             if self.memory > self._limits.memory_bytes:
                 self.kill(f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory")
         return self.memory
