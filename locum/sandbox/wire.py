@@ -13,7 +13,7 @@ import msgspec
 
 from locum.domain.usage import SessionUsage
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, Status
+from locum.sandbox.session import CellResult, Opened, Status, Tier
 from locum.sandbox.tally import Tally
 
 CHUNK = 256 * 1024
@@ -26,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a running sandboxd was started with; another configuration needs another sandboxd."""
 
     version: str
-    mode: str
+    tiers: tuple[Tier, ...]
     python: str
     limits: Limits
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 
 from locum.domain.usage import SessionUsage
 from locum.sandbox.client import Sandbox
-from locum.sandbox.forks import ForkServer
+from locum.sandbox.forks import ForkServer, Machine
 from locum.sandbox.limits import MIB
+from locum.sandbox.processes import ProcessTree
 from locum.sandbox.session import CellResult
 from locum.sandbox.sessions import Sessions
 from locum.sandbox.tally import Tally
@@ -178,11 +181,14 @@ def test_everything_that_happens_to_sessions_is_tallied(tmp_path: Path) -> None:
 def test_a_session_that_nobody_used_any_more_is_tallied_as_idle(tmp_path: Path) -> None:
     async def scenario() -> Tally:
         now = 0.0
-        limits = msgspec.structs.replace(SMALL, idle_seconds=100)
+        limits = msgspec.structs.replace(SMALL, idle_seconds=100, spare_sessions=0)
         folder = tmp_path / "sandbox"
         folder.mkdir()
-        sessions = Sessions(limits, lambda: ForkServer(folder, sys.executable, limits), clock=lambda: now)
+        forks = ForkServer(folder, sys.executable, limits, "namespaces", Machine())
+        sessions = Sessions(limits, lambda tier: forks, clock=lambda: now)
         try:
+            await forks.start()
+            sessions.begin(forks)
             await sessions.open("idle", lost=False)
             now = 99.0
             assert sessions.expire_idle() == []
@@ -206,3 +212,28 @@ def test_without_sandboxd_there_is_no_tally(tmp_path: Path) -> None:
         assert await sandbox.usage("any") is None
 
     asyncio.run(check())
+
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
+KEEPER = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {BURN!r}])  # what it inherited, and waited for
+code = {BURN!r} + "print(flush=True); input()"
+first = subprocess.Popen([sys.executable, "-c", code], stdin=0, stdout=subprocess.PIPE)
+first.stdout.readline()
+print(first.pid, flush=True)
+first.wait()
+"""
+
+
+def test_where_there_are_no_control_groups_cpu_time_is_added_up_from_the_processes() -> None:
+    command = [sys.executable, "-c", KEEPER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout is not None
+        first = os.pidfd_open(int(keeper.stdout.readline()))
+        alone, kept = ProcessTree(first), ProcessTree(first, keeper=keeper.pid)
+        assert 0.25 < alone.cpu_seconds() < 0.5
+        assert 0.55 < kept.cpu_seconds() < 1.2
+        keeper.communicate("")
+        assert alone.cpu_seconds() == 0.0
+        os.close(first)
