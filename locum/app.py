@@ -153,11 +153,15 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
             signals.stop()
             streams.end_all()
 
-        def ready() -> None:
+        def sandbox_now() -> Status:
+            return sandbox.status if sandbox_start.done() else Status(tier="off", reason="it is still starting")
+
+        def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
+            return sandbox_now()
 
         yield Server(
             app=build(

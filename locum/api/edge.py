@@ -24,14 +24,15 @@ from locum.api.errors import describe
 from locum.api.guard import guard
 from locum.api.replies import Json
 from locum.errors import Unauthenticated, Unavailable
+from locum.sandbox.session import Status
 
 T = TypeVar("T")
 
 Authenticate = Callable[[list[str]], "Principal | Awaitable[Principal]"]
 """The keys a request presents, none twice -> who calls; raises Unauthenticated."""
 
-Ready = Callable[[], "Awaitable[None] | None"]
-"""Raises Unavailable, with the reason, while the server cannot serve."""
+Ready = Callable[[], "Awaitable[Status] | Status"]
+"""How the code interpreter's code is held. Raises Unavailable, with the reason, while the server cannot serve."""
 
 _log = structlog.get_logger("locum.api")
 
@@ -107,12 +108,13 @@ class Edge:
         )
 
     async def _health(self, path: str) -> Json:
+        if path == "/healthz":
+            return Json({"status": "ok"})
         try:
-            if path == "/readyz":
-                await _value(self._ready())
+            sandbox = await _value(self._ready())
         except Unavailable as error:
             return Json({"status": "unavailable", "message": error.message}, status_code=503)
-        return Json({"status": "ok"})
+        return Json({"status": "ok", "code_interpreter": {"tier": sandbox.tier, "reason": sandbox.why}})
 
 
 def presented_keys(headers: Headers) -> list[str]:

@@ -21,6 +21,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     fix: str | None = None
 
+    @property
+    def why(self) -> str:
+        """Reason and fix, as they are told everywhere."""
+        return f"{self.reason}. Fix: {self.fix}" if self.fix else self.reason
+
+    @property
+    def sentence(self) -> str:
+        """All of it, as the console and `locum doctor` say it."""
+        return f"{self.tier}: {self.why}"
+
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """A file a cell made. `key` fetches its bytes with `Sandbox.get` until the session's next cell begins.
