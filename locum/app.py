@@ -23,6 +23,7 @@ from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
+from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -169,6 +170,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally),
                 strict=settings.strict,
                 origins=settings.origins,
             ),

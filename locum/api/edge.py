@@ -15,6 +15,7 @@ from typing import TypeVar
 import structlog
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from locum import ids
@@ -37,6 +38,12 @@ Ready = Callable[[], "Awaitable[Status] | Status"]
 _log = structlog.get_logger("locum.api")
 
 
+Metrics = Callable[[], Awaitable[bytes]]
+"""The figures of the whole server, in Prometheus' text format."""
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
 class Edge:
     """The middleware. `guard_hosts` is on for a server without keys, which answers to pages of `origins` only. `strict`
     is told to everything behind."""
@@ -48,6 +55,7 @@ class Edge:
         authenticate: Authenticate,
         guard_hosts: bool,
         ready: Ready,
+        metrics: Metrics,
         strict: bool,
         origins: tuple[str, ...],
     ) -> None:
@@ -55,6 +63,7 @@ class Edge:
         self._authenticate = authenticate
         self._guard_hosts = guard_hosts
         self._ready = ready
+        self._metrics = metrics
         self._strict = strict
         self._origins = origins
 
@@ -74,13 +83,16 @@ class Edge:
         try:
             if self._guard_hosts:
                 guard(headers.getlist("host"), headers.getlist("origin"), allowed=self._origins)
+            if scope["path"] == "/metrics":
+                answer = await self._scrape(headers)
+                return await answer(scope, receive, outgoing)
             if address is None:
                 raise UnknownRoute
             call = await self._identify(address, headers, scope["query_string"], request_id)
             inner = {**scope, "path": address.path, "root_path": "", "state": {**scope.get("state", {}), "call": call}}
             await self._app(inner, receive, outgoing)
         except ClientDisconnect:
-            return  # nobody is left to answer
+            return None  # nobody is left to answer
         except Exception as error:  # the border of a request: whatever it is, the client gets an answer
             shown = address or Address(path=scope["path"], surface="openai")
             problem = describe(error, method=scope["method"], path=scope["path"])
@@ -106,6 +118,12 @@ class Edge:
             request_id=request_id,
             strict=self._strict,
         )
+
+    async def _scrape(self, headers: Headers) -> Response:
+        """The figures are of all resources: a key must have been made for it."""
+        principal = await _value(self._authenticate(presented_keys(headers)))
+        principal.require("metrics:read")
+        return Response(await self._metrics(), media_type=_PROMETHEUS)
 
     async def _health(self, path: str) -> Json:
         if path == "/healthz":

@@ -162,6 +162,7 @@ class EdgeServer:
             authenticate=keys.authenticate,
             guard_hosts=self._key is None,
             ready=self._check_ready,
+            metrics=self._figures,
             strict=self._strict,
             origins=self._origins,
         )
@@ -195,6 +196,9 @@ class EdgeServer:
             uploads=Uploads(db, blobs, clock),
             models=Models(names),
         )
+
+    async def _figures(self) -> bytes:
+        return b"locum_streams 0.0\n"
 
     def _check_ready(self) -> Status:
         if not self.is_ready:
