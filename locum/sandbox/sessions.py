@@ -246,7 +246,6 @@ class Sessions:
         outcome: CellOutcome = ending.how if ending.how != "done" else "error" if ending.error else "ok"
         self._tally.cells[outcome] += 1
         self._tally.cell_seconds.add(seconds)
-        self._tally.ended["died"] += ending.lost
 
     def _note(self, ending: Ending, files: int, images: int) -> str:
         """How the cell ended, in words the model can act on."""
@@ -318,7 +317,7 @@ class Sessions:
             old.release()
             session.fresh = True
             session.lost_variables |= not session.lost_reported
-            self._tally.ended["died"] += not session.lost_reported
+            self._tally.ended["died"] += 1
         session.succeed(worker)
         session.outputs = {}
         return worker

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 End = Literal["idle", "evicted", "died", "deleted"]
-"""Why a session, or its process, is gone. One that died gets a new process at its next cell, with its files."""
+"""Why a session, or its process, is gone. One that died is counted when it gets a new process, with its files."""
 CellOutcome = Literal["ok", "error", "timeout", "interrupted", "died"]
 
 CELL_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
