@@ -1,8 +1,9 @@
-"""The processes of a session as the host sees them: stop and continue all of them, add up their memory.
+"""The processes of a session as the host sees them: stop and continue all of them, add up their memory and CPU time.
 
 Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
 its keeper), and none outside the session, even when a number is used again. Not covered: what a process uses up
-between two looks; resource limits bound each single process meanwhile.
+between two looks; resource limits bound each single process meanwhile. The CPU time of a process that ended under a
+parent that ignores SIGCHLD is lost with it.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class ProcessTree:
     def memory_bytes(self) -> int:
         with linux.acting_as(self._uid if self._keeper else -1):
             return sum(_memory(pid) for pid in (self._pid, *self._others()))
+
+    def cpu_seconds(self) -> float:
+        """Of all that are there, ended or not, and of those that somebody waited for, as the keeper does."""
+        pids = {self._keeper or self._pid, self._pid, *self._others()}
+        return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
 
     def _signal_first(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -127,6 +133,15 @@ def _memory(pid: int) -> int:
         pages = Path(f"/proc/{pid}/statm").read_text().split()
         return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        return 0
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold anything
+        return sum(map(int, fields[11:15]))
+    except (OSError, ValueError):
         return 0
 
 

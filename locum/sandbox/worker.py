@@ -72,7 +72,8 @@ class Worker:
         self.slot = ends.slot
         self.owner = ends.owner
         self.alive = True
-        self.memory = 0
+        self.memory = self.peak_memory = 0
+        self.cpu_seconds = 0.0
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
         self._pidfd = ends.pidfd
@@ -184,13 +185,16 @@ class Worker:
         return self.alive
 
     def look(self) -> int:
-        """How much memory the session uses, its files included where they are memory; above a limit it dies."""
+        """How much memory the session uses, its files included where they are memory; above a limit it dies. Notes what
+        it has used up."""
+        self._look_at_use()
         if self.alive:
             files = self._look_at_files()
             memory = self.group.memory_bytes(files) if self.group is not None else None
             if memory is None:
                 memory = max(0, self._tree.memory_bytes() - self._shared) + files
             self.memory = memory
+            self.peak_memory = max(self.peak_memory, memory)
             self._look_at_group()
             if self.memory > self._limits.memory_bytes:
                 self.kill(self._too_much_memory())
@@ -214,6 +218,13 @@ class Worker:
             self._verdict = self._too_much_memory()
             if self.alive:
                 self._tree.kill()
+
+    def _look_at_use(self) -> None:
+        """A group's figure is exact, and outlives the processes."""
+        seconds = self.group.cpu_seconds() if self.group is not None else None
+        if seconds is None and self.alive:
+            seconds = self._tree.cpu_seconds()
+        self.cpu_seconds = max(self.cpu_seconds, seconds or 0.0)
 
     def _too_much_memory(self) -> str:
         return f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory"
@@ -302,6 +313,7 @@ class Worker:
 
     def _notice_death(self) -> None:
         self.alive = False
+        self._look_at_use()
         self._look_at_group()
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
