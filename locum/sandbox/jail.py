@@ -46,12 +46,22 @@ _MADE_UP = {
     "/etc/hosts": "127.0.0.1 localhost\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-TOOLS, LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
+TOOLS, LATE_MODULES, OUR_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib", "/opt/sandbox/python"
+_INSTALLERS = ("pip", "pip3", "uv", "conda", "mamba", "apt", "apt-get")
+_PIP_MODULE = """
+def main(*args):
+    print({!r}, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
 # Modules of this package that can be imported only when the zygote already sits in its root.
-_LATE = ("notebook.py", "figures.py")
+_LATE = ("notebook.py", "figures.py", "fonts.py")
 _WORTH_NAMING = (
     *("numpy", "pandas", "scipy", "sympy", "matplotlib", "seaborn", "sklearn", "statsmodels", "networkx"),
-    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "docx", "pptx", "lxml", "bs4", "tabulate"),
+    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "pypdfium2", "docx", "pptx", "lxml", "bs4", "tabulate"),
 )
 
 
@@ -175,9 +185,13 @@ def no_internet() -> str:
 def _make_tools(root: Path) -> None:
     tools = root / TOOLS[1:]
     tools.mkdir(parents=True)
-    for name in ("pip", "pip3"):
-        (tools / name).write_text(f"#!/bin/sh\necho '{no_internet()}'\nexit 1\n")
+    said = no_internet()
+    for name in _INSTALLERS:
+        (tools / name).write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
         (tools / name).chmod(0o755)
+    modules = root / OUR_MODULES[1:]
+    modules.mkdir()
+    (modules / "pip.py").write_text(_PIP_MODULE.format(said))  # `python -m pip`, in whichever process
     library = root / LATE_MODULES[1:]
     library.mkdir()
     for name in _LATE:

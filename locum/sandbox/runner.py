@@ -16,6 +16,7 @@ import json
 import linecache
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -37,11 +38,18 @@ _ENVIRONMENT = {
     "PIP_NO_INDEX": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": jail.OUR_MODULES,
     "MALLOC_ARENA_MAX": "2",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+_MISSING_GLYPH = re.compile(r"Glyph (\d+) \(.*\) missing from ")
+_CELL_FILE = re.compile(r"<ipython-input-(\d+)-\w+>")
+_NO_FONT = (
+    "[No font on this server has letters such as {}: the figure shows boxes in their place. Draw it again with labels "
+    "in English, and tell the user that the server's owner can add a font; `locum doctor` says how.]\n"
+)
 
 
 class Shell(Protocol):
@@ -64,14 +72,14 @@ class PlainShell:
         try:
             self._execute(code, name)
         except SystemExit as leave:
-            sys.stdout.write(f"SystemExit: {leave}\n")
+            sys.stdout.write(left(leave))
             return "SystemExit"
         except BaseException as error:
             own = error.__traceback__
             while own and own.tb_frame.f_code.co_filename in (__file__, ast.__file__):
                 own = own.tb_next
             text = "".join(traceback.format_exception(type(error), error, own))
-            sys.stderr.write(jail.forget_host_paths(text))
+            sys.stderr.write(jail.forget_host_paths(text) + hint(error))
             return type(error).__name__
         return None
 
@@ -88,6 +96,38 @@ class PlainShell:
     def _evaluate(self, code: types.CodeType) -> Any:
         value = eval(code, self._module.__dict__)  # noqa: S307
         return asyncio.run(value) if code.co_flags & 0x80 else value  # 0x80: the cell awaits something
+
+
+def left(leave: SystemExit) -> str:
+    """What a cell says that ended with `exit()` or `sys.exit()`."""
+    code = "" if leave.code is None else f": {leave.code}"
+    return f"SystemExit{code}\nThe cell ended here. The session goes on, with its variables.\n"
+
+
+def hint(error: BaseException) -> str:
+    """What the model should know about an error that no change of its code's details will mend; "" for all others."""
+    if wants_network(error):
+        return "[There is no network access in this sandbox. Work with the files in /mnt/data.]\n"
+    if isinstance(error, ModuleNotFoundError):
+        return f"[{jail.no_internet()}]\n"
+    if isinstance(error, EOFError) and "when reading a line" in str(error):
+        return "[Nobody can type anything into a cell: write the value into the code instead.]\n"
+    return ""
+
+
+def wants_network(error: BaseException | None) -> bool:
+    """Whether a name that could not be looked up, or a socket that could not be had, is at the bottom of it."""
+    for _ in range(20):
+        if error is None:
+            return False
+        if isinstance(error, socket.gaierror):
+            return True
+        if isinstance(error, PermissionError) and any(
+            frame.f_code.co_filename == socket.__file__ for frame, _ in traceback.walk_tb(error.__traceback__)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def make_shell() -> Shell:
@@ -166,12 +206,25 @@ def _settle() -> None:
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
-    warnings.formatwarning = _format_warning
+    warnings.formatwarning = _Warnings()
+    # Code that chose matplotlib's Agg itself calls `plt.show()` all the same; its figures are taken when the cell ends.
+    warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+    sys.breakpointhook = lambda *args, **kwargs: None  # nobody is there to step on
     sys.argv = [""]
-    sys.path[:] = ["", *(path for path in sys.path if path and os.path.isdir(path))]  # noqa: PTH112
+    sys.path[:] = ["", jail.OUR_MODULES, *(path for path in sys.path if path and os.path.isdir(path))]  # noqa: PTH112
 
 
-def _format_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    return jail.forget_host_paths(f"{filename}:{lineno}: {category.__name__}: {message}\n")
+class _Warnings:
+    """How a warning is written: without host paths, and without a line for every letter that no font has."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if missing := _MISSING_GLYPH.match(str(message)):
+            told, self._told = self._told, True
+            return "" if told else _NO_FONT.format(chr(int(missing[1])))
+        place = _CELL_FILE.sub(r"Cell In[\1]", filename)
+        return jail.forget_host_paths(f"{place}:{lineno}: {category.__name__}: {message}\n")
