@@ -1,7 +1,7 @@
 """The processes of a session as the host sees them: stop and continue all of them, add up their memory.
 
-Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1), and
-none outside the session's pid namespace, even when a number is used again. Not covered: what a process uses up
+Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
+its keeper), and none outside the session, even when a number is used again. Not covered: what a process uses up
 between two looks; resource limits bound each single process meanwhile.
 """
 
@@ -13,19 +13,27 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from locum.sandbox import linux
+
 _MOST_PASSES = 20
 
 
 class ProcessTree:
-    """Process 1 of a session, which is ours by its pidfd, and everything below it."""
+    """The first process of a session, which is ours by its pidfd, and everything below it.
 
-    def __init__(self, pid: int, pidfd: int) -> None:
-        self._pid = pid
+    keeper: the process above it that inherits what detaches itself, or 0 where the first is process 1 of a pid
+    namespace. uid: whose processes they are on the host, or -1 for our own.
+    """
+
+    def __init__(self, pidfd: int, *, keeper: int = 0, uid: int = -1) -> None:
+        self._pid = host_pid(pidfd)
         self._pidfd = pidfd
-        self._namespace = _namespace(pid)
+        self._keeper = keeper
+        self._uid = uid
+        self._namespace = _namespace(self._pid)
 
     def kill(self) -> None:
-        """Process 1 takes all others with it."""
+        """The first takes all others with it."""
         self._signal_first(signal.SIGKILL)
 
     def interrupt(self) -> None:
@@ -49,7 +57,8 @@ class ProcessTree:
         self._signal_first(signal.SIGCONT)
 
     def memory_bytes(self) -> int:
-        return sum(_memory(pid) for pid in (self._pid, *self._others()))
+        with linux.acting_as(self._uid if self._keeper else -1):
+            return sum(_memory(pid) for pid in (self._pid, *self._others()))
 
     def _signal_first(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -59,19 +68,30 @@ class ProcessTree:
         with contextlib.suppress(OSError):
             pidfd = os.pidfd_open(pid)
             try:
-                if _namespace(pid) == self._namespace:
+                if self._is_member(pid):
                     signal.pidfd_send_signal(pidfd, number)
             finally:
                 os.close(pidfd)
 
     def _others(self) -> list[int]:
         found: list[int] = []
-        waiting = [self._pid]
+        waiting = [self._keeper or self._pid]
         while waiting:
             for child in _children(waiting.pop()):
-                found.append(child)
                 waiting.append(child)
+                if child != self._pid:
+                    found.append(child)
         return found
+
+    def _is_member(self, pid: int) -> bool:
+        """Asked once we hold its pidfd: the number cannot come to mean another process any more."""
+        if not self._keeper:
+            return _namespace(pid) == self._namespace
+        while pid > 1:
+            pid = _parent(pid)
+            if pid == self._keeper:
+                return True
+        return False
 
 
 def _namespace(pid: int) -> str:
@@ -79,6 +99,13 @@ def _namespace(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
     except OSError:
         return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _children(pid: int) -> Iterator[int]:
