@@ -12,10 +12,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from locum.sandbox.notebook import save_image
+from locum.sandbox import fonts
+from locum.sandbox.runner import save_image
 
 FigureCanvas = FigureCanvasAgg
 FigureManager = FigureManagerBase
+
+
+def prepare() -> None:
+    """Make this the backend, with letters for every language the machine has a font for."""
+    mpl.use("module://locum.sandbox.figures")
+    mpl.rcParams["animation.writer"] = "pillow"  # the default, ffmpeg, is not there, and says so each time
+    fonts.prepare()
 
 
 def show(*args: Any, **kwargs: Any) -> None:

@@ -76,17 +76,10 @@ months["sum"].plot.bar(title="months")
 _MEANT = (None, "ZeroDivisionError", "NameError", "ModuleNotFoundError")  # the last: this interpreter is without it
 
 
-def save_image(png: bytes) -> None:
-    """Leave an image where the host looks for it after the cell; the numbers keep the order."""
-    folder = Path(jail.here().images)
-    number = sum(1 for _ in folder.iterdir()) + 1
-    (folder / f"image-{number}.png").write_bytes(png)
-
-
 def show(data: dict[str, Any]) -> None:
     image = next((data[kind] for kind in ("image/png", "image/jpeg", "image/gif") if kind in data), None)
     if image is not None:
-        save_image(_as_png(base64.b64decode(image) if isinstance(image, str) else image))
+        runner.save_image(_as_png(base64.b64decode(image) if isinstance(image, str) else image))
     elif "text/plain" in data:
         sys.stdout.write(f"{data['text/plain']}\n")
 
@@ -263,14 +256,15 @@ class NotebookShell:
             self._shell.register_magic_function(_pip, "line", name)
         warnings.filterwarnings("ignore", message="To exit: use")
         _prepare_tables()
-        _prepare_figures(self._shell)
+        if figures := sys.modules.get("locum.sandbox.figures"):
+            self._shell.display_formatter.formatters["image/png"].for_type(figures.Figure, figures.take)
         self._warm_up()
 
     def run(self, code: str) -> str | None:
         result = self._shell.run_cell(code, store_history=True, silent=False)
         error = result.error_before_exec or result.error_in_exec
         try:
-            show_figures()
+            runner.show_figures()
         except Exception as failure:  # the figure's own fault: wrong mathtext, no room on the disk
             self._shell.showtraceback()
             error = error or failure
@@ -305,24 +299,3 @@ def _prepare_tables() -> None:
         set_option("display.max_columns", 20)
         set_option("display.width", 120)
         set_option("display.unicode.east_asian_width", True)
-
-
-def _prepare_figures(shell: Any) -> None:
-    """PNG for a figure that is a cell's last expression, and letters for every language the machine has a font for."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
-        from locum.sandbox import figures, fonts
-    except ImportError:
-        return
-    mpl.use("module://locum.sandbox.figures")
-    mpl.rcParams["animation.writer"] = "pillow"  # the default, ffmpeg, is not there, and says so each time
-    shell.display_formatter.formatters["image/png"].for_type(Figure, figures.take)
-    fonts.prepare()
-
-
-def show_figures() -> None:
-    """Every open figure becomes an image and is closed, as at the end of a notebook's cell."""
-    if "locum.sandbox.figures" in sys.modules:
-        sys.modules["locum.sandbox.figures"].show()

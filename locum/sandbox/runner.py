@@ -20,9 +20,11 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import types
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from locum.sandbox import jail, linux
@@ -67,6 +69,7 @@ class PlainShell:
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         try:
             self._execute(code, name)
+            show_figures()
         except SystemExit as leave:
             sys.stdout.write(left(leave))
             return "SystemExit"
@@ -87,7 +90,16 @@ class PlainShell:
         if isinstance(last, ast.Expr):
             value = self._evaluate(compile(ast.Expression(last.value), name, "eval", flags))
             if value is not None:
-                sys.stdout.write(f"{value!r}\n")
+                self._display(value)
+
+    def _display(self, value: Any) -> None:
+        figures = sys.modules.get("locum.sandbox.figures")
+        if figures and isinstance(value, figures.Figure):
+            save_image(figures.take(value))
+        elif hasattr(type(value), "_repr_png_") and isinstance(png := value._repr_png_(), bytes):
+            save_image(png)
+        else:
+            sys.stdout.write(f"{value!r}\n")
 
     def _evaluate(self, code: types.CodeType) -> Any:
         value = eval(code, self._module.__dict__)  # noqa: S307
@@ -126,12 +138,38 @@ def wants_network(error: BaseException | None) -> bool:
     return False
 
 
+def save_image(png: bytes) -> None:
+    """Leave an image where the host looks for it after the cell; the numbers keep the order."""
+    folder = Path(jail.here().images)
+    number = sum(1 for _ in folder.iterdir()) + 1
+    (folder / f"image-{number}.png").write_bytes(png)
+
+
+def show_figures() -> None:
+    """Every open figure becomes an image and is closed, as at the end of a notebook's cell."""
+    if figures := sys.modules.get("locum.sandbox.figures"):
+        figures.show()
+
+
 def make_shell() -> Shell:
+    """The best one for what this interpreter has. What is there and does not fit is told to sandboxd's log."""
+    try:
+        from locum.sandbox import figures
+
+        figures.prepare()
+    except ImportError:
+        pass
+    except Exception:
+        traceback.print_exc()
     try:
         from locum.sandbox.notebook import NotebookShell
+
+        return NotebookShell()
     except ImportError:
-        return PlainShell()
-    return NotebookShell()
+        pass
+    except Exception:
+        traceback.print_exc()
+    return PlainShell()
 
 
 def open_text_streams() -> None:
@@ -202,6 +240,7 @@ def _settle() -> None:
     modules = os.environ["PYTHONPATH"] = f"{place.tools}/{jail.MODULES}"
     binaries = os.path.dirname(sys.executable)  # noqa: PTH120
     os.environ["PATH"] = f"{place.tools}:{binaries}:/usr/local/bin:/usr/bin:/bin"
+    tempfile.tempdir = None  # the zygote's may have been asked for, and remembered
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from locum.sandbox import landlock
 from locum.sandbox.runner import PlainShell
 from tests.sandbox.conftest import Box, start
 
@@ -385,3 +386,23 @@ def test_the_first_figure_of_a_session_comes_quickly(box: Box) -> None:
         assert box.cell(key, PLT + "plt.plot([1, 2, 3]); plt.title('매출'); plt.legend(['a']); plt.show()").images
         times.append(time.monotonic() - began)
     assert min(times) < 0.6
+
+
+# ---- elsewhere
+
+
+@pytest.mark.long
+def test_behind_other_walls_the_same_works(tmp_path: Path) -> None:
+    """Where a session has its folders elsewhere, what the zygote remembered of its own would not do."""
+    if not landlock.version().number:
+        pytest.skip("this kernel has no Landlock")
+    box = start(tmp_path / "sandbox", mode="weak")
+    try:
+        key = box.session()
+        code = "import pandas as pd\npd.DataFrame({'a': [1]}).to_excel('a.xlsx')\npd.read_excel('a.xlsx').a.sum()"
+        result = box.cell(key, code)
+        assert (result.logs, [file.name for file in result.files]) == ("1\n", ["a.xlsx"])
+        assert len(box.cell(key, PLT + "plt.plot([1, -2]); plt.title('매출');").images) == 1
+        assert "packages cannot be installed" in box.cell(key, "!python -m pip install tqdm").logs
+    finally:
+        box.close()
