@@ -100,7 +100,10 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 cell_seconds=settings.sandbox_cell_seconds,
                 memory_bytes=settings.sandbox_memory_bytes,
                 disk_bytes=settings.sandbox_disk_bytes,
+                processes=settings.sandbox_processes,
+                max_sessions=settings.sandbox_max_sessions,
             ),
+            python=settings.sandbox_python,
         )
         stack.push_async_callback(sandbox.close)
         # The zygote warms up behind the open port.

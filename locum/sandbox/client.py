@@ -20,7 +20,7 @@ import msgspec
 from locum import __version__
 from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
-from locum.sandbox import wire
+from locum.sandbox import interpreter, wire
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status, Tier
 from locum.sandbox.tally import Tally
@@ -55,14 +55,16 @@ class Sandbox:
         mode: Mode = "auto",
         accepts_weak: bool = False,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        python: str | None = None,
+        python: str | Path | None = None,
     ) -> None:
-        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here."""
+        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here.
+        python: another Python for the sessions, or the folder of a virtual environment."""
         self._directory = directory.absolute()
+        self._python = interpreter.executable(Path(python)) if python else None
         self._config = wire.Config(
             version=__version__,
             tiers=_tiers(mode, accepts_weak=accepts_weak),
-            python=python or sys.executable,
+            python=str(self._python or sys.executable),
             limits=limits,
         )
         self._status = Status(tier="off", reason="the sandbox has not been started")
@@ -78,7 +80,7 @@ class Sandbox:
 
     async def start(self) -> Status:
         """Find a live sandboxd or start one. Never raises for a machine that cannot isolate: then the tier is off."""
-        refusal = _refusal(self._config.tiers)
+        refusal = _refusal(self._config.tiers) or await asyncio.to_thread(_refusal_of, self._python)
         if refusal is not None:
             self._status = refusal
             return refusal
@@ -319,6 +321,17 @@ def _tiers(mode: Mode, *, accepts_weak: bool) -> tuple[Tier, ...]:
     landlock: tuple[Tier, ...] = ("landlock",) if is_root else ()
     weak: tuple[Tier, ...] = ("weak",) if accepts_weak else ()
     return ("namespaces", *landlock, *weak)
+
+
+def _refusal_of(python: Path | None) -> Status | None:
+    """The server's own Python needs no examination."""
+    try:
+        if python is not None:
+            interpreter.examine(python)
+    except interpreter.NoInterpreter as failure:
+        fix = "set LOCUM_SANDBOX_PYTHON to a Python or to the folder of a virtual environment, or unset it"
+        return Status(tier="off", reason=f"LOCUM_SANDBOX_PYTHON: {failure.message}", fix=fix)
+    return None
 
 
 def _refusal(tiers: tuple[Tier, ...]) -> Status | None:

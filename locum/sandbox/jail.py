@@ -23,15 +23,27 @@ SLOTS = 4096
 _FIRST_UID = 1_900_000_000  # of the ids that systemd's list leaves to nobody
 
 DATA, SCRATCH, IMAGES = "data", "tmp", "images"
+MODULES = "modules"
+"""Beneath the tools: what Python finds before the modules of the same name that are installed."""
 
 PROGRAM_FILES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 SETTINGS = ("fonts", "ld.so.cache", "localtime", "mime.types", "alternatives")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 # Modules of this package that are imported only when the zygote already sits behind its walls.
-LATE_MODULES = ("notebook.py", "figures.py")
+LATE_MODULES = ("notebook.py", "figures.py", "fonts.py")
+_INSTALLERS = ("pip", "pip3", "uv", "conda", "mamba", "apt", "apt-get")
+_PIP_MODULE = """
+def main(*args):
+    print({!r}, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
 _WORTH_NAMING = (
     *("numpy", "pandas", "scipy", "sympy", "matplotlib", "seaborn", "sklearn", "statsmodels", "networkx"),
-    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "docx", "pptx", "lxml", "bs4", "tabulate"),
+    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "pypdfium2", "docx", "pptx", "lxml", "bs4", "tabulate"),
 )
 
 
@@ -116,10 +128,13 @@ def no_internet() -> str:
 
 
 def make_tools(folder: Path) -> None:
-    """What stands in for the programs that cannot work in here."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("pip", "pip3"):
-        (folder / name).write_text(f"#!/bin/sh\necho '{no_internet()}'\nexit 1\n")
+    """What stands in for the programs that cannot work in here, and for pip as a module (`python -m pip`)."""
+    said = no_internet()
+    modules = folder / MODULES
+    modules.mkdir(parents=True, exist_ok=True)
+    (modules / "pip.py").write_text(_PIP_MODULE.format(said))
+    for name in _INSTALLERS:
+        (folder / name).write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
         (folder / name).chmod(0o755)
 
 
