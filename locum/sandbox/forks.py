@@ -142,7 +142,14 @@ class ForkServer:
     def _adopt(self, number: int, pidfd: int, control: socket.socket, output: int, folder: int, slot: int) -> Worker:
         owner = jail.FIRST_HOST_UID + slot if self.privileged else -1  # -1: files are ours as they are
         worker = Worker(
-            pidfd=pidfd, control=control, output=output, folder=folder, slot=slot, owner=owner, limits=self._limits
+            pidfd=pidfd,
+            control=control,
+            output=output,
+            folder=folder,
+            slot=slot,
+            owner=owner,
+            limits=self._limits,
+            heirs=lambda: len(self._workers),  # the zygote and the other sessions
         )
         self._workers[number] = worker
         return worker

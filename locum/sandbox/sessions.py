@@ -179,7 +179,7 @@ class Sessions:
         before = collect.snapshot(worker.folder)
         transcript = Transcript(self._limits.output_bytes, call.add)
         ending = await worker.run(code, transcript, call.interrupt)
-        worker.look()
+        await worker.glance()
         session.lost_reported = ending.lost
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
         images, images_left_out = collect.images(worker.folder, self._limits)
@@ -310,13 +310,13 @@ class Sessions:
         ]
 
     async def _watch(self) -> None:
-        """The memory of every session that runs code; of all together, the sum."""
+        """The memory of every session that runs code, or has since the last look; of all together, the sum."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            for session in list(self._sessions.values()):
+                if session.worker is not None and (session.running or not session.worker.looked_at):
+                    await session.worker.look()
             busy = [session for session in self._sessions.values() if session.running and session.worker]
-            for session in busy:
-                if session.worker is not None:
-                    session.worker.look()
             if not busy:
                 continue
             for key in policy.evicted(self._uses(), most=self._most, budget=self._budget):

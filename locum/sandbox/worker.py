@@ -15,12 +15,13 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 
 from locum.sandbox import collect, processes
-from locum.sandbox.limits import Limits
+from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.output import Transcript
 
 _READ_BYTES = 64 * 1024
@@ -28,6 +29,7 @@ _CODE_PIECE = 32 * 1024
 _SLOW_SECONDS = 0.05
 _LONGEST_MESSAGE = 4096
 _REQUESTS = 3
+_MUCH = 16 * MIB
 _LAST_MOMENTS = 0.5  # between the end of its channel and its own
 
 How = Literal["done", "timeout", "interrupted", "died"]
@@ -51,20 +53,32 @@ class Worker:
     """One jailed process. `folder` is its disk and stays readable after it died, until `release`."""
 
     def __init__(
-        self, *, pidfd: int, control: socket.socket, output: int, folder: int, slot: int, owner: int, limits: Limits
+        self,
+        *,
+        pidfd: int,
+        control: socket.socket,
+        output: int,
+        folder: int,
+        slot: int,
+        owner: int,
+        limits: Limits,
+        heirs: Callable[[], int],
     ) -> None:
         self.folder = folder
         self.slot = slot
         self.owner = owner
         self.alive = True
         self.memory = 0
+        self.looked_at = True
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
         self._pidfd = pidfd
         self._control = control
         self._output = output
         self._tree = processes.ProcessTree(processes.host_pid(pidfd), pidfd)
-        self._shared = self._tree.memory_bytes()  # its part of the zygote's pages, which it did not use up
+        self._inherited = self._tree.private_bytes()
+        self._heirs = heirs
+        self._size = self._tree.resident_bytes()
         self._verdict = ""
         self._cell = 0
         self._answer: asyncio.Future[str | None] | None = None
@@ -90,6 +104,7 @@ class Worker:
             if self._output >= 0:
                 self._loop.remove_reader(self._output)
             self._transcript = self._answer = None
+            self.looked_at = False
             self.stop()
         return ending
 
@@ -151,14 +166,26 @@ class Worker:
                 self._notice_death()
         return self.alive
 
-    def look(self) -> int:
+    async def look(self) -> None:
         """How much memory the session uses, its files included; above the limit it dies."""
+        self.looked_at = True
+        if not self.alive:
+            return
+        self._size = self._full_size()
+        # In a thread: it takes longer than all else that is done around a cell.
+        own = await asyncio.to_thread(self._tree.memory_bytes, self._inherited, self._heirs())
         if self.alive:
-            own = max(0, self._tree.memory_bytes() - self._shared)
             self.memory = own + collect.used_bytes(self.folder)
             if self.memory > self._limits.memory_bytes:
                 self.kill(f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory")
-        return self.memory
+
+    async def glance(self) -> None:
+        """Look only if it can have grown much since: after a cell, somebody waits."""
+        if self.alive and self._full_size() > self._size + _MUCH:
+            await self.look()
+
+    def _full_size(self) -> int:
+        return self._tree.resident_bytes() + collect.used_bytes(self.folder)
 
     def stop(self) -> None:
         if self.alive:
