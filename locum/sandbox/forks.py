@@ -97,11 +97,12 @@ class ForkServer:
         async with asyncio.timeout(_WARM_SECONDS):
             await asyncio.shield(self._warm)
 
-    async def fork(self) -> Worker:
+    async def fork(self, *, spare: bool = False) -> Worker:
+        """`spare`: nobody is waiting for it yet."""
         async with self._few_at_once:
-            return await self._fork()
+            return await self._fork(spare)
 
-    async def _fork(self) -> Worker:
+    async def _fork(self, spare: bool) -> Worker:
         if not self.alive:
             raise ForkFailed("the sandbox's fork server has ended")
         number, slot = next(self._numbers), self._free_slots.pop()
@@ -114,7 +115,8 @@ class ForkServer:
         try:
             with theirs:
                 try:
-                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                    fds, limits = (theirs.fileno(), their_output), self._session_limits()
+                    self._say_with(fds, fork=number, slot=slot, spare=spare, **limits)
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):

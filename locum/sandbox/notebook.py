@@ -132,6 +132,9 @@ class NotebookShell:
             error = error or failure
         return None if error is None else type(error).__name__
 
+    def rehearse(self) -> None:
+        self._shell.run_cell("pass", store_history=False, silent=True)
+
     def _warm_up(self) -> None:
         """The first of everything is slow: do it here, with nobody looking."""
         _IMAGES.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,9 @@ class Shell(Protocol):
 
     def run(self, code: str) -> str | None: ...
 
+    def rehearse(self) -> None:
+        """Do what every cell does and leave no trace. After a fork, the first to write to a page has it copied."""
+
 
 class PlainShell:
     """For an interpreter without IPython, and for the boot probe, which must not wait for it."""
@@ -74,6 +77,9 @@ class PlainShell:
             sys.stderr.write(jail.forget_host_paths(text))
             return type(error).__name__
         return None
+
+    def rehearse(self) -> None:
+        compile("pass", "", "exec")
 
     def _execute(self, code: str, name: str) -> None:
         tree = ast.parse(code, name)
@@ -122,9 +128,11 @@ class _Interrupts:
         self.armed = True
 
 
-def serve(channel: socket.socket, shell: Shell) -> NoReturn:
-    """Obey until the other end goes away."""
+def serve(channel: socket.socket, shell: Shell, *, spare: bool) -> NoReturn:
+    """Obey until the other end goes away. A spare session has time to rehearse; for another somebody waits."""
     _settle()
+    if spare:
+        shell.rehearse()
     interrupts = _Interrupts()
     signal.signal(signal.SIGINT, interrupts)
     code = ""

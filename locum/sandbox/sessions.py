@@ -293,7 +293,7 @@ class Sessions:
         async with self._refilling:
             with contextlib.suppress(ForkFailed):
                 while forks.alive and len(self._spares) < self._limits.spare_sessions:
-                    self._spares.append(await forks.fork())
+                    self._spares.append(await forks.fork(spare=True))
 
     def _make_room(self) -> None:
         """Before one more session: those that were idle longest leave."""

@@ -157,7 +157,7 @@ class ForkServer:
             channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
             _say(channel, {"ready": True}, (folder,))
             os.closerange(CONTROL + 1, 65_536)
-            runner.serve(channel, self._shell)
+            runner.serve(channel, self._shell, spare=settings["spare"])
         except BaseException as failure:
             os.write(2, f"session could not start: {failure}\n".encode())
         finally:
