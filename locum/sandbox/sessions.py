@@ -29,6 +29,7 @@ _KEPT_RESULTS = 64
 _KEPT_NAMES = 10_000
 _WATCH_SECONDS = 0.25
 _SWEEP_SECONDS = 5.0
+_REFILL_SECONDS = 0.02
 
 
 class Call:
@@ -290,7 +291,11 @@ class Sessions:
             forks.close()
 
     async def _refill(self, forks: ForkServer) -> None:
+        """After a moment: whoever took the last spare is about to use it, and a fork would be in the way."""
+        if self._refilling.locked():
+            return
         async with self._refilling:
+            await asyncio.sleep(_REFILL_SECONDS)
             with contextlib.suppress(ForkFailed):
                 while forks.alive and len(self._spares) < self._limits.spare_sessions:
                     self._spares.append(await forks.fork(spare=True))
