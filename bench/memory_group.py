@@ -73,7 +73,7 @@ def _make_group() -> tuple[Path | None, str]:
     for controller, root, usage in _HIERARCHIES:
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            group = Path(f"{root}{path}") / f"locum-bench-{os.getpid()}"
+            group = Path(f"{root}{path}") / f"bench-{os.getpid()}"
             if controller not in controllers.split(",") or not group.parent.is_dir():
                 continue
             try:
