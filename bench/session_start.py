@@ -43,9 +43,9 @@ Times = dict[str, list[float]]
 
 
 @asynccontextmanager
-async def sandbox_in(folder: Path, limits: Limits) -> AsyncIterator[Sandbox]:
+async def sandbox_in(folder: Path, limits: Limits, python: str | None = None) -> AsyncIterator[Sandbox]:
     """A sandboxd that is ready to be asked, and is gone at the end."""
-    sandbox = Sandbox(folder, limits=limits)
+    sandbox = Sandbox(folder, limits=limits, python=python)
     status = await sandbox.start()
     if status.tier == "off":
         sys.exit(f"the code interpreter cannot run here: {status.reason}")
