@@ -1,6 +1,6 @@
 """What a session costs while it is there: the memory of one, exactly; and five hundred of them at once.
 
-Memory is counted from outside (see `memory_group`): of sandboxd and all below it, less what it was before the first
+Memory is counted from outside (see `groups`): of sandboxd and all below it, less what it was before the first
 session. The crowd is opened one by one; then nobody asks for anything, and what sandboxd and its zygote still use is
 what it costs to keep sessions; then cells run in sessions chosen at random.
 """
@@ -22,8 +22,8 @@ from statistics import median
 from typing import Any
 
 from bench import measuring
+from bench.groups import Meter, metering
 from bench.measuring import Target, cpu_seconds, descendants, memory_mib, quantile
-from bench.memory_group import Meter, metering
 from bench.server import scratch
 from bench.session_start import CELLS, SMALL_CELL, sandbox_in
 from locum.sandbox.client import Sandbox

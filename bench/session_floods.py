@@ -2,7 +2,8 @@
 
 A real server with its sandboxd; one session runs the flood and, when it is killed for it, another one; beside it two
 others are asked all the time: a trivial cell in a session of its own, and `GET /v1/models` of the server. The same two
-without a flood, before and after, are the reference.
+without a flood, before and after, are the reference. All of it runs where processes share the processors one by one, as
+in a service or a container (see `groups`); `--in-root-group` leaves out what makes it so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +24,7 @@ import uvloop
 
 from bench import measuring, upstream
 from bench.client import Connection
+from bench.groups import like_a_service
 from bench.measuring import Target, cpu_seconds, descendants, quantile
 from bench.server import Server, scratch, serving
 from bench.session_start import SMALL_CELL
@@ -195,21 +197,24 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=5, help="of each flood")
     arguments.add_argument("--only", nargs="*", choices=list(FLOODS), default=list(FLOODS))
+    arguments.add_argument("--in-root-group", action="store_true")
     options = arguments.parse_args()
     began_on = measuring.machine()
     with (
+        nullcontext(False) if options.in_root_group else like_a_service() as apart,
         tempfile.TemporaryDirectory(prefix="locum-bench-", dir=scratch(), ignore_cleanup_errors=True) as folder,
         upstream.running() as model_url,
         serving(data_dir=Path(folder) / "data", wait_for="Ready.", LOCUM_MODEL_BASE_URL=model_url) as server,
     ):
         figures = uvloop.run(measure(server, Path(folder) / "data", options.only, options.seconds))
-    _report(figures, began_on)
+    _report({"like_a_service": apart, "floods": figures}, began_on)
 
 
 def _report(figures: dict[str, Any], began_on: dict[str, Any]) -> None:
-    alone = figures["alone"]
+    floods = figures["floods"]
+    alone = floods["alone"]
     rows = []
-    for name, found in figures.items():
+    for name, found in floods.items():
         row = [name]
         for what in ("cell_ms", "get_ms"):
             row += [f"{found[what]['p50']:.1f}", f"{found[what]['p99']:.1f}"]
@@ -219,11 +224,11 @@ def _report(figures: dict[str, Any], began_on: dict[str, Any]) -> None:
     head = ["flood", "cell p50 ms", "p99 ms", "/ alone", "GET p50 ms", "p99 ms", "/ alone", "server CPU", "sandboxd"]
     measuring.print_table([*head, "sessions"], rows)
     targets = [
-        Target(f"a cell beside: {name}, p99, ms", figures[name]["cell_ms"]["p99"], at_most=150)
+        Target(f"a cell beside: {name}, p99, ms", floods[name]["cell_ms"]["p99"], at_most=150)
         for name in FLOODS
-        if name in figures
+        if name in floods
     ]
-    harmed = sum(found["harmed"] for found in figures.values())
+    harmed = sum(found["harmed"] for found in floods.values())
     targets.append(Target("cells beside that were harmed", harmed, at_most=0))
     measuring.save("session_floods", figures, targets, began_on)
 

@@ -1,7 +1,7 @@
-"""What processes use of the machine's memory, exactly: a memory cgroup of our own counts pages, files and the kernel's.
+"""Control groups for a while: one that counts memory exactly, and one in which processors are shared as in a service.
 
-Where no group can be made (an ordinary user, a container), the sum of proportional shares (PSS) stands in; it knows
-nothing of the kernel's own memory: page tables, mounts, namespaces.
+Where no group for memory can be made (an ordinary user, a container), the sum of proportional shares (PSS) stands in,
+which knows nothing of the kernel's own memory: page tables, mounts, namespaces.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from bench.measuring import MIB, descendants, memory_mib
 
-_HIERARCHIES = (("memory", "/sys/fs/cgroup/memory", "memory.usage_in_bytes"), ("", "/sys/fs/cgroup", "memory.current"))
+# Controller (none: version 2), where it is, and a file that shows that it is at work.
+_MEMORY = (("memory", "/sys/fs/cgroup/memory", "memory.usage_in_bytes"), ("", "/sys/fs/cgroup", "memory.current"))
+_PROCESSORS = (("cpu", "/sys/fs/cgroup/cpu", "cpu.shares"), ("", "/sys/fs/cgroup", "cpu.weight"))
 _PATIENCE = 10.0
 
 
@@ -27,14 +29,10 @@ class Meter:
         self._group = group
         self._usage = usage
 
-    def enter(self) -> None:
-        if self._group is not None:
-            (self._group / "cgroup.procs").write_text(str(os.getpid()))
-
     def leave(self) -> None:
         """What has been started stays."""
         if self._group is not None:
-            (self._group.parent / "cgroup.procs").write_text(str(os.getpid()))
+            _enter(self._group.parent)
 
     def mib(self) -> float:
         if self._group is None:
@@ -57,20 +55,42 @@ class Meter:
 @contextmanager
 def metering() -> Iterator[Meter]:
     """What is counted must have ended when this ends."""
-    group, usage = _make_group()
-    meter = Meter(group, usage)
+    with _inside(_MEMORY) as (group, usage):
+        yield Meter(group, usage)
+
+
+@contextmanager
+def like_a_service() -> Iterator[bool]:
+    """Whether this process, and all it starts, is now in a group of processes that share the processors one by one.
+
+    In the root group the kernel makes a scheduling group of every session (autogroup), and a session's hundred busy
+    processes weigh as much as one; in a service or a container it does not.
+    """
+    with _inside(_PROCESSORS) as (group, _):
+        yield group is not None
+
+
+@contextmanager
+def _inside(hierarchies: tuple[tuple[str, str, str], ...]) -> Iterator[tuple[Path | None, str]]:
+    group, file = _make(hierarchies)
+    if group is None:
+        yield None, ""
+        return
     try:
-        meter.enter()
-        yield meter
+        _enter(group)
+        yield group, file
     finally:
-        meter.leave()
-        if group is not None:
-            _remove(group)
+        _enter(group.parent)
+        _remove(group)
 
 
-def _make_group() -> tuple[Path | None, str]:
+def _enter(group: Path) -> None:
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _make(hierarchies: tuple[tuple[str, str, str], ...]) -> tuple[Path | None, str]:
     """Below the group this process is in, so that whatever limits that one has still hold."""
-    for controller, root, usage in _HIERARCHIES:
+    for controller, root, file in hierarchies:
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             group = Path(f"{root}{path}") / f"bench-{os.getpid()}"
@@ -80,8 +100,8 @@ def _make_group() -> tuple[Path | None, str]:
                 group.mkdir()
             except OSError:
                 continue
-            if (group / usage).exists():
-                return group, usage
+            if (group / file).exists():
+                return group, file
             group.rmdir()
     return None, ""
 
