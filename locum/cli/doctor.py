@@ -193,9 +193,7 @@ async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
     about = "Code interpreter"
     is_private = settings.api_key is None and is_loopback(settings.host)  # as long as no key is stored
     with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
-        sandbox = Sandbox(
-            Path(folder), mode=settings.sandbox, accepts_weak=is_private, python=settings.sandbox_python
-        )
+        sandbox = Sandbox(Path(folder), mode=settings.sandbox, accepts_weak=is_private, python=settings.sandbox_python)
         try:
             status = await sandbox.start()
             if status.tier == "off":

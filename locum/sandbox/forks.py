@@ -140,11 +140,12 @@ class ForkServer:
         async with asyncio.timeout(_WARM_SECONDS):
             await asyncio.shield(self._warm)
 
-    async def fork(self) -> Worker:
+    async def fork(self, *, spare: bool = False) -> Worker:
+        """`spare`: nobody is waiting for it yet."""
         async with self._few_at_once:
-            return await self._fork()
+            return await self._fork(spare)
 
-    async def _fork(self) -> Worker:
+    async def _fork(self, spare: bool) -> Worker:
         if not self.alive:
             raise ForkFailed("the sandbox's fork server has ended")
         self.forked += 1
@@ -159,7 +160,8 @@ class ForkServer:
         try:
             with theirs:
                 try:
-                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                    fds, limits = (theirs.fileno(), their_output), self._session_limits()
+                    self._say_with(fds, fork=number, slot=slot, spare=spare, **limits)
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
@@ -170,9 +172,8 @@ class ForkServer:
             group = None
             if self._machine.groups is not None:
                 group = self._machine.groups.make(str(number), self._limits, processes.host_pid(pidfd))
-            worker = self._workers[number] = Worker(
-                Ends(pidfd, output, folder, slot, owner, keeper, home), control, group, self._limits
-            )
+            ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
+            worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
             return worker
         except (OSError, TimeoutError, ForkFailed) as failure:
             if isinstance(failure, BrokenPipeError):
@@ -191,6 +192,10 @@ class ForkServer:
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
+
+    def _count_heirs(self) -> int:
+        """The zygote and its other sessions, each with its keeper."""
+        return 1 + len(self._workers) * (1 if self._home is None else 2)
 
     def _session_limits(self) -> dict[str, int]:
         names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")

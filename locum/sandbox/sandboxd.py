@@ -128,7 +128,7 @@ class Daemon:
                 self._sessions.delete(key)
                 await _reply(writer, wire.Done())
             case wire.Usage(session=key):
-                await _reply(writer, wire.Used(self._sessions.usage(key)))
+                await _reply(writer, wire.Used(await self._sessions.usage(key)))
             case wire.Stats():
                 await _reply(writer, wire.Counted(self._sessions.tally()))
             case wire.Shutdown():

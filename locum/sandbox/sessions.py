@@ -35,6 +35,7 @@ _KEPT_RESULTS = 64
 _KEPT_NAMES = 10_000
 _WATCH_SECONDS = 0.25
 _SWEEP_SECONDS = 5.0
+_REFILL_SECONDS = 0.02
 
 
 class Call:
@@ -95,12 +96,16 @@ class Session:
         self.lost_reported = False
 
     @property
+    def memory(self) -> int:
+        return self.worker.consumption.memory if self.worker else 0
+
+    @property
     def cpu_seconds(self) -> float:
-        return self._earlier_cpu_seconds + (self.worker.cpu_seconds if self.worker else 0)
+        return self._earlier_cpu_seconds + (self.worker.consumption.cpu_seconds if self.worker else 0)
 
     @property
     def peak_memory(self) -> int:
-        return max(self._earlier_peak_memory, self.worker.peak_memory if self.worker else 0)
+        return max(self._earlier_peak_memory, self.worker.consumption.peak_memory if self.worker else 0)
 
     def usage(self, now: float) -> SessionUsage:
         return SessionUsage(
@@ -224,7 +229,8 @@ class Sessions:
         session.cells += 1
         began = self._clock()
         ending = await worker.run(code, transcript, call.interrupt)
-        worker.look()
+        await worker.glance()
+        worker.consumption.note_use()
         self._count(ending, self._clock() - began)
         session.lost_reported = ending.lost
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
@@ -280,12 +286,12 @@ class Sessions:
             self._drop(session, "deleted")
         self._ended.pop(key, None)
 
-    def usage(self, key: str) -> SessionUsage | None:
+    async def usage(self, key: str) -> SessionUsage | None:
         session = self._sessions.get(key)
         if session is None or session.worker is None:
             return None
         if session.running:
-            session.worker.look()
+            await session.worker.look()
         return session.usage(self._clock() if session.running else session.last_used)
 
     def tally(self) -> Tally:
@@ -399,10 +405,14 @@ class Sessions:
             forks.close()
 
     async def _refill(self, forks: ForkServer) -> None:
+        """After a moment: whoever took the last spare is about to use it, and a fork would be in the way."""
+        if self._refilling.locked():
+            return
         async with self._refilling:
+            await asyncio.sleep(_REFILL_SECONDS)
             with contextlib.suppress(ForkFailed):
                 while forks.alive and len(self._spares) < self._limits.spare_sessions:
-                    self._spares.append(await forks.fork())
+                    self._spares.append(await forks.fork(spare=True))
 
     def _make_room(self) -> None:
         """Before one more session: those that were idle longest leave."""
@@ -414,23 +424,23 @@ class Sessions:
 
     def _uses(self) -> list[policy.Use]:
         return [
-            policy.Use(key, session.last_used, session.running > 0, session.worker.memory if session.worker else 0)
+            policy.Use(key, session.last_used, session.running > 0, session.memory)
             for key, session in self._sessions.items()
         ]
 
     async def _watch(self) -> None:
-        """The memory of every session that runs code; of all together, the sum."""
+        """The memory of every session that runs code, or has since the last look; of all together, the sum."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            for session in list(self._sessions.values()):
+                if session.worker is not None and (session.running or not session.worker.consumption.is_current):
+                    self._keep(session.worker.look())  # one that takes long holds up no other
             busy = [session for session in self._sessions.values() if session.running and session.worker]
-            for session in busy:
-                if session.worker is not None:
-                    session.worker.look()
             if not busy:
                 continue
             for key in policy.evicted(self._uses(), most=self._most, budget=self._budget):
                 self._expire(key, "evicted")
-            largest = max(busy, key=lambda session: session.worker.memory if session.worker else 0)
+            largest = max(busy, key=lambda session: session.memory)
             if sum(use.memory for use in self._uses()) > self._budget and largest.worker is not None:
                 largest.worker.kill("all sessions together used more memory than there is for them")
 
