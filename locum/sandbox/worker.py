@@ -158,13 +158,13 @@ class Worker:
         return "its process ended"
 
     def is_alive(self) -> bool:
-        """Also right when the loop has not come round yet to notice a death."""
+        """Also right when the loop has not come round yet to notice a death, or the kernel to bring it about."""
         if self.alive:
             ended = select.poll()
             ended.register(self._pidfd, select.POLLIN)
             if ended.poll(0):
                 self._notice_death()
-        return self.alive
+        return self.alive and not self._verdict
 
     async def look(self) -> None:
         """How much memory the session uses, its files included; above the limit it dies."""
