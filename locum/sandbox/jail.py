@@ -84,14 +84,15 @@ class Walls(Protocol):
     def keep_open(self) -> None: ...
 
 
-def first_uid(id_map: str) -> int | None:
-    """From /proc/self/uid_map: which ids are for sessions. In a user namespace, whose root has some thousands of ids
-    only, the last ones; None where there are not enough."""
+def first_uid(id_map: str, share: int) -> int | None:
+    """From /proc/self/uid_map: where the ids for the sessions of one sandboxd of several (its `share`) begin. In a user
+    namespace, whose root has some thousands of ids only, they are the last ones; None where there are not enough."""
     ranges = [(int(first), int(count)) for first, _, count in map(str.split, id_map.splitlines())]
-    if any(first <= _FIRST_UID and first + count >= _FIRST_UID + SLOTS for first, count in ranges):
-        return _FIRST_UID
+    wanted = _FIRST_UID + share * SLOTS
+    if any(first <= wanted and first + count >= wanted + SLOTS for first, count in ranges):
+        return wanted
     first, count = max(ranges, key=lambda each: each[1], default=(0, 0))
-    return first + count - SLOTS if count >= 2 * SLOTS else None
+    return first + count - (share + 1) * SLOTS if count >= (share + 2) * SLOTS else None
 
 
 _place = Place("/mnt/data", "/tmp", "/tmp", "")  # noqa: S108  (before anything is set)

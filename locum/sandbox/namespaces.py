@@ -54,13 +54,15 @@ def _is_privileged() -> bool:
 
 
 class Walls:
-    """`root` and `cache` are folders of the host: one to mount on, and one that keeps matplotlib's list of fonts."""
+    """`root` and `cache` are folders of the host: one to mount on, and one that keeps matplotlib's list of fonts.
+    share: see `jail.first_uid`."""
 
     cache = _CACHE
     place = _PLACE
 
-    def __init__(self, root: str, cache: str) -> None:
-        self.first_uid = jail.first_uid(Path("/proc/self/uid_map").read_text()) if _is_privileged() else None
+    def __init__(self, root: str, cache: str, share: int) -> None:
+        id_map = Path("/proc/self/uid_map").read_text()
+        self.first_uid = jail.first_uid(id_map, share) if _is_privileged() else None
         self._root = root
         self._filter = Filter()
         self._landlock = landlock.version()

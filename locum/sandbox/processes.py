@@ -88,9 +88,14 @@ class ProcessTree:
         pids = {self._keeper or self._pid, self._pid, *self._others()}
         return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
 
+    def let_go(self) -> None:
+        """The descriptor is about to be closed: its number may be another process's a moment later."""
+        self._pidfd = -1
+
     def _signal_first(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def _signal(self, pid: int, number: int) -> None:
         with contextlib.suppress(OSError):

@@ -178,13 +178,13 @@ class Worker:
             self.status.set_result(status)
 
     def is_alive(self) -> bool:
-        """Also right when the loop has not come round yet to notice a death."""
+        """Also right when the loop has not come round yet to notice a death, or the kernel to bring it about."""
         if self.alive:
             ended = select.poll()
             ended.register(self._pidfd, select.POLLIN)
             if ended.poll(0):
                 self._notice_death()
-        return self.alive
+        return self.alive and not self._verdict
 
     async def look(self) -> None:
         """How much the session takes; above a limit it dies."""
@@ -297,6 +297,7 @@ class Worker:
         """Once: the numbers may belong to somebody else a moment later."""
         if self._output < 0:
             return
+        self._tree.let_go()
         for fd in (self._pidfd, self._output):
             self._loop.remove_reader(fd)
             os.close(fd)

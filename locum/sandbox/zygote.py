@@ -54,13 +54,10 @@ def main() -> NoReturn:
 
 
 def _walls(settings: dict[str, Any]) -> jail.Walls:
-    match settings["tier"]:
-        case "namespaces":
-            return namespaces.Walls(settings["root"], settings["cache"])
-        case "landlock":
-            return shared_root.Walls(settings["home"], settings["cache"], own_users=True)
-        case _:
-            return shared_root.Walls(settings["home"], settings["cache"], own_users=False)
+    tier, cache, share = settings["tier"], settings["cache"], settings["share"]
+    if tier == "namespaces":
+        return namespaces.Walls(settings["root"], cache, share)
+    return shared_root.Walls(settings["home"], cache, share, own_users=tier == "landlock")
 
 
 def _say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 
 SMALL = Limits(
-    cell_seconds=10,
+    cell_seconds=30,
     grace_seconds=0.5,
     memory_bytes=320 * MIB,
     disk_bytes=48 * MIB,

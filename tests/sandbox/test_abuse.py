@@ -121,6 +121,11 @@ def test_memory_beyond_one_process_is_watched(code: str, box: Box, key: str) -> 
     assert "more than 320 MiB of memory" in result.logs
 
 
+def test_memory_is_not_kept_beyond_the_cell_that_took_too_much(box: Box, key: str) -> None:
+    box.cell(key, "import mmap\nm = mmap.mmap(-1, 400 << 20)\nfor at in range(0, 400 << 20, 4096): m[at] = 1")
+    assert box.cell(key, "'m' in globals()").logs == "False\n"
+
+
 def test_the_disk_has_an_end(box: Box, key: str) -> None:
     code = "with open('big', 'wb') as f:\n    while True: f.write(bytes(1 << 20))"
     result = box.cell(key, code)
