@@ -39,7 +39,9 @@ _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linu
 
 _PROGRAM_FILES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _SETTINGS = ("fonts", "ld.so.cache", "localtime", "mime.types", "alternatives")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+# What is shown under each name. `full` reads as `zero` does but cannot be mapped: a shared mapping of the real `zero`
+# is memory that no limit counts.
+_DEVICES = {"null": "null", "zero": "full", "full": "full", "random": "random", "urandom": "urandom"}
 _MADE_UP = {
     "/etc/passwd": "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
     "/etc/group": "root:x:0:\nsandbox:x:1000:\n",
@@ -112,8 +114,8 @@ def build_root(at: str) -> int:
     for name, text in _MADE_UP.items():
         (root / name[1:]).write_text(text)
     _make_tools(root)
-    for name in _DEVICES:
-        _show_device(root, f"/dev/{name}")
+    for name, device in _DEVICES.items():
+        _show_device(root, name, device)
     for folder in ("proc", SESSION_ROOT[1:], "mnt/data", CACHE[1:]):
         (root / folder).mkdir(parents=True, exist_ok=True)
     _link_scratch(root)
@@ -153,11 +155,11 @@ def _show(root: Path, path: Path) -> None:
         _bind(path, target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV)
 
 
-def _show_device(root: Path, path: str) -> None:
-    target = root / path[1:]
+def _show_device(root: Path, name: str, device: str) -> None:
+    target = root / "dev" / name
     target.parent.mkdir(exist_ok=True)
     target.touch()
-    _bind(Path(path), target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
+    _bind(Path("/dev") / device, target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
 
 
 def _bind(path: Path, target: Path, attributes: int) -> None:
@@ -246,7 +248,8 @@ def _mount_session(settings: dict[str, Any], uid: int) -> int:
         os.mkdir(name, 0o755, dir_fd=folder)
         os.chown(name, uid, uid, dir_fd=folder)
     linux.mount(f"{SESSION_ROOT}/{DATA}", "/mnt/data", None, linux.MS_BIND)
-    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    # Read-only: else a session could take back that the kernel ends it first when memory runs out (oom_score_adj).
+    flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     for attempt in ("hidepid=2,subset=pid", "hidepid=2"):
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", "proc", flags, attempt)

@@ -1,8 +1,8 @@
 """The processes of a session as the host sees them: stop and continue all of them, add up their memory.
 
-Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1), and
-none outside the session's pid namespace, even when a number is used again. Not covered: what a process uses up
-between two looks; resource limits bound each single process meanwhile.
+Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1), those
+whose first thread has ended, and those that may not be looked into; none outside the session, even when a number is
+used again. Not covered: what a process uses up between two looks; resource limits bound each single process meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_PASSES = 20
+# Stopped, ended, or in a call that does not return before a pending stop is obeyed (a parent in vfork).
+_STILL = frozenset("TtZXD")
 
 
 class ProcessTree:
@@ -22,7 +23,6 @@ class ProcessTree:
     def __init__(self, pid: int, pidfd: int) -> None:
         self._pid = pid
         self._pidfd = pidfd
-        self._namespace = _namespace(pid)
 
     def kill(self) -> None:
         """Process 1 takes all others with it."""
@@ -31,37 +31,47 @@ class ProcessTree:
     def interrupt(self) -> None:
         self._signal_first(signal.SIGINT)
 
-    def stop(self) -> None:
-        """Nobody computes between two cells. A pass that finds nobody new is the last."""
-        self._signal_first(signal.SIGSTOP)
-        stopped: set[int] = set()
-        for _ in range(_MOST_PASSES):
-            new = [pid for pid in self._others() if pid not in stopped]
-            for pid in new:
-                self._signal(pid, signal.SIGSTOP)
-            if not new:
-                return
-            stopped.update(new)
+    def stop(self) -> bool:
+        """Stop whatever moves. True: nothing did.
+
+        Once is not enough: a process that is not stopped yet can continue those that are, or have a child meanwhile.
+        """
+        moving = [pid for pid in (self._pid, *self._others()) if _moves(pid)]
+        if self._pid in moving:
+            self._signal_first(signal.SIGSTOP)
+        self._signal(moving, signal.SIGSTOP)
+        return not moving
 
     def go_on(self) -> None:
-        for pid in self._others():
-            self._signal(pid, signal.SIGCONT)
+        self._signal(self._others(), signal.SIGCONT)
         self._signal_first(signal.SIGCONT)
 
-    def memory_bytes(self) -> int:
-        return sum(_memory(pid) for pid in (self._pid, *self._others()))
+    def memory_bytes(self, enough: int | None = None) -> int:
+        """Counting takes seconds where many processes share much memory; it ends once it is `enough`."""
+        total = 0
+        for pid in (self._pid, *self._others()):
+            total += _memory(pid)
+            if enough is not None and total > enough:
+                break
+        return total
 
     def _signal_first(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
-    def _signal(self, pid: int, number: int) -> None:
-        with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                if _namespace(pid) == self._namespace:
-                    signal.pidfd_send_signal(pidfd, number)
-            finally:
+    def _signal(self, pids: list[int], number: int) -> None:
+        """Those that are ours still after they were opened: a number may belong to somebody else a moment later."""
+        opened: dict[int, int] = {}
+        try:
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    opened[pid] = os.pidfd_open(pid)
+            ours = self._others() if opened else []
+            for pid in opened.keys() & set(ours):
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(opened[pid], number)
+        finally:
+            for pidfd in opened.values():
                 os.close(pidfd)
 
     def _others(self) -> list[int]:
@@ -74,33 +84,43 @@ class ProcessTree:
         return found
 
 
-def _namespace(pid: int) -> str:
+def _threads(pid: int) -> list[str]:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
+        return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
     except OSError:
-        return ""
+        return []
 
 
 def _children(pid: int) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with contextlib.suppress(OSError):
-                yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):
+            yield from map(int, Path(f"{thread}/children").read_text().split())
+
+
+def _moves(pid: int) -> bool:
+    """Each thread is asked: a process whose first thread has ended looks like a dead one."""
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):
+            if Path(f"{thread}/stat").read_text().rpartition(")")[2].split()[0] not in _STILL:
+                return True
+    return False
 
 
 def _memory(pid: int) -> int:
-    """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing."""
-    try:
-        fields = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
-        return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024
-    except (OSError, KeyError):
-        pass
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()
-        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+    """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing.
+
+    A first thread that has ended has no memory to show; any other thread shows that of all.
+    """
+    for folder in (f"/proc/{pid}", *_threads(pid)):
+        with contextlib.suppress(OSError, KeyError):
+            fields = Path(f"{folder}/smaps_rollup").read_text().splitlines()
+            sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
+            return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024
+        with contextlib.suppress(OSError):
+            pages = int(Path(f"{folder}/statm").read_text().split()[1])
+            if pages:
+                return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def host_pid(pidfd: int) -> int:

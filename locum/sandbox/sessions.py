@@ -179,7 +179,7 @@ class Sessions:
         before = collect.snapshot(worker.folder)
         transcript = Transcript(self._limits.output_bytes, call.add)
         ending = await worker.run(code, transcript, call.interrupt)
-        worker.look()
+        self._keep(worker.look())
         session.lost_reported = ending.lost
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
         images, images_left_out = collect.images(worker.folder, self._limits)
@@ -316,7 +316,7 @@ class Sessions:
             busy = [session for session in self._sessions.values() if session.running and session.worker]
             for session in busy:
                 if session.worker is not None:
-                    session.worker.look()
+                    self._keep(session.worker.look())
             if not busy:
                 continue
             for key in policy.evicted(self._uses(), most=self._most, budget=self._budget):

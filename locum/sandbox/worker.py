@@ -29,6 +29,9 @@ _SLOW_SECONDS = 0.05
 _LONGEST_MESSAGE = 4096
 _REQUESTS = 3
 _LAST_MOMENTS = 0.5  # between the end of its channel and its own
+# A process needs a moment of the processor to stop; a busy machine may let it wait for one.
+_LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, *[0.05] * 60)
+_LOOKS_TO_BE_SURE = 2
 
 How = Literal["done", "timeout", "interrupted", "died"]
 
@@ -71,6 +74,8 @@ class Worker:
         self._transcript: Transcript | None = None
         self._ended = asyncio.Event()
         self._stopped = False
+        self._standing: asyncio.Task[None] | None = None
+        self._looked_at = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(pidfd, self._notice_death)
         self._loop.add_reader(control, self._hear)
@@ -82,11 +87,13 @@ class Worker:
         self._transcript = transcript
         self._go_on()
         self._loop.add_reader(self._output, self._read)
+        sending = asyncio.create_task(self._send(code))  # the time runs meanwhile: nobody may be listening
         try:
-            await self._send(code)
             ending = await self._follow(self._answer, interrupt)
             self._drain()
         finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
             if self._output >= 0:
                 self._loop.remove_reader(self._output)
             self._transcript = self._answer = None
@@ -139,7 +146,7 @@ class Worker:
             return self._verdict
         with contextlib.suppress(TimeoutError):
             status = await asyncio.wait_for(asyncio.shield(self.status), 1)
-            return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         return "its process ended"
 
     def is_alive(self) -> bool:
@@ -151,21 +158,41 @@ class Worker:
                 self._notice_death()
         return self.alive
 
-    def look(self) -> int:
-        """How much memory the session uses, its files included; above the limit it dies."""
+    async def look(self) -> None:
+        """How much memory the session uses, its files included; above the limit it dies.
+
+        A session can make the look take seconds (many processes that share much): nobody else waits for it.
+        """
+        if not self.alive or self._looked_at:
+            return
+        self._looked_at = True
+        limit = self._limits.memory_bytes
+        held = await asyncio.to_thread(self._tree.memory_bytes, self._shared + limit)
+        self._looked_at = False
         if self.alive:
-            own = max(0, self._tree.memory_bytes() - self._shared)
-            self.memory = own + collect.used_bytes(self.folder)
-            if self.memory > self._limits.memory_bytes:
-                self.kill(f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory")
-        return self.memory
+            self.memory = max(0, held - self._shared) + collect.used_bytes(self.folder)
+            if self.memory > limit:
+                self.kill(f"it used more than {limit // 2**20} MiB of memory")
 
     def stop(self) -> None:
         if self.alive:
             self._stopped = True
             self._tree.stop()
+            self._standing = asyncio.create_task(self._stand_still())
+
+    async def _stand_still(self) -> None:
+        """Until nothing in the session moves. What cannot be stopped is ended: it would run unwatched."""
+        still = 0
+        for pause in _LOOKS:
+            await asyncio.sleep(pause)
+            still = still + 1 if self._tree.stop() else 0
+            if still == _LOOKS_TO_BE_SURE:
+                return
+        self.kill("processes it had left behind could not be stopped")
 
     def _go_on(self) -> None:
+        if self._standing is not None:
+            self._standing.cancel()
         if self._stopped:
             self._stopped = False
             self._tree.go_on()
@@ -178,6 +205,8 @@ class Worker:
     def release(self) -> None:
         """Let go of the files; the kernel frees them."""
         self.kill("no longer used")
+        if self._standing is not None:
+            self._standing.cancel()
         self._close_channels()
         if self.folder >= 0:
             os.close(self.folder)
@@ -251,10 +280,18 @@ class Worker:
             self._loop.remove_reader(fd)
             os.close(fd)
         self._loop.remove_reader(self._control)
+        self._loop.remove_writer(self._control)
         self._control.close()
         self._output = self._pidfd = -1
         self.alive = False
         self._ended.set()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _error_name(name: str | None) -> str | None:
