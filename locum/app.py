@@ -93,6 +93,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         sandbox = Sandbox(
             settings.data_dir / "sandbox",
             mode=settings.sandbox,
+            accepts_weak=keys.is_keyless,  # only this machine gets in then
             limits=Limits(
                 idle_seconds=settings.sandbox_session_seconds,
                 cell_seconds=settings.sandbox_cell_seconds,

@@ -99,8 +99,8 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Tables in locum.toml that map a model or deployment name, e.g. [models."gpt-4o"].',
     )
-    sandbox: Literal["auto", "namespaces", "weak", "off"] = Field(
-        "auto", description="How the code interpreter's Python is held: auto, namespaces, weak or off."
+    sandbox: Literal["auto", "namespaces", "landlock", "weak", "off"] = Field(
+        "auto", description="How the code interpreter's Python is held: auto, namespaces, landlock, weak or off."
     )
     sandbox_session_seconds: int = Field(
         3600, ge=1, description="How long a thread's code interpreter session is kept since it was last used."

@@ -21,9 +21,11 @@ from locum import __version__
 from locum.errors import LocumError
 from locum.sandbox import wire
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status
+from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status, Tier
 
-__all__ = ["Limits", "Sandbox"]
+__all__ = ["Limits", "Mode", "Sandbox"]
+
+Mode = Literal["auto", "namespaces", "landlock", "weak", "off"]
 
 _SOCKET_NAME = "sandboxd.sock"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
@@ -46,12 +48,19 @@ class Sandbox:
         self,
         directory: Path,
         *,
-        mode: Literal["auto", "namespaces", "weak", "off"] = "auto",
+        mode: Mode = "auto",
+        accepts_weak: bool = False,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
         python: str | None = None,
     ) -> None:
+        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here."""
         self._directory = directory.absolute()
-        self._config = wire.Config(version=__version__, mode=mode, python=python or sys.executable, limits=limits)
+        self._config = wire.Config(
+            version=__version__,
+            tiers=_tiers(mode, accepts_weak=accepts_weak),
+            python=python or sys.executable,
+            limits=limits,
+        )
         self._status = Status(tier="off", reason="the sandbox has not been started")
         self._process: subprocess.Popen[bytes] | None = None
         self._presence: Connection | None = None
@@ -65,7 +74,7 @@ class Sandbox:
 
     async def start(self) -> Status:
         """Find a live sandboxd or start one. Never raises for a machine that cannot isolate: then the tier is off."""
-        refusal = _refusal(self._config.mode)
+        refusal = _refusal(self._config.tiers)
         if refusal is not None:
             self._status = refusal
             return refusal
@@ -277,13 +286,22 @@ class Sandbox:
             self._process = None
 
 
-def _refusal(mode: str) -> Status | None:
-    """What can be said without trying."""
+def _tiers(mode: Mode, *, accepts_weak: bool) -> tuple[Tier, ...]:
+    """What is tried, best first; a mode that was named is tried alone."""
     if mode == "off":
+        return ()
+    if mode != "auto":
+        return (mode,)
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    landlock: tuple[Tier, ...] = ("landlock",) if is_root else ()
+    weak: tuple[Tier, ...] = ("weak",) if accepts_weak else ()
+    return ("namespaces", *landlock, *weak)
+
+
+def _refusal(tiers: tuple[Tier, ...]) -> Status | None:
+    """What can be said without trying."""
+    if not tiers:
         return Status(tier="off", reason="it is switched off by the settings", fix="set LOCUM_SANDBOX=auto")
-    if mode == "weak":
-        reason = "running code without namespaces (mode weak) is not offered by this version"
-        return Status(tier="off", reason=reason, fix="set LOCUM_SANDBOX=auto")
     if sys.platform != "linux":
         reason = f"code can be isolated on Linux only, and this is {sys.platform}"
         return Status(tier="off", reason=reason, fix="run the server in a Linux container or virtual machine")

@@ -21,7 +21,6 @@ from traitlets.config import Config
 
 from locum.sandbox import jail
 
-_IMAGES = Path(jail.SESSION_ROOT) / jail.IMAGES
 _WARM_UP = (
     "import json, math, re, datetime, collections\nx = 1 + 1\nx",
     "def f(n):\n    return n / 0\nf(1)",
@@ -45,8 +44,9 @@ _CJK_FONTS = (
 
 def save_image(png: bytes) -> None:
     """Leave an image where the host looks for it after the cell; the numbers keep the order."""
-    number = sum(1 for _ in _IMAGES.iterdir()) + 1
-    (_IMAGES / f"image-{number}.png").write_bytes(png)
+    folder = Path(jail.here().images)
+    number = sum(1 for _ in folder.iterdir()) + 1
+    (folder / f"image-{number}.png").write_bytes(png)
 
 
 def show(data: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ class NotebookShell:
     """One IPython, warmed up before the first fork so that no session pays for it."""
 
     def __init__(self) -> None:
-        os.environ["IPYTHONDIR"] = f"{jail.CACHE}/ipython"
+        os.environ["IPYTHONDIR"] = f"{os.environ['XDG_CACHE_HOME']}/ipython"
         config = Config()
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
@@ -134,7 +134,7 @@ class NotebookShell:
 
     def _warm_up(self) -> None:
         """The first of everything is slow: do it here, with nobody looking."""
-        _IMAGES.mkdir(parents=True, exist_ok=True)
+        Path(jail.here().images).mkdir(parents=True, exist_ok=True)
         kept_out, kept_err = sys.stdout, sys.stderr
         try:
             with Path(os.devnull).open("w") as nowhere:

@@ -1,8 +1,9 @@
 """The processes of a session as the host sees them: stop and continue all of them, add up their memory.
 
-Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1), those
-whose first thread has ended, and those that may not be looked into; none outside the session, even when a number is
-used again. Not covered: what a process uses up between two looks; resource limits bound each single process meanwhile.
+Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
+its keeper), those whose first thread has ended, and those that may not be looked into; none outside the session, even
+when a number is used again. Not covered: what a process uses up between two looks; resource limits bound each single
+process meanwhile.
 """
 
 from __future__ import annotations
@@ -13,19 +14,27 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from locum.sandbox import linux
+
 # Stopped, ended, or in a call that does not return before a pending stop is obeyed (a parent in vfork).
 _STILL = frozenset("TtZXD")
 
 
 class ProcessTree:
-    """Process 1 of a session, which is ours by its pidfd, and everything below it."""
+    """The first process of a session, which is ours by its pidfd, and everything below it.
 
-    def __init__(self, pid: int, pidfd: int) -> None:
-        self._pid = pid
+    keeper: the process above it that inherits what detaches itself, or 0 where the first is process 1 of a pid
+    namespace. uid: whose processes they are on the host, or -1 for our own.
+    """
+
+    def __init__(self, pidfd: int, *, keeper: int = 0, uid: int = -1) -> None:
+        self._pid = host_pid(pidfd)
         self._pidfd = pidfd
+        self._keeper = keeper
+        self._uid = uid
 
     def kill(self) -> None:
-        """Process 1 takes all others with it."""
+        """The first takes all others with it."""
         self._signal_first(signal.SIGKILL)
 
     def interrupt(self) -> None:
@@ -42,6 +51,9 @@ class ProcessTree:
         self._signal(moving, signal.SIGSTOP)
         return not moving
 
+    def cpu_seconds(self) -> float:
+        return sum(map(_cpu_seconds, (self._pid, *self._others())))
+
     def go_on(self) -> None:
         self._signal(self._others(), signal.SIGCONT)
         self._signal_first(signal.SIGCONT)
@@ -49,10 +61,11 @@ class ProcessTree:
     def memory_bytes(self, enough: int | None = None) -> int:
         """Counting takes seconds where many processes share much memory; it ends once it is `enough`."""
         total = 0
-        for pid in (self._pid, *self._others()):
-            total += _memory(pid)
-            if enough is not None and total > enough:
-                break
+        with linux.acting_as(self._uid if self._keeper else -1):
+            for pid in (self._pid, *self._others()):
+                total += _memory(pid)
+                if enough is not None and total > enough:
+                    break
         return total
 
     def _signal_first(self, number: int) -> None:
@@ -76,11 +89,12 @@ class ProcessTree:
 
     def _others(self) -> list[int]:
         found: list[int] = []
-        waiting = [self._pid]
+        waiting = [self._keeper or self._pid]
         while waiting:
             for child in _children(waiting.pop()):
-                found.append(child)
                 waiting.append(child)
+                if child != self._pid:
+                    found.append(child)
         return found
 
 
@@ -104,6 +118,14 @@ def _moves(pid: int) -> bool:
             if Path(f"{thread}/stat").read_text().rpartition(")")[2].split()[0] not in _STILL:
                 return True
     return False
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 def _memory(pid: int) -> int:

@@ -28,12 +28,9 @@ from locum.sandbox import jail, linux
 
 _MESSAGE_BYTES = 256 * 1024
 _ENVIRONMENT = {
-    "HOME": f"{jail.SESSION_ROOT}/{jail.SCRATCH}",
-    "TMPDIR": f"{jail.SESSION_ROOT}/{jail.SCRATCH}",
     "LANG": "C.UTF-8",
     "USER": "sandbox",
     "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": f"{jail.SESSION_ROOT}/{jail.SCRATCH}/matplotlib",
     "PIP_NO_INDEX": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -160,9 +157,11 @@ def _settle() -> None:
     """What must not be the same in every session, and what the zygote's environment lacks."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update(_ENVIRONMENT)
+    place = jail.here()
+    os.environ.update(_ENVIRONMENT, HOME=place.scratch, TMPDIR=place.scratch)
+    os.environ["MPLCONFIGDIR"] = f"{place.scratch}/matplotlib"
     binaries = os.path.dirname(sys.executable)  # noqa: PTH120
-    os.environ["PATH"] = f"{jail.TOOLS}:{binaries}:/usr/local/bin:/usr/bin:/bin"
+    os.environ["PATH"] = f"{place.tools}:{binaries}:/usr/local/bin:/usr/bin:/bin"
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()

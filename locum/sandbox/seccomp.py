@@ -5,9 +5,10 @@ that a libc falls back). Sockets of every family (a socketpair is allowed), name
 perf, io_uring, userfaultfd, System V and POSIX IPC, memfd (resource limits do not see it), mknod, set*id and new
 seccomp filters are refused by not being listed. Arguments are checked where a listed call can do more than its usual
 work: clone, prctl, ioctl, fcntl, mmap, socket pairs, prlimit64 and the scheduler calls. A call by a foreign ABI (i386,
-x32) kills.
+x32) kills. Where all sessions are one user, modes, owners and times of files stay as they are (the calls claim to
+succeed, since so much code makes them by the way), and signals go nowhere else, see `Shared`.
 
-Two of these rules guard what the host does to a session. Memory that nobody sees: shared anonymous memory (mmap) stays
+Two kinds of rules guard what the host does to a session. Memory that nobody sees: shared anonymous memory (mmap) stays
 when all but one page of it is unmapped, and neither resource limits nor the watchdog find it; buffers of sockets
 likewise. Being stopped between two cells: the kernel continues a process by itself when a timer (timer_create), a
 lease or a notification (fcntl) was told to send SIGCONT.
@@ -21,6 +22,7 @@ import ctypes
 import errno
 import os
 import struct
+from typing import NamedTuple
 
 from locum.sandbox import linux
 
@@ -43,7 +45,8 @@ _ALLOWED = {
     lgetxattr:192 fgetxattr:193 listxattr:194 llistxattr:195 flistxattr:196 tkill:200 time:201 futex:202
     sched_setaffinity:203 sched_getaffinity:204 epoll_create:213 getdents64:217 set_tid_address:218
     restart_syscall:219 fadvise64:221 clock_gettime:228 clock_getres:229 clock_nanosleep:230 exit_group:231
-    epoll_wait:232 epoll_ctl:233 tgkill:234 utimes:235 get_mempolicy:239 waitid:247 openat:257 mkdirat:258 fchownat:260 futimesat:261
+    epoll_wait:232 epoll_ctl:233 tgkill:234 utimes:235 get_mempolicy:239 waitid:247 openat:257
+    mkdirat:258 fchownat:260 futimesat:261
     newfstatat:262 unlinkat:263 renameat:264 linkat:265 symlinkat:266 readlinkat:267 fchmodat:268 faccessat:269
     pselect6:270 ppoll:271 set_robust_list:273 get_robust_list:274 sync_file_range:277 utimensat:280 epoll_pwait:281
     signalfd:282 timerfd_create:283 eventfd:284 fallocate:285 timerfd_settime:286 timerfd_gettime:287 signalfd4:289
@@ -88,8 +91,6 @@ _TIMER_CREATE = {"x86_64": 222, "aarch64": 107}
 
 _NEW_NAMESPACES = 0x7E02_0000
 _CLONE_PARENT = 0x8000  # a child of one's parent is no descendant, and would not be found
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_F_SETSIG, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 10, 1024, 1026, 1031
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x4_0000
 _AF_UNIX, _SOCK_STREAM, _SOCK_SEQPACKET = 1, 1, 5  # a pair of datagram sockets can send to any socket that has a name
 _SOCK_FLAGS = 0x8_0800
@@ -97,6 +98,11 @@ _MSG_OOB = 1  # out-of-band data on local sockets: nobody uses it, and it has le
 _FLAGS_OF_MESSAGES = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3, "recvfrom": 3, "recvmsg": 2, "recvmmsg": 3}
 # Larger buffers (7, 32) and programs for the kernel (26, 50, 51, 52).
 _SOCKET_OPTIONS_REFUSED = (7, 26, 32, 50, 51, 52)
+# Typing into a terminal; who gets the signals of a descriptor.
+_IOCTL_REFUSED = (0x5412, 0x541C, 0x8901, 0x8902)
+# Who gets the signals of a descriptor, and which (SETOWN, SETSIG, SETOWN_EX); making another process's open wait, or
+# watching its files (SETLEASE, NOTIFY); larger pipes.
+_FCNTL_REFUSED = (8, 10, 15, 1024, 1026, 1031)
 # PDEATHSIG, dumpable (read), name, capability bound (read), seccomp mode (read), timer slack, no-new-privs, subreaper,
 # THP, names of anonymous memory. PR_SET_DUMPABLE is not among them: the memory watchdog must be able to look.
 _PRCTL_ALLOWED = (1, 2, 3, 15, 16, 21, 23, 29, 30, 36, 37, 38, 39, 41, 42, 0x5356_4D41)
@@ -174,11 +180,6 @@ def _local_and_connected() -> list[Instruction]:
     ]
 
 
-def _both_zero() -> list[Instruction]:
-    """PRIO_PROCESS and oneself: "all processes of my user" (PRIO_USER) may be more than the session's."""
-    return [_argument(0), (_JEQ, 0, 2, 0), _argument(1), (_JEQ, 1, 0, 0), _return(_EPERM), _return(_ALLOW)]
-
-
 def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
     ranges: list[tuple[int, int]] = []
     for number in sorted(numbers):
@@ -189,7 +190,39 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def instructions(machine: str) -> list[Instruction]:
+class Shared(NamedTuple):
+    """For sessions that are one user among each other, and with the server. signals_to: the only process that may be
+    signalled, and its group (None: Landlock keeps signals in); truncates: Landlock guards truncating, too."""
+
+    signals_to: int | None
+    truncates: bool
+
+
+_PRETENDED = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+)
+_SIGNALS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_SIGNALS_UNCHECKED = ("tkill", "pidfd_send_signal")  # by a thread or a descriptor: whose it is, the filter cannot see
+
+
+def _shared_rules(calls: dict[str, int], shared: Shared) -> list[Instruction]:
+    program: list[Instruction] = []
+    for name in _PRETENDED:
+        if name in calls:
+            program += _rule(calls[name], [_return(_refuse(0))])
+    if not shared.truncates:
+        program += _rule(calls["truncate"], [_return(_EPERM)])
+    if shared.signals_to is not None:
+        own = shared.signals_to
+        for name in _SIGNALS:
+            program += _rule(calls[name], _only(0, (own, 0, (1 << 32) - own)))
+        for name in _SIGNALS_UNCHECKED:
+            program += _rule(calls[name], [_return(_EPERM)])
+    return program
+
+
+def instructions(machine: str, shared: Shared | None = None) -> list[Instruction]:
     calls = allowed_calls(machine)
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH),
@@ -202,15 +235,17 @@ def instructions(machine: str) -> list[Instruction]:
     program += _rule(calls["mmap"], _private_or_of_a_file())
     program += _rule(calls["clone"], _without(0, _NEW_NAMESPACES | _CLONE_PARENT))
     program += _rule(calls["prctl"], _only(0, _PRCTL_ALLOWED))
-    program += _rule(calls["ioctl"], _never(1, (_TIOCSTI, _TIOCLINUX)))
-    program += _rule(calls["fcntl"], _never(1, (_F_SETSIG, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ)))
+    program += _rule(calls["ioctl"], _never(1, _IOCTL_REFUSED))
+    program += _rule(calls["fcntl"], _never(1, _FCNTL_REFUSED))
     program += _rule(calls["socketpair"], _local_and_connected())
     program += _rule(calls["setsockopt"], _never(2, _SOCKET_OPTIONS_REFUSED))
     for name, index in _FLAGS_OF_MESSAGES.items():
         program += _rule(calls[name], _without(index, _MSG_OOB))
-    program += _rule(calls["setpriority"], _both_zero())
+    program += _rule(calls["setpriority"], [_argument(0), (_JEQ, 1, 0, 0), _return(_EPERM), *_only(1, (0,))])
     for name in _OWN_ONLY:
         program += _rule(calls[name], _only(0, (0,)))
+    if shared is not None:
+        program += _shared_rules(calls, shared)
     for low, high in _ranges(list(calls.values())):
         program += [(_JGE, 0, 2, low), (_JGT, 1, 0, high), _return(_ALLOW)]
     for number in (_TIMER_CREATE[machine], *_ABSENT.values()):
@@ -223,10 +258,10 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """The compiled program of this machine, made once and installed in every session."""
+    """The compiled program of this machine, to be installed in a session."""
 
-    def __init__(self, machine: str | None = None) -> None:
-        listing = instructions(machine or os.uname().machine)
+    def __init__(self, shared: Shared | None = None) -> None:
+        listing = instructions(os.uname().machine, shared)
         self._code = b"".join(struct.pack("HBBI", *instruction) for instruction in listing)
         self._program = _Program(len(listing), self._code)
 

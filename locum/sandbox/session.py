@@ -8,12 +8,13 @@ import msgspec
 
 from locum.errors import LocumError
 
-Tier = Literal["namespaces", "weak", "off"]
-"""How model-written code is held. `namespaces` is the full isolation; `weak` is an explicit opt-in; `off` refuses."""
+Tier = Literal["namespaces", "landlock", "weak", "off"]
+"""How model-written code is held. `namespaces` is the full isolation, `landlock` stands in where a container's root may
+make no namespaces, `weak` where that is an ordinary user: sessions are the server's own user there. `off` refuses."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the boot probe found. `reason` is for people; `fix` is the one line to do where `tier` is off."""
+    """What the boot probe found. `reason` is for people; `fix` is the one line to do for a better tier."""
 
     tier: Tier
     reason: str

@@ -20,7 +20,7 @@ from locum.sandbox import collect, policy
 from locum.sandbox.forks import ForkFailed, ForkServer
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
-from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
+from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost, Tier
 from locum.sandbox.worker import Ending, Worker
 
 log = logging.getLogger("locum.sandbox")
@@ -91,7 +91,7 @@ class Sessions:
     def __init__(
         self,
         limits: Limits,
-        make_forks: Callable[[], ForkServer],
+        make_forks: Callable[[Tier], ForkServer],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         memory = policy.machine_memory()
@@ -101,6 +101,9 @@ class Sessions:
         self._make_forks = make_forks
         self._clock = clock
         self._forks: ForkServer | None = None
+        self._tier: Tier = "off"
+        self._replacing = False
+        self._retired: list[ForkServer] = []
         self._starting = asyncio.Lock()
         self._sessions: dict[str, Session] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()  # keys whose variables were lost
@@ -111,6 +114,7 @@ class Sessions:
     def begin(self, forks: ForkServer) -> None:
         """Take over a zygote that the probe has started; it loads its libraries from here on."""
         self._forks = forks
+        self._tier = forks.tier
         self._keep(self._warm_up(forks))
         self._keep(self._watch())
         self._keep(self._sweep())
@@ -177,7 +181,7 @@ class Sessions:
         collect.clear_images(worker.folder)
         session.outputs = {}
         before = collect.snapshot(worker.folder)
-        transcript = Transcript(self._limits.output_bytes, call.add)
+        transcript = Transcript(self._limits.output_bytes, call.add, worker.names)
         ending = await worker.run(code, transcript, call.interrupt)
         self._keep(worker.look())
         session.lost_reported = ending.lost
@@ -268,17 +272,50 @@ class Sessions:
             return await (await self._warm_forks()).fork()
 
     async def _warm_forks(self) -> ForkServer:
-        """The zygote, or a new one when it has died."""
+        """The zygote, or a new one when it has died; one that has served for long is replaced behind our back."""
         async with self._starting:
-            if self._forks is None or not self._forks.alive:
-                if self._forks is not None:
-                    self._forks.close()
-                self._forks = self._make_forks()
-                await self._forks.start()
-                await self._forks.warm()
+            forks = self._forks
+            if forks is None or not forks.alive:
+                if forks is not None:
+                    forks.close()
+                forks = self._forks = await self._new_forks()
             else:
-                await self._forks.wait_warm()
-            return self._forks
+                await forks.wait_warm()
+                if self._is_worn(forks) and not self._replacing:
+                    self._replacing = True
+                    self._keep(self._replace(forks))
+            return forks
+
+    async def _new_forks(self) -> ForkServer:
+        forks = self._make_forks(self._tier)
+        try:
+            await forks.start()
+            await forks.warm()
+        except BaseException:
+            forks.close()
+            raise
+        return forks
+
+    def _is_worn(self, forks: ForkServer) -> bool:
+        age = time.monotonic() - forks.began
+        return forks.forked >= self._limits.zygote_sessions or age >= self._limits.zygote_seconds
+
+    async def _replace(self, worn: ForkServer) -> None:
+        """Its sessions live on; new ones have another address layout, and the packages of today."""
+        try:
+            fresh = await self._new_forks()
+        except (ForkFailed, TimeoutError) as failure:
+            log.error("the zygote could not be replaced: %s", failure)
+            return
+        finally:
+            self._replacing = False
+        if self._forks is worn:
+            self._forks = fresh
+            self._retired = [forks for forks in self._retired if forks.alive] + [worn]
+            worn.retire()
+            log.info("a new zygote is warm: %s", fresh.warmth)
+        else:
+            fresh.close()
 
     async def _warm_up(self, forks: ForkServer) -> None:
         try:
@@ -376,8 +413,9 @@ class Sessions:
             self._drop(session)
         for worker in self._spares:
             worker.release()
-        if self._forks is not None:
-            self._forks.close()
+        for forks in (*self._retired, self._forks):
+            if forks is not None:
+                forks.close()
 
 
 def _offer(session: Session, kind: str, found: list[collect.Found]) -> tuple[Output, ...]:

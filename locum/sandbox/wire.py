@@ -12,7 +12,7 @@ import struct
 import msgspec
 
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, Status
+from locum.sandbox.session import CellResult, Opened, Status, Tier
 
 CHUNK = 256 * 1024
 _LONGEST = 64 * 1024 * 1024
@@ -24,7 +24,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a running sandboxd was started with; another configuration needs another sandboxd."""
 
     version: str
-    mode: str
+    tiers: tuple[Tier, ...]
     python: str
     limits: Limits
 

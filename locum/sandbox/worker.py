@@ -15,11 +15,13 @@ import os
 import select
 import signal
 import socket
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
-from locum.sandbox import collect, processes
+from locum.sandbox import collect, jail, processes
+from locum.sandbox.cgroups import Group
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
 
@@ -28,10 +30,12 @@ _CODE_PIECE = 32 * 1024
 _SLOW_SECONDS = 0.05
 _LONGEST_MESSAGE = 4096
 _REQUESTS = 3
+_DATA_FOLDER = "/mnt/data"
 _LAST_MOMENTS = 0.5  # between the end of its channel and its own
 # A process needs a moment of the processor to stop; a busy machine may let it wait for one.
 _LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, *[0.05] * 60)
 _LOOKS_TO_BE_SURE = 2
+_CPU_TO_STOP = 0.25  # what takes more of it than a long system call does not want to stop
 
 How = Literal["done", "timeout", "interrupted", "died"]
 
@@ -50,24 +54,39 @@ class _Done(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """What a session was forked with. descriptors: its first process, what it prints, the folder of its files; owner:
+    whose its files are (-1: ours); keeper: see `ProcessTree`; home: the path of its folder where that is no file
+    system of its own, to be removed at its end."""
+
+    pidfd: int
+    output: int
+    folder: int
+    slot: int
+    owner: int
+    keeper: int = 0
+    home: str | None = None
+
+
 class Worker:
     """One jailed process. `folder` is its disk and stays readable after it died, until `release`."""
 
-    def __init__(
-        self, *, pidfd: int, control: socket.socket, output: int, folder: int, slot: int, owner: int, limits: Limits
-    ) -> None:
-        self.folder = folder
-        self.slot = slot
-        self.owner = owner
+    def __init__(self, ends: Ends, control: socket.socket, group: Group | None, limits: Limits) -> None:
+        self.folder = ends.folder
+        self.slot = ends.slot
+        self.owner = ends.owner
         self.alive = True
         self.memory = 0
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
-        self._pidfd = pidfd
+        self._pidfd = ends.pidfd
         self._control = control
-        self._output = output
-        self._tree = processes.ProcessTree(processes.host_pid(pidfd), pidfd)
-        self._shared = self._tree.memory_bytes()  # its part of the zygote's pages, which it did not use up
+        self._output = ends.output
+        self._home = ends.home
+        self.group = group
+        self._tree = processes.ProcessTree(ends.pidfd, keeper=ends.keeper, uid=ends.owner)
+        # Its part of the zygote's pages, which it did not use up; a group is charged for its own only.
+        self._shared = 0 if group is not None else self._tree.memory_bytes()
         self._verdict = ""
         self._cell = 0
         self._answer: asyncio.Future[str | None] | None = None
@@ -77,11 +96,19 @@ class Worker:
         self._standing: asyncio.Task[None] | None = None
         self._looked_at = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._notice_death)
+        self._loop.add_reader(self._pidfd, self._notice_death)
         self._loop.add_reader(control, self._hear)
+
+    @property
+    def names(self) -> tuple[str, str] | None:
+        """What the folder of /mnt/data is really called, and how it is to be told; None where it has that name."""
+        return None if self._home is None else (f"{self._home}/{jail.DATA}", _DATA_FOLDER)
 
     async def run(self, code: str, transcript: Transcript, interrupt: asyncio.Event) -> Ending:
         """One cell, from its code to its last byte of output."""
+        if self.names is not None:
+            real, told = self.names
+            code = code.replace(told, real)
         self._cell += 1
         self._answer = self._loop.create_future()
         self._transcript = transcript
@@ -149,6 +176,12 @@ class Worker:
             return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         return "its process ended"
 
+    def bury(self, status: int) -> None:
+        """Its zygote has seen its end, or has ended itself, and then nobody knows how it was."""
+        self._look_at_group()  # before that is gone
+        if not self.status.done():
+            self.status.set_result(status)
+
     def is_alive(self) -> bool:
         """Also right when the loop has not come round yet to notice a death."""
         if self.alive:
@@ -159,35 +192,70 @@ class Worker:
         return self.alive
 
     async def look(self) -> None:
-        """How much memory the session uses, its files included; above the limit it dies.
+        """How much memory the session uses, its files included where they are memory; above a limit it dies.
 
         A session can make the look take seconds (many processes that share much): nobody else waits for it.
         """
         if not self.alive or self._looked_at:
             return
         self._looked_at = True
+        try:
+            await self._look()
+        finally:
+            self._looked_at = False
+
+    async def _look(self) -> None:
         limit = self._limits.memory_bytes
-        held = await asyncio.to_thread(self._tree.memory_bytes, self._shared + limit)
-        self._looked_at = False
+        files = await self._look_at_files()
+        memory = self.group.memory_bytes(files) if self.group is not None else None
+        if memory is None:
+            held = await asyncio.to_thread(self._tree.memory_bytes, self._shared + limit)
+            memory = max(0, held - self._shared) + files
         if self.alive:
-            self.memory = max(0, held - self._shared) + collect.used_bytes(self.folder)
-            if self.memory > limit:
-                self.kill(f"it used more than {limit // 2**20} MiB of memory")
+            self.memory = memory
+            self._look_at_group()
+            if memory > limit:
+                self.kill(self._too_much_memory())
+
+    async def _look_at_files(self) -> int:
+        """Bytes of memory that they take. A session without a file system of its own has no quota, and its files are
+        on the disk: they are counted one by one."""
+        if self._home is None:
+            return collect.used_bytes(self.folder)
+        count, size = await asyncio.to_thread(_disk_use, os.dup(self.folder), self._limits.inodes)
+        if size > self._limits.disk_bytes:
+            self.kill(f"it used more than {self._limits.disk_bytes // 2**20} MiB of disk")
+        elif count >= self._limits.inodes:
+            self.kill(f"it made more than {self._limits.inodes} files")
+        return 0
+
+    def _look_at_group(self) -> None:
+        """The kernel ends one process of a group that is too large; whoever waits for that one would wait for ever."""
+        if not self._verdict and self.group is not None and self.group.ran_out_of_memory():
+            self._verdict = self._too_much_memory()
+            if self.alive:
+                self._tree.kill()
+
+    def _too_much_memory(self) -> str:
+        return f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory"
 
     def stop(self) -> None:
         if self.alive:
             self._stopped = True
-            self._tree.stop()
-            self._standing = asyncio.create_task(self._stand_still())
+            if self.group is None or not self.group.freeze(True):
+                self._tree.stop()
+                self._standing = asyncio.create_task(self._stand_still())
 
     async def _stand_still(self) -> None:
         """Until nothing in the session moves. What cannot be stopped is ended: it would run unwatched."""
-        still = 0
+        still, used = 0, self._tree.cpu_seconds()
         for pause in _LOOKS:
             await asyncio.sleep(pause)
             still = still + 1 if self._tree.stop() else 0
             if still == _LOOKS_TO_BE_SURE:
                 return
+            if not still and self._tree.cpu_seconds() - used > _CPU_TO_STOP:
+                break
         self.kill("processes it had left behind could not be stopped")
 
     def _go_on(self) -> None:
@@ -195,7 +263,8 @@ class Worker:
             self._standing.cancel()
         if self._stopped:
             self._stopped = False
-            self._tree.go_on()
+            if self.group is None or not self.group.freeze(False):
+                self._tree.go_on()
 
     def kill(self, verdict: str) -> None:
         if self.alive:
@@ -203,13 +272,16 @@ class Worker:
             self._tree.kill()
 
     def release(self) -> None:
-        """Let go of the files; the kernel frees them."""
+        """Let go of the files; the kernel frees them, where they are not in a folder of the host."""
         self.kill("no longer used")
         if self._standing is not None:
             self._standing.cancel()
         self._close_channels()
         if self.folder >= 0:
-            os.close(self.folder)
+            if self._home is None:
+                os.close(self.folder)
+            else:  # when nobody is left who could write there
+                self.status.add_done_callback(partial(_remove_home, self.folder, self._home))
             self.folder = -1
 
     def _hear(self) -> None:
@@ -268,6 +340,7 @@ class Worker:
 
     def _notice_death(self) -> None:
         self.alive = False
+        self._look_at_group()
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
         self._ended.set()
@@ -285,6 +358,19 @@ class Worker:
         self._output = self._pidfd = -1
         self.alive = False
         self._ended.set()
+
+
+def _disk_use(folder: int, most: int) -> tuple[int, int]:
+    """Through a descriptor of its own: the session may be released meanwhile."""
+    try:
+        return collect.disk_use(folder, most)
+    finally:
+        os.close(folder)
+
+
+def _remove_home(folder: int, home: str, status: asyncio.Future[int]) -> None:
+    collect.remove_folder(folder, home)
+    os.close(folder)
 
 
 def _signal_name(number: int) -> str:

@@ -1,5 +1,7 @@
 """What an attacker brings along: this text is run inside a session (and in a plain Python) before any attack."""
 
+# ruff: noqa: PTH108, PTH123
+
 from __future__ import annotations
 
 import ctypes
