@@ -243,12 +243,12 @@ def _line_of_cell(error: BaseException) -> str:
 _module_of = inspect.getmodule
 
 
-def _module_of_file(object: Any, _filename: str | None = None) -> Any:
+def _module_of_file(thing: Any, _filename: str | None = None) -> Any:
     """Of a cell's own lines there is no module. inspect would go through all of the thousands that are loaded, four
     times for each frame of a traceback: half a minute for an endless recursion."""
-    code = getattr(object, "f_code", None) or getattr(object, "tb_frame", object)
-    name = _filename or getattr(getattr(code, "f_code", code), "co_filename", "")
-    return None if name.startswith("<ipython-input-") else _module_of(object, _filename)
+    frame = getattr(thing, "tb_frame", thing)
+    name = str(_filename or getattr(getattr(frame, "f_code", frame), "co_filename", ""))
+    return None if name.startswith("<ipython-input-") else _module_of(thing, _filename)
 
 
 class NotebookShell:
