@@ -292,26 +292,26 @@ def _described(conversation: Conversation, output: str) -> str | None:
 
 # ---- several tables, and what they add up to
 
-_TASKS: tuple[tuple[tables.Task, str, re.Pattern[str]], ...] = tuple(
-    (task, answer, re.compile(pattern, re.IGNORECASE | re.DOTALL))
-    for task, answer, pattern in (
-        (
-            "workbook",
-            "workbook",
-            r"\b(add|write|save|put|give|return|new)\b.{0,80}\b(xlsx|excel|workbook|sheet)|"
-            r"(xlsx|엑셀|시트).{0,80}(추가|넣|만들|저장|돌려)",
+_TASKS: tuple[tuple[tables.Task, str, Callable[[Conversation], bool]], ...] = (
+    (
+        "workbook",
+        "workbook",
+        _says(
+            r"\b(add|write|save|put|give|return|new)\b.{0,80}\b(xlsx|excel|workbook|sheet)"
+            r"|(xlsx|엑셀|시트).{0,80}(추가|넣|만들|저장|돌려)"
         ),
-        ("forecast", "forecast", r"\bforecast|\bpredict|\bnext (quarter|months?)\b|예측|전망|다음 ?(분기|달)"),
-        ("rank", "ranked", r"\btop \d|\btop (three|five|ten)\b|\bbest.sell|\bsells? best\b|상위|순위|(많이|잘) 팔"),
-        ("months", "months", r"\bmonthly\b|\b(each|every|per|by) month\b|월별|달별"),
-        ("join", "joined", r"\b(join|merge|combine)\w{0,3}\b|\bclean\b|합치|합쳐|결합|병합|정제"),
-    )
+    ),
+    ("forecast", "forecast", _says(r"\bforecast|\bpredict|\bnext (quarter|months?)\b|예측|전망|다음 ?(분기|달)")),
+    ("rank", "ranked", _says(r"\btop (\d|three|five|ten)\b|\bbest.sell|\bsells? best\b|상위|순위|(많이|잘) 팔")),
+    ("months", "months", _says(r"\bmonthly\b|\b(each|every|per|by) month\b|월별|달별")),
+    ("join", "joined", _says(r"\b(join|merge|combine)\w{0,3}\b|\bclean\b|합치|합쳐|결합|병합|정제")),
 )
+"""What is asked of tables, in order: the task, the text that answers it, and when it is meant."""
 
 
 def _task(conversation: Conversation) -> tuple[tables.Task, str] | None:
-    asked = _without_file_names(conversation).text
-    return next(((task, answer) for task, answer, pattern in _TASKS if pattern.search(asked)), None)
+    asked = _without_file_names(conversation)
+    return next(((task, answer) for task, answer, is_meant in _TASKS if is_meant(asked)), None)
 
 
 def _tables(conversation: Conversation) -> list[str]:
