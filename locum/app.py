@@ -23,6 +23,7 @@ from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
+from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -156,11 +157,15 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
             signals.stop()
             streams.end_all()
 
-        def ready() -> None:
+        def sandbox_now() -> Status:
+            return sandbox.status if sandbox_start.done() else Status(tier="off", reason="it is still starting")
+
+        def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
+            return sandbox_now()
 
         yield Server(
             app=build(
@@ -168,6 +173,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally),
                 strict=settings.strict,
                 origins=settings.origins,
             ),

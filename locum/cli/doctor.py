@@ -24,7 +24,7 @@ from locum.cli import database
 from locum.cli.options import DataDir, described, printable
 from locum.errors import LocumError, StartupError
 from locum.sandbox.client import Sandbox
-from locum.sandbox.session import CellResult, Status
+from locum.sandbox.session import CellResult
 from locum.settings import Settings
 from locum.store.migrations import HEAD
 from locum.store.sqlite import lock_data_dir
@@ -188,15 +188,18 @@ async def _database(settings: Settings, server: wire.Health | None) -> Finding:
 
 
 async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
+    from locum.app import is_loopback
+
     about = "Code interpreter"
+    is_private = settings.api_key is None and is_loopback(settings.host)  # as long as no key is stored
     with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
-        sandbox = Sandbox(Path(folder), mode=settings.sandbox, python=settings.sandbox_python)
+        sandbox = Sandbox(Path(folder), mode=settings.sandbox, accepts_weak=is_private, python=settings.sandbox_python)
         try:
             status = await sandbox.start()
             if status.tier == "off":
-                yield Finding(_off(settings), about, _reason(status))
+                yield Finding(_off(settings), about, status.sentence)
                 return
-            yield Finding("ok" if status.tier == "namespaces" else "note", about, f"{status.tier}: {_reason(status)}")
+            yield Finding("ok" if status.tier == "namespaces" else "note", about, status.sentence)
             try:
                 await sandbox.open("doctor")
                 yield _libraries(await sandbox.execute("doctor", "python", _PYTHON))
@@ -210,10 +213,6 @@ async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
 def _off(settings: Settings) -> Literal["note", "fix"]:
     """What the owner chose, and what no setting of this machine can change, is nothing to fix."""
     return "note" if settings.sandbox == "off" or sys.platform != "linux" else "fix"
-
-
-def _reason(status: Status) -> str:
-    return f"{status.reason}. To have it: {status.fix}" if status.tier == "off" and status.fix else status.reason
 
 
 def _libraries(asked: CellResult) -> Finding:

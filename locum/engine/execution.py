@@ -80,6 +80,7 @@ class Execution:
         self._code_interpreter = code_interpreter
         self._blobs = blobs
         self._call: ModelCall | None = None
+        self._is_running_code = False
         self._stopped: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -225,13 +226,15 @@ class Execution:
         for index, call in enumerate(step.tool_calls):
             if call.is_done or not isinstance(call, CodeInterpreterCall):
                 continue
+            self._is_running_code = True
             outcome = await self._code_interpreter.run(
                 call, thread_id=run.thread_id, run_id=run.id, files=journal.mounted, surface=run.surface
             )
             self._show_outputs(step, index, outcome.call)
             if asked is not None:
                 asked.outputs_shown(index)
-            step = await self._recorder.call_done(step, outcome.call, outcome.files)
+            step = await self._recorder.call_done(step, outcome.call, outcome.files, outcome.usage)
+            self._is_running_code = False
         if not pending_functions(step):
             return False
         await self._recorder.require_action(step)
@@ -263,7 +266,9 @@ class Execution:
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         try:
-            await self._recorder.end(ending, error=error, said=self._said())
+            thread_id = self._recorder.claim.thread_id
+            session = await self._code_interpreter.usage(thread_id) if self._is_running_code else None
+            await self._recorder.end(ending, error=error, said=self._said(), session=session)
         except LeaseLost:
             await self._let_go("lease lost")
         except Exception:

@@ -18,10 +18,12 @@ from typing import Literal
 import msgspec
 
 from locum import __version__
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 from locum.sandbox import interpreter, wire
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status, Tier
+from locum.sandbox.tally import Tally
 
 __all__ = ["Limits", "Mode", "Sandbox"]
 
@@ -32,6 +34,7 @@ _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sa
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_LOOK_SECONDS = 2.0
 _STREAM_LIMIT = 1024 * 1024
 _ERRORS: dict[str, type[LocumError]] = {
     error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, LocumError)
@@ -42,7 +45,8 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Sandbox:
-    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died."""
+    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died; `usage` and
+    `tally` only ask the one that is there."""
 
     def __init__(
         self,
@@ -145,6 +149,16 @@ class Sandbox:
         if self._presence is not None:
             await self._ask(wire.Delete(session))
 
+    async def usage(self, session: str) -> SessionUsage | None:
+        """What the session has used so far, also while it runs a cell; None when there is none."""
+        reply = await self._ask_if_there(wire.Usage(session))
+        return reply.usage if isinstance(reply, wire.Used) else None
+
+    async def tally(self) -> Tally | None:
+        """What sandboxd has counted; None when none runs."""
+        reply = await self._ask_if_there(wire.Stats())
+        return reply.tally if isinstance(reply, wire.Counted) else None
+
     async def close(self) -> None:
         """End sandboxd and all sessions."""
         if self._presence is None:
@@ -160,6 +174,15 @@ class Sandbox:
         if self._status.tier == "off":
             fix = f" To have it: {self._status.fix}." if self._status.fix else ""
             raise SandboxUnavailable(f"The code interpreter is not available: {self._status.reason}.{fix}")
+
+    async def _ask_if_there(self, request: wire.Request) -> wire.Reply | None:
+        if self._presence is None or self._presence[0].at_eof() or self._status.tier == "off":
+            return None
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await self._ask(request)
+        except (SessionLost, SandboxUnavailable, TimeoutError):
+            return None
 
     async def _ask(self, request: wire.Request) -> wire.Reply:
         async with self._call(request) as (reader, _):

@@ -41,7 +41,6 @@ _ENVIRONMENT = {
 }
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
-_SLOTS = 4096
 _CLOSE_ATTEMPTS = 100
 
 
@@ -59,7 +58,7 @@ class Machine:
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
-        self.slots = deque(range(_SLOTS))
+        self.slots = deque(range(jail.SLOTS))
         self.numbers = itertools.count(1)
         self.homes: list[str] = []
 
@@ -94,7 +93,7 @@ class ForkServer:
         self._python = python
         self._limits = limits
         self._machine = machine
-        self._own_users = False
+        self._first_uid: int | None = None
         self._home: str | None = None
         self._retired = False
         self._loop = asyncio.get_running_loop()
@@ -141,11 +140,12 @@ class ForkServer:
         async with asyncio.timeout(_WARM_SECONDS):
             await asyncio.shield(self._warm)
 
-    async def fork(self) -> Worker:
+    async def fork(self, *, spare: bool = False) -> Worker:
+        """`spare`: nobody is waiting for it yet."""
         async with self._few_at_once:
-            return await self._fork()
+            return await self._fork(spare)
 
-    async def _fork(self) -> Worker:
+    async def _fork(self, spare: bool) -> Worker:
         if not self.alive:
             raise ForkFailed("the sandbox's fork server has ended")
         self.forked += 1
@@ -160,20 +160,20 @@ class ForkServer:
         try:
             with theirs:
                 try:
-                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                    fds, limits = (theirs.fileno(), their_output), self._session_limits()
+                    self._say_with(fds, fork=number, slot=slot, spare=spare, **limits)
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
                 pidfd, keeper = await reply
                 folder = await self._ready(control, output)
-            owner = jail.FIRST_HOST_UID + slot if self._own_users else -1
+            owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
             group = None
             if self._machine.groups is not None:
                 group = self._machine.groups.make(str(number), self._limits, processes.host_pid(pidfd))
-            worker = self._workers[number] = Worker(
-                Ends(pidfd, output, folder, slot, owner, keeper, home), control, group, self._limits
-            )
+            ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
+            worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
             return worker
         except (OSError, TimeoutError, ForkFailed) as failure:
             if isinstance(failure, BrokenPipeError):
@@ -192,6 +192,10 @@ class ForkServer:
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
+
+    def _count_heirs(self) -> int:
+        """The zygote and its other sessions, each with its keeper."""
+        return 1 + len(self._workers) * (1 if self._home is None else 2)
 
     def _session_limits(self) -> dict[str, int]:
         names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
@@ -230,7 +234,7 @@ class ForkServer:
             self.warmth = message
             _settle(self._warm)
         elif "jailed" in message:
-            self._own_users = message["own_users"]
+            self._first_uid = message["first_uid"]
             _settle(self._jailed)
         else:
             self._end(message["failed"], message["errno"])

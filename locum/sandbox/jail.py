@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from locum.sandbox import linux
 
 SESSION_UID = 1000
-# Of the user ids that systemd's list leaves to nobody; one per live session when sandboxd is root.
-FIRST_HOST_UID = 1_900_000_000
+SLOTS = 4096
+"""How many sessions can live at a time, each with a user id of its own when sandboxd is root."""
+_FIRST_UID = 1_900_000_000  # of the ids that systemd's list leaves to nobody
 
 DATA, SCRATCH, IMAGES = "data", "tmp", "images"
 MODULES = "modules"
@@ -70,8 +71,8 @@ class Walls(Protocol):
 
     cache: str
     place: Place
-    own_users: bool
-    """Whether each session has a user id of its own on the host."""
+    first_uid: int | None
+    """The user id of slot 0, when each session has one of its own on the host."""
 
     def enter(self) -> None: ...
     def seal(self) -> None: ...
@@ -81,6 +82,16 @@ class Walls(Protocol):
         ...
 
     def keep_open(self) -> None: ...
+
+
+def first_uid(id_map: str) -> int | None:
+    """From /proc/self/uid_map: which ids are for sessions. In a user namespace, whose root has some thousands of ids
+    only, the last ones; None where there are not enough."""
+    ranges = [(int(first), int(count)) for first, _, count in map(str.split, id_map.splitlines())]
+    if any(first <= _FIRST_UID and first + count >= _FIRST_UID + SLOTS for first, count in ranges):
+        return _FIRST_UID
+    first, count = max(ranges, key=lambda each: each[1], default=(0, 0))
+    return first + count - SLOTS if count >= 2 * SLOTS else None
 
 
 _place = Place("/mnt/data", "/tmp", "/tmp", "")  # noqa: S108  (before anything is set)

@@ -1,8 +1,9 @@
-"""The processes of a session as the host sees them: stop and continue all of them, add up their memory.
+"""The processes of a session as the host sees them: stop and continue all of them, add up their memory and CPU time.
 
 Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
 its keeper), and none outside the session, even when a number is used again. Not covered: what a process uses up
-between two looks; resource limits bound each single process meanwhile.
+between two looks; resource limits bound each single process meanwhile. The CPU time of a process that ended under a
+parent that ignores SIGCHLD is lost with it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from locum.sandbox import linux
 
 _MOST_PASSES = 20
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessTree:
@@ -56,9 +58,35 @@ class ProcessTree:
             self._signal(pid, signal.SIGCONT)
         self._signal_first(signal.SIGCONT)
 
-    def memory_bytes(self) -> int:
+    def memory_bytes(self, inherited: int, heirs: int, enough: int) -> int:
+        """What the session uses up: milliseconds for each of its processes, as the kernel walks all their pages.
+
+        Of the `inherited` bytes, which so many processes of others have from the zygote as well, its share is left out.
+        Counting ends once it is more than `enough`.
+        """
+        members = (self._pid, *self._others())
+        share = inherited // (heirs + len(members))
+        total = 0
         with linux.acting_as(self._uid if self._keeper else -1):
-            return sum(_memory(pid) for pid in (self._pid, *self._others()))
+            for pid in members:
+                total += _memory(pid, inherited, share)
+                if total > enough:
+                    break
+        return max(0, total)
+
+    def resident_bytes(self) -> int:
+        """More than it uses up, for next to nothing: whatever is shared counts in full, and for each process."""
+        return sum(_resident(pid)[0] for pid in (self._pid, *self._others()))
+
+    def private_bytes(self) -> int:
+        """Of its first process all that is neither file nor shared memory; right after the fork, what it inherited."""
+        resident, shared = _resident(self._pid)
+        return resident - shared
+
+    def cpu_seconds(self) -> float:
+        """Of all that are there, ended or not, and of those that somebody waited for, as the keeper does."""
+        pids = {self._keeper or self._pid, self._pid, *self._others()}
+        return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
 
     def _signal_first(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -115,18 +143,33 @@ def _children(pid: int) -> Iterator[int]:
                 yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
 
 
-def _memory(pid: int) -> int:
+def _memory(pid: int, inherited: int, share: int) -> int:
     """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing."""
     try:
         fields = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
-        return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024
+        return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024 - share
     except (OSError, KeyError):
         pass
+    resident, shared = _resident(pid)
+    return max(0, resident - shared - inherited)
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """All of its memory that is there, and what of that are files or shared memory."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()
-        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        return 0, 0
+    return int(pages[1]) * _PAGE, int(pages[2]) * _PAGE
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold anything
+        return sum(map(int, fields[11:15]))
+    except (OSError, ValueError):
         return 0
 
 

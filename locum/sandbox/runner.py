@@ -30,6 +30,7 @@ from typing import Any, NoReturn, Protocol
 from locum.sandbox import jail, linux
 
 _MESSAGE_BYTES = 256 * 1024
+_NICENESS = 10
 _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "USER": "sandbox",
@@ -54,6 +55,9 @@ class Shell(Protocol):
     """Runs one cell; everything to be seen goes to standard output and error. Returns the exception's name, if any."""
 
     def run(self, code: str) -> str | None: ...
+
+    def rehearse(self) -> None:
+        """Do what every cell does and leave no trace. After a fork, the first to write to a page has it copied."""
 
 
 class PlainShell:
@@ -81,6 +85,9 @@ class PlainShell:
             sys.stderr.write(jail.forget_host_paths(text) + hint(error))
             return type(error).__name__
         return None
+
+    def rehearse(self) -> None:
+        compile("pass", "", "exec")
 
     def _execute(self, code: str, name: str) -> None:
         tree = ast.parse(code, name)
@@ -196,9 +203,11 @@ class _Interrupts:
         self.armed = True
 
 
-def serve(channel: socket.socket, shell: Shell) -> NoReturn:
-    """Obey until the other end goes away."""
+def serve(channel: socket.socket, shell: Shell, *, spare: bool) -> NoReturn:
+    """Obey until the other end goes away. A spare session has time to rehearse; for another somebody waits."""
     _settle()
+    if spare:
+        shell.rehearse()
     interrupts = _Interrupts()
     signal.signal(signal.SIGINT, interrupts)
     code = ""
@@ -232,6 +241,7 @@ def _run(shell: Shell, code: str, interrupts: _Interrupts) -> str | None:
 
 def _settle() -> None:
     """What must not be the same in every session, and what the zygote's environment lacks."""
+    os.nice(_NICENESS)  # sixty busy processes of a session, and the server is still answering
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     place = jail.here()

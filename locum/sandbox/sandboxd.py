@@ -127,6 +127,10 @@ class Daemon:
             case wire.Delete(session=key):
                 self._sessions.delete(key)
                 await _reply(writer, wire.Done())
+            case wire.Usage(session=key):
+                await _reply(writer, wire.Used(await self._sessions.usage(key)))
+            case wire.Stats():
+                await _reply(writer, wire.Counted(self._sessions.tally()))
             case wire.Shutdown():
                 self._over.set()
                 await _reply(writer, wire.Done())

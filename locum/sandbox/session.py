@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 
 Tier = Literal["namespaces", "landlock", "weak", "off"]
@@ -19,6 +20,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     reason: str
     fix: str | None = None
+
+    @property
+    def why(self) -> str:
+        """Reason and fix, as they are told everywhere."""
+        return f"{self.reason}. Fix: {self.fix}" if self.fix else self.reason
+
+    @property
+    def sentence(self) -> str:
+        """All of it, as the console and `locum doctor` say it."""
+        return f"{self.tier}: {self.why}"
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +52,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
+    usage: of the whole session, this cell included.
     """
 
     logs: str
@@ -49,6 +61,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[Output, ...] = ()
     files: tuple[Output, ...] = ()
     reset: bool = False
+    usage: SessionUsage | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,7 +49,7 @@ def main() -> NoReturn:
     except (OSError, KeyError) as failure:
         _say(control, {"failed": str(failure), "errno": getattr(failure, "errno", None)})
         os._exit(1)
-    _say(control, {"jailed": True, "own_users": walls.own_users})
+    _say(control, {"jailed": True, "first_uid": walls.first_uid})
     ForkServer(control, walls).serve()
 
 
@@ -148,7 +148,7 @@ class ForkServer:
             _say(channel, {"ready": True}, (folder,))
             os.closerange(CONTROL + 1, 65_536)
             self._walls.keep_open()
-            runner.serve(channel, self._shell)
+            runner.serve(channel, self._shell, spare=settings["spare"])
         except BaseException as failure:
             os.write(2, f"session could not start: {failure}\n".encode())
         finally:
@@ -187,5 +187,5 @@ def collapse_heap() -> None:
         start, end = (int(number, 16) for number in span.split("-"))
         first = (start + huge - 1) // huge * huge
         length = (end - first) // huge * huge
-        if length > 0 and not linux.collapse(first, length):
-            return
+        if length > 0:
+            linux.collapse(first, length)  # refused for a range nobody has written to, or by a kernel before 6.1

@@ -19,6 +19,7 @@ from locum.clock import Clock
 from locum.domain.files import MAX_BYTES, File, Origin, Surface, blob_key, id_prefix
 from locum.domain.steps import CodeInterpreter as CodeInterpreterDetails
 from locum.domain.steps import CodeInterpreterCall, CodeOutput, Image, ImageOutput, LogOutput
+from locum.domain.usage import SessionUsage
 from locum.errors import NotFound, TooLarge, Unavailable
 from locum.models.chat import ToolDefinition
 from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
@@ -51,13 +52,16 @@ class Sandbox(Protocol):
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None: ...
     async def execute(self, session: str, call_id: str, code: str) -> CellResult: ...
     def get(self, session: str, key: str) -> AsyncIterator[bytes]: ...
+    async def usage(self, session: str) -> SessionUsage | None: ...
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is done, and the files it made (their bytes are stored, their rows are not yet)."""
+    """A call that is done, the files it made (their bytes are stored, their rows are not yet), and what its session has
+    used."""
 
     call: CodeInterpreterCall
     files: tuple[File, ...] = ()
+    usage: SessionUsage | None = None
 
 
 class CodeInterpreterTool:
@@ -77,10 +81,12 @@ class CodeInterpreterTool:
 
         Safe to repeat with the same call after a crash: the sandbox answers a call id it has run from memory.
         """
+        usage: SessionUsage | None = None
         try:
             await self._ready()
             notes = await self._place_files(thread_id, files)
             result = await self._sandbox.execute(thread_id, call.id, call.code_interpreter.input)
+            usage = result.usage
             crashpoints.reach("cell executed")
             images: list[File] = []
             made: list[File] = []
@@ -99,9 +105,14 @@ class CodeInterpreterTool:
                 call,
                 "The code interpreter's session was lost while this code ran. All variables were reset; "
                 "run again what is needed.",
+                usage=usage,
             )
         reset = "Note: this session is new, variables of earlier calls are gone.\n" if result.reset else ""
-        return _done(call, "".join(notes) + reset + result.logs, tuple(images), tuple(made))
+        return _done(call, "".join(notes) + reset + result.logs, tuple(images), tuple(made), usage)
+
+    async def usage(self, thread_id: str) -> SessionUsage | None:
+        """What the thread's session has used so far, with a call that nobody waits for any more."""
+        return await self._sandbox.usage(thread_id)
 
     async def _place_files(self, thread_id: str, files: Mapping[str, str]) -> list[str]:
         """Put what the session lacks; a file that cannot be put is said, and the code runs without it."""
@@ -134,7 +145,13 @@ class CodeInterpreterTool:
         )
 
 
-def _done(call: CodeInterpreterCall, logs: str, images: tuple[File, ...] = (), made: tuple[File, ...] = ()) -> Outcome:
+def _done(
+    call: CodeInterpreterCall,
+    logs: str,
+    images: tuple[File, ...] = (),
+    made: tuple[File, ...] = (),
+    usage: SessionUsage | None = None,
+) -> Outcome:
     outputs: tuple[CodeOutput, ...] = (LogOutput(logs),) if logs else ()
     outputs += tuple(ImageOutput(Image(file.id)) for file in images)
     details = CodeInterpreterDetails(
@@ -142,7 +159,7 @@ def _done(call: CodeInterpreterCall, logs: str, images: tuple[File, ...] = (), m
         outputs=outputs,
         written=tuple(file.origin.path for file in made if file.origin and file.origin.path),
     )
-    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made))
+    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made), usage=usage)
 
 
 def result_for_model(call: CodeInterpreterCall) -> str:

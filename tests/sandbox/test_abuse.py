@@ -143,6 +143,12 @@ def test_a_flood_of_output_is_cut_in_the_middle_and_costs_the_writer(hasty: Box)
     assert omitted < 8 * SMALL.drain_bytes
 
 
+def test_code_gives_way_to_the_server_and_cannot_help_it(box: Box, key: str) -> None:
+    result = box.cell(key, "import os\nprint(os.nice(0) >= 10)\nos.nice(-1)")
+    assert result.logs.startswith("True\n")
+    assert result.error == "PermissionError"
+
+
 def test_processes_left_behind_do_not_run_between_cells(box: Box, key: str) -> None:
     child = "import time\nwhile True: time.sleep(0.001)  # left behind"
     start = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True);"

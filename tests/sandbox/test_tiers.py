@@ -14,8 +14,25 @@ import msgspec
 import pytest
 
 from locum.sandbox import landlock
+from locum.sandbox.jail import SLOTS, first_uid
 from locum.sandbox.limits import MIB
 from tests.sandbox.conftest import SMALL, Box, start, wait_until
+
+
+@pytest.mark.parametrize(
+    ("id_map", "first"),
+    [
+        ("         0          0 4294967295\n", 1_900_000_000),
+        ("0 100000 65536\n", 65536 - SLOTS),
+        ("0 1000 1\n1 100000 65535\n", 65536 - SLOTS),
+        ("0 1000 1\n", None),
+        ("0 100000 5000\n", None),
+        ("", None),
+    ],
+)
+def test_user_ids_for_sessions_are_those_that_nobody_else_has(id_map: str, first: int | None) -> None:
+    assert first_uid(id_map) == first
+
 
 LIMITS = msgspec.structs.replace(SMALL, cell_seconds=20.0)
 
