@@ -60,8 +60,7 @@ class Groups:
         return f"cgroup v{self.version} ({', '.join(sorted(self._folders))})"
 
     def make(self, name: str, limits: Limits, pid: int) -> Group | None:
-        """A group with these limits and this process in it, or None when the kernel refuses."""
-        self.sweep()
+        """A group with these limits and this process in it, or None when the kernel refuses. In any thread."""
         group = Group({kind: folder / name for kind, folder in self._folders.items()}, version=self.version)
         try:
             group.begin(limits)

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ from typing import Any
 
 from locum.errors import LocumError
 from locum.sandbox import jail, processes
-from locum.sandbox.cgroups import Groups
+from locum.sandbox.cgroups import Group, Groups
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Tier
 from locum.sandbox.worker import Ends, Worker
@@ -42,6 +43,8 @@ _ENVIRONMENT = {
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
 _CLOSE_ATTEMPTS = 100
+_SHARES = 60_000  # up to the last id that is positive everywhere
+_SHARE_ATTEMPTS = 8
 
 
 class ForkFailed(LocumError):
@@ -54,25 +57,46 @@ class ForkFailed(LocumError):
 
 class Machine:
     """What all zygotes of one sandboxd share: the numbers from which sessions get their user ids, each used again as
-    late as can be, the control groups, where there are any, and the folders it has made outside of its own."""
+    late as can be, the control groups, where there are any, and the folders it has made outside of its own.
+
+    share: which part of the machine's user ids it is that no other sandboxd takes. A name that only one process can
+    have says so, and is free again when that one dies.
+    """
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
+        self._name = socket.socket(socket.AF_UNIX)
+        self.share = _take_share(self._name)
         self.slots = deque(range(jail.SLOTS))
         self.numbers = itertools.count(1)
         self.homes: list[str] = []
 
-    def remove_group(self, worker: Worker) -> None:
-        if self.groups is not None and worker.group is not None:
-            self.groups.remove(worker.group)
+    def remove_group(self, group: Group | None) -> None:
+        if self.groups is not None and group is not None:
+            self.groups.remove(group)
 
     async def close(self) -> None:
+        self._name.close()
+        await self._clear_away()
+
+    async def _clear_away(self) -> None:
         """What was made outside of our own folder goes, as soon as those that were killed let go of it."""
         for _ in range(_CLOSE_ATTEMPTS):
             self.homes = [home for home in self.homes if not _is_removed(home)]
             if not self.homes and (self.groups is None or self.groups.close()):
                 return
             await asyncio.sleep(0.02)
+
+
+def _take_share(name: socket.socket) -> int:
+    """By chance first: where names are seen by fewer than ids are (two containers), they should differ all the same."""
+    share = 0
+    for _ in range(_SHARE_ATTEMPTS):
+        share = secrets.randbelow(_SHARES)
+        with contextlib.suppress(OSError):
+            name.bind(f"\0locum-sandbox-{share}")
+            break
+    return share
 
 
 def _is_removed(home: str) -> bool:
@@ -124,7 +148,7 @@ class ForkServer:
             self._home = _make_home()
             self._machine.homes.append(self._home)
         folders = {name: str(self._directory / name) for name in ("root", "cache")}
-        self._say(tier=self.tier, home=self._home, **folders)
+        self._say(tier=self.tier, home=self._home, share=self._machine.share, **folders)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._jailed
@@ -157,6 +181,7 @@ class ForkServer:
         reply: asyncio.Future[tuple[int, int]] = self._loop.create_future()
         self._waiting[number] = reply
         pidfd = folder = -1
+        group: Group | None = None
         try:
             with theirs:
                 try:
@@ -166,12 +191,13 @@ class ForkServer:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
                 pidfd, keeper = await reply
-                folder = await self._ready(control, output)
+                grouping = asyncio.create_task(self._group(number, pidfd))
+                try:
+                    folder = await self._ready(control, output)
+                finally:
+                    group = await grouping
             owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
-            group = None
-            if self._machine.groups is not None:
-                group = self._machine.groups.make(str(number), self._limits, processes.host_pid(pidfd))
             ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
             worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
             return worker
@@ -186,12 +212,19 @@ class ForkServer:
                         if fd == pidfd:
                             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     os.close(fd)
+            self._machine.remove_group(group)
             self._machine.slots.append(slot)
             if isinstance(failure, ForkFailed):
                 raise
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
+
+    async def _group(self, number: int, pidfd: int) -> Group | None:
+        """In a thread, while the session closes itself in: after a pause the kernel takes milliseconds over it."""
+        if self._machine.groups is None:
+            return None
+        return await asyncio.to_thread(self._machine.groups.make, str(number), self._limits, processes.host_pid(pidfd))
 
     def _count_heirs(self) -> int:
         """The zygote and its other sessions, each with its keeper."""
@@ -254,7 +287,7 @@ class ForkServer:
         if worker is not None:
             self._machine.slots.append(worker.slot)
             worker.bury(status)
-            self._machine.remove_group(worker)
+            self._machine.remove_group(worker.group)
         if self._retired and not self._workers:
             self.close()
 
@@ -268,7 +301,7 @@ class ForkServer:
         self._process.wait()
         for worker in self._workers.values():
             worker.bury(-signal.SIGKILL)
-            self._machine.remove_group(worker)
+            self._machine.remove_group(worker.group)
         self._workers.clear()
         waiting: list[asyncio.Future[Any]] = [self._jailed, self._warm, *self._waiting.values()]
         for future in waiting:

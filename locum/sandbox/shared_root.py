@@ -40,10 +40,11 @@ class Walls:
     """`home` is a folder that other users may walk through, with one folder per session; `own_users`: each session
     gets a user id of its own, which takes being root."""
 
-    def __init__(self, home: str, cache: str, *, own_users: bool) -> None:
+    def __init__(self, home: str, cache: str, share: int, *, own_users: bool) -> None:
         self.cache = cache
         self._home = Path(home)
-        self.first_uid = jail.first_uid(Path("/proc/self/uid_map").read_text()) if own_users else None
+        id_map = Path("/proc/self/uid_map").read_text()
+        self.first_uid = jail.first_uid(id_map, share) if own_users else None
         if own_users and self.first_uid is None:
             raise OSError("there are no user ids to be had for sessions here")
         self._landlock = landlock.version()
@@ -59,6 +60,7 @@ class Walls:
         allowed = [(path, landlock.RUN) for path in (*jail.PROGRAM_FILES, *jail.interpreter_folders())]
         allowed += [(f"/etc/{name}", landlock.READ) for name in jail.SETTINGS]
         allowed += [(f"/dev/{name}", landlock.USE) for name in jail.DEVICES]
+        allowed += [("/dev/zero", landlock.READ)]
         allowed += [(self.place.tools, landlock.RUN)]
         allowed += [(path, landlock.READ) for path in _READABLE]
         self._allowed = allowed

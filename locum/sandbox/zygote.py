@@ -54,13 +54,10 @@ def main() -> NoReturn:
 
 
 def _walls(settings: dict[str, Any]) -> jail.Walls:
-    match settings["tier"]:
-        case "namespaces":
-            return namespaces.Walls(settings["root"], settings["cache"])
-        case "landlock":
-            return shared_root.Walls(settings["home"], settings["cache"], own_users=True)
-        case _:
-            return shared_root.Walls(settings["home"], settings["cache"], own_users=False)
+    tier, cache, share = settings["tier"], settings["cache"], settings["share"]
+    if tier == "namespaces":
+        return namespaces.Walls(settings["root"], cache, share)
+    return shared_root.Walls(settings["home"], cache, share, own_users=tier == "landlock")
 
 
 def _say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
@@ -139,6 +136,9 @@ class ForkServer:
 
     def _become_session(self, settings: dict[str, Any], control: int, output: int) -> NoReturn:
         try:
+            os.dup2(
+                os.open(os.devnull, os.O_RDONLY), 0
+            )  # opened anew: flags of an open file are seen by all who share it
             os.dup2(output, 1)
             os.dup2(output, 2)
             self._control.detach()
