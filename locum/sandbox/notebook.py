@@ -267,7 +267,7 @@ class NotebookShell:
         for name in ("pip", "conda", "mamba", "micromamba", "uv"):
             self._shell.register_magic_function(_pip, "line", name)
         warnings.filterwarnings("ignore", message="To exit: use")
-        inspect.getmodule = _module_of_file
+        inspect.getmodule = cast(Any, _module_of_file)
         _prepare_tables()
         if figures := sys.modules.get("locum.sandbox.figures"):
             self._shell.display_formatter.formatters["image/png"].for_type(figures.Figure, figures.take)
