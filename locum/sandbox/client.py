@@ -21,7 +21,15 @@ from locum import __version__
 from locum.errors import LocumError
 from locum.sandbox import wire
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status
+from locum.sandbox.session import (
+    CellResult,
+    NotWritable,
+    Opened,
+    QuotaExceeded,
+    SandboxUnavailable,
+    SessionLost,
+    Status,
+)
 
 __all__ = ["Limits", "Sandbox"]
 
@@ -32,7 +40,7 @@ _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _STREAM_LIMIT = 1024 * 1024
 _ERRORS: dict[str, type[LocumError]] = {
-    error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, LocumError)
+    error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, NotWritable, LocumError)
 }
 _GONE = (ConnectionError, asyncio.IncompleteReadError, FileNotFoundError)
 
@@ -56,6 +64,7 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._presence: Connection | None = None
         self._starting = asyncio.Lock()
+        self._is_leaving = False
         self._lives = 0
         self._opened: dict[str, int] = {}  # session -> the life of sandboxd it was last opened in
 
@@ -78,9 +87,11 @@ class Sandbox:
                     self._status = Status(tier="off", reason=reason, fix=f"see {self._directory / 'sandboxd.log'}")
         return self._status
 
-    async def open(self, session: str) -> Opened:
+    async def open(self, session: str, *, lost: bool = False) -> Opened:
+        """The session, begun if need be. lost: its caller knows of cells that ran in it: in a new one, the first cell
+        says that their variables are gone."""
         await self._ensure()
-        lost = self._opened.get(session, self._lives) != self._lives
+        lost |= self._opened.get(session, self._lives) != self._lives
         reply = await self._ask(wire.Open(session, lost))
         if not isinstance(reply, wire.IsOpen):
             raise _unexpected(reply)
@@ -107,11 +118,21 @@ class Sandbox:
                 await asyncio.gather(answer, return_exceptions=True)
 
     async def execute(
-        self, session: str, call_id: str, code: str, on_output: Callable[[str], None] | None = None
+        self,
+        session: str,
+        call_id: str,
+        code: str,
+        on_output: Callable[[str], None] | None = None,
+        *,
+        preface: str = "",
     ) -> CellResult:
-        """Run a cell, once per call id. Cancelling this coroutine interrupts the cell."""
+        """Run a cell, once per call id. What it prints is given to `on_output` as it comes, also to who comes back to a
+        cell from its first piece on; the pieces, joined, are the logs. preface: what these begin with.
+
+        Cancelling this coroutine interrupts the cell, unless `leave` has been called.
+        """
         code = code.encode(errors="replace").decode()
-        async with self._call(wire.Execute(session, call_id, code)) as (reader, writer):
+        async with self._call(wire.Execute(session, call_id, code, preface)) as (reader, writer):
             try:
                 while True:
                     reply = _checked(await wire.read_reply(reader))
@@ -120,7 +141,8 @@ class Sandbox:
                     if isinstance(reply, wire.Piece) and on_output is not None:
                         on_output(reply.text)
             except asyncio.CancelledError:
-                writer.write(wire.frame(wire.Interrupt()))
+                if not self._is_leaving:
+                    writer.write(wire.frame(wire.Interrupt()))
                 raise
 
     async def get(self, session: str, key: str) -> AsyncIterator[bytes]:
@@ -133,6 +155,15 @@ class Sandbox:
         self._opened.pop(session, None)
         if self._presence is not None:
             await self._ask(wire.Delete(session))
+
+    def leave(self) -> None:
+        """From now on, cells go on without us: a server that comes back finds them. `hang_up` follows, or `close`."""
+        self._is_leaving = True
+
+    async def hang_up(self) -> None:
+        """Let go of sandboxd, which lives on for a while with all its sessions."""
+        await self._hang_up()
+        self._status = Status(tier="off", reason="the server is stopping")
 
     async def close(self) -> None:
         """End sandboxd and all sessions."""

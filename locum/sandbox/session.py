@@ -40,6 +40,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
+    removed: names of files that stood in /mnt/data before the cell and are gone after it.
     """
 
     logs: str
@@ -47,11 +48,15 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     images: tuple[Output, ...] = ()
     files: tuple[Output, ...] = ()
+    removed: tuple[str, ...] = ()
     reset: bool = False
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with."""
+    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with.
+
+    fresh: no cell has run in it, so /mnt/data holds nothing but those files.
+    """
 
     fresh: bool
     files: dict[str, str]
@@ -67,3 +72,7 @@ class SessionLost(LocumError):
 
 class QuotaExceeded(LocumError):
     """The bytes do not fit into the session's /mnt/data."""
+
+
+class NotWritable(LocumError):
+    """Something in the session's /mnt/data stands where the file is to go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -85,6 +86,17 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def folders_with(name: str, content: bytes) -> list[Path]:
+    """The /mnt/data of sessions on this machine that hold such a file, seen through their process 1."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        data = entry / "root/mnt/data"
+        with contextlib.suppress(OSError):
+            if (data / name).exists() and (data / name).read_bytes() == content:
+                found[(data / name).stat().st_ino, (data / name).stat().st_dev] = data
+    return list(found.values())
 
 
 def start(directory: Path, limits: Limits = SMALL, **settings: Any) -> Box:
