@@ -8,6 +8,8 @@ from typing import Protocol
 
 INTERVAL_SECONDS = 0.05
 """Between two pieces: a flood of output is twenty events a second."""
+_LOOK_SECONDS = 0.25
+"""How often what nobody hears looks for a listener."""
 
 
 class Timers(Protocol):
@@ -20,7 +22,7 @@ class Timers(Protocol):
 class LiveOutput:
     """The logs of one call while it runs. The pieces given to `show` are, joined, exactly the text so far.
 
-    While nobody listens nothing is shown: who comes in the middle gets what there was in one piece.
+    While nobody listens nothing is shown; who comes in the middle soon gets what there was in one piece.
     """
 
     def __init__(self, show: Callable[[str], None], is_heard: Callable[[], bool], timers: Timers) -> None:
@@ -59,6 +61,8 @@ class LiveOutput:
         self._next = self._timers.time() + INTERVAL_SECONDS
         if self._is_heard():
             self._tell()
+        else:
+            self._timer = self._timers.call_later(_LOOK_SECONDS, self._flush)
 
     def _tell(self) -> None:
         rest, self._told = self.text[self._told :], len(self.text)

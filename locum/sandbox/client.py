@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +33,7 @@ from locum.sandbox.session import (
     Status,
 )
 
-__all__ = ["Limits", "Sandbox"]
+__all__ = ["Limits", "Sandbox", "end"]
 
 _SOCKET_NAME = "sandboxd.sock"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
@@ -205,13 +207,9 @@ class Sandbox:
                 await writer.wait_closed()
 
     async def _connect(self) -> Connection:
-        """Through the folder's descriptor: a socket's whole path may be too long for the kernel."""
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with _open(self._directory) as folder:
             path = f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
             return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
-        finally:
-            os.close(folder)
 
     async def _find_or_start(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -306,6 +304,43 @@ class Sandbox:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+
+def end(directory: Path) -> None:
+    """End the sandboxd of that folder and all its sessions, and return when it is over: for who throws the folder away
+    after its server has stopped."""
+    try:
+        lock = (directory / "sandboxd.lock").open()
+    except OSError:
+        return  # there has never been one
+    import fcntl  # not on Windows, where there is none
+
+    until = time.monotonic() + _START_SECONDS
+    with lock:
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            with contextlib.suppress(OSError):  # it may not listen yet, or not any more
+                _tell_to_end(directory)
+            time.sleep(_POLL_SECONDS)
+
+
+def _tell_to_end(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection, _open(directory) as folder:
+        connection.connect(f"/proc/self/fd/{folder}/{_SOCKET_NAME}")
+        connection.sendall(wire.frame(wire.Shutdown()))
+        connection.recv(1)
+
+
+@contextlib.contextmanager
+def _open(directory: Path) -> Iterator[int]:
+    """A folder's descriptor: a socket's whole path may be too long for the kernel."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _refusal(mode: str) -> Status | None:

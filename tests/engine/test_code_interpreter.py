@@ -17,7 +17,7 @@ from openai.types.beta.threads.runs import CodeInterpreterToolCall
 
 from tests.engine.test_runs import wait_for
 from tests.models.upstream import Call, Calls, ScriptedUpstream, Text
-from tests.sandbox.conftest import folders_with, wait_until
+from tests.sandbox.conftest import Gate, folders_with, wait_until
 from tests.serving import ServerProcess
 from tests.streams.following import following, handled
 
@@ -459,6 +459,65 @@ def sandboxd_of(server: ServerProcess) -> int:
     raise AssertionError("no sandboxd is running")
 
 
+def test_sessions_outlive_a_server_that_is_stopped(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server:
+        with server.azure() as api:
+            assistant = api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
+            conversation = Conversation(api, upstream, assistant)
+            conversation.run("x = 5")
+        before = sandboxd_of(server)
+        assert server.stop(keep_sessions=True) == 0
+        server.start()
+        with server.azure() as api:
+            conversation.api = api
+            assert conversation.logs("x") == "5\n"
+        assert sandboxd_of(server) == before
+        server.stop(keep_sessions=True)
+        server.start(LOCUM_SANDBOX_CELL_SECONDS="119")
+        with server.azure() as api:
+            conversation.api = api
+            assert conversation.logs("'x' in globals()") == (
+                "[This session is new: the variables of earlier calls are gone.]\nFalse\n"
+            )
+        assert sandboxd_of(server) != before
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_code_that_runs_while_the_server_restarts_goes_on_and_is_streamed_by_the_next(
+    how: str, tmp_path: Path, upstream: ScriptedUpstream, own_database: dict[str, str]
+) -> None:
+    gate = Gate()
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, **own_database}
+    with ServerProcess(tmp_path / "data", env=env) as server:
+        upstream.script([Call("code_interpreter", {"code": gate.code}), Text("Done.")])
+        with server.openai(max_retries=0) as api:
+            assistant = api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
+            thread = api.beta.threads.create(messages=[{"role": "user", "content": "go"}]).id
+            run = api.beta.threads.runs.create(thread, assistant_id=assistant).id
+            with following(server.base_url, thread, run) as events:
+                wait_until(lambda: gate.folder)
+                if how == "stopped":
+                    assert server.stop(keep_sessions=True) == 0
+                    assert [event.name for event in events][-2:] == ["error", "done"]
+                else:
+                    server.kill()
+        server.start()
+        with server.openai() as api:
+            names = []
+            with following(server.base_url, thread, run) as events:
+                for event in events:
+                    names.append(event.name)
+                    if '"logs":"begun\\n"' in event.raw:
+                        gate.open()
+            assert names[-2:] == ["run.completed", "done"]
+            assert names.index("run.step.delta") < names.index("run.step.completed")
+            again = handled(api, thread, run, openai.AssistantEventHandler())
+            assert gathered_logs(again) == ["begun\nended\n"]
+            (step,) = api.beta.threads.runs.steps.list(run, thread_id=thread, order="asc").data[:1]
+            (call,) = step.step_details.tool_calls  # type: ignore[union-attr]
+            assert call.code_interpreter.outputs[0].logs == "begun\nended\n"  # type: ignore[union-attr]
+
+
 def test_without_a_sandbox_the_tool_says_why_and_everything_else_works(tmp_path: Path) -> None:
     with ScriptedUpstream() as upstream:
         env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_SANDBOX": "off"}
@@ -517,22 +576,6 @@ def test_a_streamed_code_run_shows_code_then_outputs_then_words(conversation: Co
     assert messages[0].content[1].text.value == conversation.answer().content[1].text.value  # type: ignore[union-attr]
 
 
-class Gate:
-    """A cell that prints, waits until it is let through, and prints again."""
-
-    def __init__(self) -> None:
-        self.name = f"gate-{secrets.token_hex(8)}"
-        self.code = (
-            f"import os, time\nopen({self.name!r}, 'w').write('gate')\nprint('begun')\n"
-            f"while not os.path.exists('go'): time.sleep(0.01)\nos.remove('go'); print('ended')"
-        )
-
-    def open(self) -> None:
-        wait_until(lambda: folders_with(self.name, b"gate"))
-        (data,) = folders_with(self.name, b"gate")
-        (data / "go").touch()
-
-
 def printed(event: Any) -> str:
     """What a delta of a step adds to logs."""
     if event.event != "thread.run.step.delta":
@@ -587,12 +630,14 @@ def test_who_joins_while_a_cell_runs_sees_what_it_printed_once(
     code = f"print('before')\n{gate.code}"
     conversation.upstream.script([Call("code_interpreter", {"code": code}), Text("Done.")])
     run = conversation.api.beta.threads.runs.create(conversation.thread, assistant_id=conversation.assistant).id
-    wait_until(lambda: folders_with(gate.name, b"gate"))
+    wait_until(lambda: gate.folder)
     with scripted_server.openai() as api:
+        names = []
         with following(scripted_server.base_url, conversation.thread, run) as events:
-            next(events)
-            gate.open()
-            names = [event.name for event in events]
+            for event in events:
+                names.append(event.name)
+                if '"logs":"before\\nbegun\\n"' in event.raw:
+                    gate.open()
         late = handled(api, conversation.thread, run, openai.AssistantEventHandler())
     assert names.index("run.step.delta") < names.index("run.step.completed")
     assert names.count("run.step.completed") == 2

@@ -103,8 +103,9 @@ def test_who_comes_in_the_middle_gets_what_there_was() -> None:
     assert shown == []
     listeners = 1
     time.pass_by(1)
+    assert shown == ["ab"]
     live.add("c")
-    assert shown == ["abc"]
+    assert shown == ["ab", "c"]
 
 
 def test_what_nobody_heard_is_shown_whole_in_the_end() -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from locum.sandbox.client import Sandbox
+from locum.sandbox.client import Sandbox, end
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import SandboxUnavailable, SessionLost
-from tests.sandbox.conftest import SMALL, Box, folders_with, start, wait_until
+from tests.sandbox.conftest import SMALL, Box, Gate, folders_with, start, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,6 +190,59 @@ async def _open_and_let_go(box: Box) -> dict[str, str]:
     (data / "go").touch()
     assert (await cell).logs == "begun\n42\n"
     return (await box.sandbox.open("thread")).files
+
+
+_LEAVING = """
+import asyncio, sys
+from pathlib import Path
+import msgspec
+from locum.sandbox.client import Limits, Sandbox
+
+async def main():
+    sandbox = Sandbox(Path(sys.argv[1]), limits=msgspec.json.decode(sys.argv[2], type=Limits))
+    await sandbox.start()
+    await sandbox.open("thread")
+    begun = asyncio.Event()
+    cell = asyncio.create_task(sandbox.execute("thread", "call", sys.argv[3], lambda piece: begun.set()))
+    await begun.wait()
+    sandbox.leave()
+    cell.cancel()
+    await asyncio.wait([cell])
+    await sandbox.hang_up()
+
+asyncio.run(main())
+"""
+
+
+def test_a_server_that_leaves_does_not_interrupt_its_cells(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory, gate = tmp_path / "sandbox", Gate()
+    arguments = [sys.executable, "-c", _LEAVING, str(directory), msgspec.json.encode(SMALL).decode(), gate.code]
+    subprocess.run(arguments, cwd=ROOT, check=True)
+    box = start(directory)
+    try:
+
+        async def attach() -> str:
+            begun = asyncio.Event()
+            cell = asyncio.create_task(box.sandbox.execute("thread", "call", "", lambda piece: begun.set()))
+            await begun.wait()
+            gate.open()
+            return (await cell).logs
+
+        assert box.run(attach()) == "begun\nended\n"
+    finally:
+        box.close()
+
+
+def test_who_throws_the_folder_away_can_end_its_sandboxd(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory = tmp_path / "sandbox"
+    end(directory)  # there is none
+    _killed_server(directory, SMALL)
+    everyone = processes_of(directory)
+    end(directory)
+    wait_until(lambda: not alive(everyone))
+    end(directory)
 
 
 def test_sandboxd_ends_by_itself_when_no_server_comes_back(tmp_path: Path) -> None:
