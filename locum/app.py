@@ -65,8 +65,13 @@ class Server:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Server]:
-    """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting."""
+async def running(
+    settings: Settings, clock: Clock = system_clock, *, keep_sessions: bool = False
+) -> AsyncIterator[Server]:
+    """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting.
+
+    keep_sessions: the code interpreter's live on for a while, for the next server.
+    """
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_data_dir(settings.data_dir))
         db = await _open_database(settings, stack)
@@ -105,7 +110,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
             ),
             python=settings.sandbox_python,
         )
-        stack.push_async_callback(sandbox.close)
+        stack.push_async_callback(sandbox.hang_up if keep_sessions else sandbox.close)
         # The zygote warms up behind the open port.
         sandbox_start = asyncio.create_task(sandbox.start(), name="sandbox")
         stack.callback(sandbox_start.cancel)
@@ -147,6 +152,8 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
         worker.start()
         stack.push_async_callback(worker.stop)
+        if keep_sessions:
+            stack.callback(sandbox.leave)  # before the worker stops: its cells go on
         sweeping = _sweep_forever(services.files, services.uploads, clock, shared=settings.blob_url is not None)
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from locum.errors import StartupError
+from locum.sandbox.client import end as end_sandbox
 
 if TYPE_CHECKING:
     from openai import AzureOpenAI
@@ -206,6 +207,7 @@ def _server() -> Iterator[str]:
             yield _greeting(process, log)
         finally:
             _stop(process)
+            end_sandbox(Path(folder, "data", "sandbox"))
 
 
 def _end_in_order() -> None:

@@ -145,7 +145,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             self._server.let_go()
             await super().shutdown(sockets)
 
-    async with running(settings) as server:
+    async with running(settings, keep_sessions=True) as server:
         config = uvicorn.Config(
             server.app,
             lifespan="off",

@@ -7,7 +7,7 @@ event of something that was committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -37,6 +37,7 @@ from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
+from locum.tools.code_interpreter import LeftBehind, left_behind
 
 T = TypeVar("T")
 
@@ -130,6 +131,21 @@ class Recorder:
             lambda conn: file_store.existing(conn, self.claim.resource, file_ids, now=self._now())
         )
 
+    async def left_behind(self, mounted: Mapping[str, str]) -> LeftBehind:
+        """What earlier cells of the thread have left for a new session. mounted: file id -> name of the files that
+        callers have put there."""
+
+        def load(conn: Connection) -> LeftBehind:
+            resource, thread_id = self.claim.resource, self.claim.thread_id
+            attached = file_store.existing(conn, resource, mounted, now=self._now()) if mounted else []
+            return left_behind(
+                step_store.of_thread(conn, resource, thread_id),
+                file_store.made_in_thread(conn, resource, thread_id),
+                {mounted[file.id]: file for file in attached},
+            )
+
+        return await self._db.read(load)
+
     def started(self) -> None:
         """The claim has been committed: tell of it."""
         self._tell(RunEvent("in_progress", self.claim.run))
@@ -216,9 +232,8 @@ class Recorder:
     ) -> Step:
         """A call has been made: its outputs, the files it wrote and what its session has used; the last one completes
         the step."""
-        calls = tuple(call if each.id == call.id else each for each in step.tool_calls)
-        step = step_domain.with_tool_calls(step, calls, usage=step.usage)
-        if all(each.is_done for each in calls):
+        step = step_domain.with_call(step, call)
+        if all(each.is_done for each in step.tool_calls):
             step = step_domain.complete(step, now=self._now(), usage=step.usage or Usage())
 
         def write(conn: Connection, run: Run) -> None:
@@ -280,6 +295,7 @@ class Recorder:
         error: LastError | None = None,
         budget: Budget | None = None,
         said: tuple[ContentPart, ...] = (),
+        printed: ToolCall | None = None,
         usage: Usage | None = None,
         session: SessionUsage | None = None,
     ) -> None:
@@ -294,7 +310,16 @@ class Recorder:
             # Its caller wants it to end anyway, and was first.
             how = "cancelled" if run.status == "cancelling" and ending == "incomplete" else ending
             return end_run(
-                conn, self.claim.resource, run, how, now=now, error=error, budget=budget, said=said, usage=usage
+                conn,
+                self.claim.resource,
+                run,
+                how,
+                now=now,
+                error=error,
+                budget=budget,
+                said=said,
+                printed=printed,
+                usage=usage,
             )
 
         await self._finish(self._db.write(write), lambda events: (*events, Done()))

@@ -119,8 +119,8 @@ class Daemon:
             case wire.Put(session=key, name=name, tag=tag):
                 await self._sessions.put(key, name, tag, _chunks(reader))
                 await _reply(writer, wire.Done())
-            case wire.Execute(session=key, call_id=call_id, code=code):
-                await self._execute(self._sessions.call(key, call_id, code), reader, writer)
+            case wire.Execute(session=key, call_id=call_id, code=code, preface=preface):
+                await self._execute(self._sessions.call(key, call_id, code, preface), reader, writer)
             case wire.Get(session=key, key=output):
                 for data in self._sessions.read(key, output):
                     writer.write(wire.bytes_frame(data))

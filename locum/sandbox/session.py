@@ -53,6 +53,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
     usage: of the whole session, this cell included.
+    removed: names of files that stood in /mnt/data before the cell and are gone after it.
     """
 
     logs: str
@@ -60,12 +61,16 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     images: tuple[Output, ...] = ()
     files: tuple[Output, ...] = ()
+    removed: tuple[str, ...] = ()
     reset: bool = False
     usage: SessionUsage | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with."""
+    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with.
+
+    fresh: no cell has run in it, so /mnt/data holds nothing but those files.
+    """
 
     fresh: bool
     files: dict[str, str]
@@ -81,3 +86,7 @@ class SessionLost(LocumError):
 
 class QuotaExceeded(LocumError):
     """The bytes do not fit into the session's /mnt/data."""
+
+
+class NotWritable(LocumError):
+    """Something in the session's /mnt/data stands where the file is to go."""

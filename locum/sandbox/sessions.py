@@ -25,7 +25,16 @@ from locum.sandbox import collect, policy
 from locum.sandbox.forks import ForkFailed, ForkServer
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
-from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost, Tier
+from locum.sandbox.session import (
+    CellResult,
+    NotWritable,
+    Opened,
+    Output,
+    QuotaExceeded,
+    SandboxUnavailable,
+    SessionLost,
+    Tier,
+)
 from locum.sandbox.tally import CellOutcome, End, Tally
 from locum.sandbox.worker import Ending, Worker
 
@@ -94,6 +103,7 @@ class Session:
         self.fresh = True
         self.lost_variables = existed
         self.lost_reported = False
+        self.kept_files = False
 
     @property
     def memory(self) -> int:
@@ -163,22 +173,25 @@ class Sessions:
         self._keep(self._sweep())
 
     async def open(self, key: str, *, lost: bool) -> Opened:
+        self.expire_idle()  # the sweep may not have come round
         session = self._sessions.get(key)
         if session is None:
             self._make_room()
             existed = lost or key in self._ended
             now, opened_at = self._clock(), int(self._time_of_day())
             session = self._sessions[key] = Session(key, existed=existed, now=now, opened_at=opened_at)
+        session.lost_variables |= lost and session.fresh
         with self._using(session):
-            async with session.lock:
-                try:
-                    await self._ensure_worker(session)
-                except ForkFailed as failure:
-                    if session.worker is None:
-                        self._drop(session)
-                    raise SandboxUnavailable(f"the code interpreter could not start: {failure}") from failure
-                fresh, session.fresh = session.fresh, False
-                return Opened(fresh=fresh, files=dict(session.tags))
+            # One that runs a cell is open: who comes back to that cell must not wait for its end.
+            if session.worker is None or not session.worker.is_alive():
+                async with session.lock:
+                    try:
+                        await self._ensure_worker(session)
+                    except ForkFailed as failure:
+                        if session.worker is None:
+                            self._drop(session)
+                        raise SandboxUnavailable(f"the code interpreter could not start: {failure}") from failure
+            return Opened(fresh=session.fresh, files=dict(session.tags))
 
     async def put(self, key: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         session = self._known(key)
@@ -197,27 +210,29 @@ class Sessions:
                     raise _put_failure(name, failure, self._limits) from failure
                 session.tags[name] = tag
 
-    def call(self, key: str, call_id: str, code: str) -> Call:
-        """The cell of that id, started if it is new. It runs to its end whoever listens."""
+    def call(self, key: str, call_id: str, code: str, preface: str = "") -> Call:
+        """The cell of that id, started if it is new. It runs to its end whoever listens. What it shows begins with
+        `preface`."""
         session = self._known(key)
         call = session.calls.get(call_id)
         if call is None:
             call = session.calls[call_id] = Call()
             while len(session.calls) > _KEPT_RESULTS:
                 session.calls.popitem(last=False)
-            self._keep(self._run(session, call, code))
+            session.fresh = False
+            self._keep(self._run(session, call, code, preface))
         return call
 
-    async def _run(self, session: Session, call: Call, code: str) -> None:
+    async def _run(self, session: Session, call: Call, code: str, preface: str) -> None:
         with self._using(session):
             async with session.lock:
                 try:
-                    call.finish(await self._cell(session, call, code))
+                    call.finish(await self._cell(session, call, code, preface))
                 except Exception as failure:
                     log.exception("a cell could not be run")
                     call.finish(None, SessionLost(f"the session was lost: {failure}"))
 
-    async def _cell(self, session: Session, call: Call, code: str) -> CellResult:
+    async def _cell(self, session: Session, call: Call, code: str, preface: str) -> CellResult:
         worker = await self._ensure_worker(session)
         if call.interrupt.is_set():
             return CellResult(logs="[The cell was interrupted before it began.]\n", ok=False, error="KeyboardInterrupt")
@@ -226,13 +241,15 @@ class Sessions:
         session.outputs = {}
         before = collect.snapshot(worker.folder)
         transcript = Transcript(self._limits.output_bytes, call.add, worker.names)
+        transcript.begin(preface + (_reset_note(session) if lost_before else ""))
         session.cells += 1
         began = self._clock()
         ending = await worker.run(code, transcript, call.interrupt)
         await worker.glance()
         worker.consumption.note_use()
         self._count(ending, self._clock() - began)
-        session.lost_reported = ending.lost
+        # Who interrupts a cell does not wait for what becomes of it: that is for the next one to say.
+        session.lost_reported = ending.lost and ending.how != "interrupted"
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
         images, images_left_out = collect.images(worker.folder, self._limits)
         note = self._note(ending, files_left_out, images_left_out)
@@ -244,6 +261,7 @@ class Sessions:
             error=error,
             images=_offer(session, "image", images),
             files=_offer(session, "file", files),
+            removed=collect.removed_files(worker.folder, before),
             reset=lost_before or ending.lost,
             usage=session.usage(self._clock()),
         )
@@ -321,7 +339,7 @@ class Sessions:
         else:
             await asyncio.to_thread(collect.copy_files, old.folder, worker.folder, worker.owner)
             old.release()
-            session.fresh = True
+            session.kept_files = True
             session.lost_variables |= not session.lost_reported
             self._tally.ended["died"] += 1
         session.succeed(worker)
@@ -503,6 +521,11 @@ class Sessions:
                 forks.close()
 
 
+def _reset_note(session: Session) -> str:
+    kept = " The files in /mnt/data were kept." if session.kept_files else ""
+    return f"[This session is new: the variables of earlier calls are gone.{kept}]\n"
+
+
 def _offer(session: Session, kind: str, found: list[collect.Found]) -> tuple[Output, ...]:
     """Give each file a key to fetch it by: what the session called it never comes back as a path."""
     outputs = []
@@ -517,4 +540,4 @@ def _put_failure(name: str, failure: OSError, limits: Limits) -> Exception:
     if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         size = limits.disk_bytes // 2**20
         return QuotaExceeded(f"{name} does not fit: /mnt/data holds {size} MiB and {limits.inodes} files")
-    return QuotaExceeded(f"{name} cannot be written to /mnt/data: {failure.strerror}")
+    return NotWritable(f"{name} cannot be written to /mnt/data: {failure.strerror}")

@@ -36,6 +36,8 @@ class Hello(msgspec.Struct, tag=True):
 
 
 class Open(msgspec.Struct, tag=True):
+    """`lost`: cells have run under that name before; if the session is new, their variables are gone."""
+
     session: str
     lost: bool
 
@@ -50,6 +52,7 @@ class Execute(msgspec.Struct, tag=True):
     session: str
     call_id: str
     code: str
+    preface: str = ""
 
 
 class Interrupt(msgspec.Struct, tag=True):

@@ -177,6 +177,11 @@ class Streams:
         if not stream.is_worked_on:
             self._let_go(run_id, stream)
 
+    def make_up(self, run_id: str, event: Event) -> None:
+        """Deltas follow of an object whose earlier ones were not told, as nobody listened: tell them now."""
+        if (stream := self._streams.get(run_id)) is not None:
+            stream.log.make_up(event)
+
     def catch_up(self, run_id: str, replayed: tuple[Event, ...], *, is_over: bool) -> None:
         """Tell what the rows say of a run that another server works on."""
         if (stream := self._streams.get(run_id)) is None:

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from locum.app import running
+from locum.sandbox.client import end as end_sandbox
 from locum.settings import Settings
 from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
@@ -131,16 +132,18 @@ def test_the_server_stops_without_a_word_of_error(tmp_path: Path) -> None:
     assert "rror" not in server.output
 
 
-def test_nothing_of_a_stopped_server_is_left_running(tmp_path: Path) -> None:
+def test_of_a_stopped_server_nothing_but_its_sessions_is_left_running(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data")
     server.start()
     with server.openai() as client:
         assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
         thread = client.beta.threads.create(messages=[{"role": "user", "content": "solve x + 1 = 2"}]).id
         client.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant)
-    assert processes_naming(server.data_dir)
-    server.stop()
-    assert processes_naming(server.data_dir) == []
+    assert len(processes_naming(server.data_dir)) > 1
+    server.stop(keep_sessions=True)
+    assert len(processes_naming(server.data_dir)) == 1  # its sessions, for a minute
+    end_sandbox(server.data_dir / "sandbox")
+    wait_until(lambda: not processes_naming(server.data_dir))
 
 
 def test_a_held_request_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:
