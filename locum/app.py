@@ -23,6 +23,7 @@ from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
+from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -98,12 +99,16 @@ async def running(
         sandbox = Sandbox(
             settings.data_dir / "sandbox",
             mode=settings.sandbox,
+            accepts_weak=keys.is_keyless,  # only this machine gets in then
             limits=Limits(
                 idle_seconds=settings.sandbox_session_seconds,
                 cell_seconds=settings.sandbox_cell_seconds,
                 memory_bytes=settings.sandbox_memory_bytes,
                 disk_bytes=settings.sandbox_disk_bytes,
+                processes=settings.sandbox_processes,
+                max_sessions=settings.sandbox_max_sessions,
             ),
+            python=settings.sandbox_python,
         )
         stack.push_async_callback(sandbox.hang_up if keep_sessions else sandbox.close)
         # The zygote warms up behind the open port.
@@ -159,11 +164,15 @@ async def running(
             signals.stop()
             streams.end_all()
 
-        def ready() -> None:
+        def sandbox_now() -> Status:
+            return sandbox.status if sandbox_start.done() else Status(tier="off", reason="it is still starting")
+
+        def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
+            return sandbox_now()
 
         yield Server(
             app=build(
@@ -171,6 +180,7 @@ async def running(
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally),
                 strict=settings.strict,
                 origins=settings.origins,
             ),

@@ -191,5 +191,4 @@ async def _greet(settings: Settings, server: Server, port: int) -> None:
 """
     )
     status = await server.sandbox_status()
-    fix = f"\n                    Fix: {status.fix}" if status.fix else ""
-    typer.echo(f"  Code interpreter  {status.tier}: {status.reason}{fix}\n\n  Ready. Stop with Ctrl-C.")
+    typer.echo(f"  Code interpreter  {status.sentence}\n\n  Ready. Stop with Ctrl-C.")

@@ -231,7 +231,7 @@ class Execution:
             outcome = await self._run_cell(journal, step, index, call)
             if asked is not None:
                 asked.outputs_shown(index)
-            step = await self._recorder.call_done(step, outcome.call, outcome.files)
+            step = await self._recorder.call_done(step, outcome.call, outcome.files, outcome.usage)
             self._cell = None
         if not pending_functions(step):
             return False
@@ -289,7 +289,9 @@ class Execution:
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         try:
-            await self._recorder.end(ending, error=error, said=self._said(), printed=self._printed())
+            thread_id = self._recorder.claim.thread_id
+            session = await self._code_interpreter.usage(thread_id) if self._cell is not None else None
+            await self._recorder.end(ending, error=error, said=self._said(), printed=self._printed(), session=session)
         except LeaseLost:
             await self._let_go("lease lost")
         except Exception:

@@ -23,6 +23,7 @@ from locum.domain.files import File
 from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
 from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
+from locum.domain.usage import SessionUsage
 from locum.engine.context import Journal, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
@@ -32,6 +33,7 @@ from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import steps as step_store
 from locum.store import threads as thread_store
+from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
@@ -225,8 +227,11 @@ class Recorder:
         await self._commit(write, lambda _: ())
         return answered
 
-    async def call_done(self, step: Step, call: ToolCall, files: tuple[File, ...]) -> Step:
-        """A call has been made: its outputs and the files it wrote; the last one completes the step."""
+    async def call_done(
+        self, step: Step, call: ToolCall, files: tuple[File, ...], session: SessionUsage | None
+    ) -> Step:
+        """A call has been made: its outputs, the files it wrote and what its session has used; the last one completes
+        the step."""
         step = step_domain.with_call(step, call)
         if all(each.is_done for each in step.tool_calls):
             step = step_domain.complete(step, now=self._now(), usage=step.usage or Usage())
@@ -234,6 +239,8 @@ class Recorder:
         def write(conn: Connection, run: Run) -> None:
             for file in files:
                 file_store.insert(conn, self.claim.resource, file)
+            if session is not None:
+                usage_store.record(conn, self.claim.resource, step.thread_id, session)
             step_store.save(conn, self.claim.resource, step)
             run_store.progressed(conn, self.claim.resource, run.id)
 
@@ -290,12 +297,16 @@ class Recorder:
         said: tuple[ContentPart, ...] = (),
         printed: ToolCall | None = None,
         usage: Usage | None = None,
+        session: SessionUsage | None = None,
     ) -> None:
-        """The run ends before its answer; the arguments are those of `end_run`."""
+        """The run ends before its answer; the arguments are those of `end_run`. session: what the one has used whose
+        cell is not waited for."""
 
         def write(conn: Connection) -> tuple[Event, ...]:
             run = run_store.fenced(conn, self.claim)
             now = self._now()
+            if session is not None:
+                usage_store.record(conn, self.claim.resource, run.thread_id, session)
             # Its caller wants it to end anyway, and was first.
             how = "cancelled" if run.status == "cancelling" and ending == "incomplete" else ending
             return end_run(

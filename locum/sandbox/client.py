@@ -20,8 +20,9 @@ from typing import Literal
 import msgspec
 
 from locum import __version__
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
-from locum.sandbox import wire
+from locum.sandbox import interpreter, wire
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import (
     CellResult,
@@ -31,15 +32,20 @@ from locum.sandbox.session import (
     SandboxUnavailable,
     SessionLost,
     Status,
+    Tier,
 )
+from locum.sandbox.tally import Tally
 
-__all__ = ["Limits", "Sandbox", "end"]
+__all__ = ["Limits", "Mode", "Sandbox", "end"]
+
+Mode = Literal["auto", "namespaces", "landlock", "weak", "off"]
 
 _SOCKET_NAME = "sandboxd.sock"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_LOOK_SECONDS = 2.0
 _STREAM_LIMIT = 1024 * 1024
 _ERRORS: dict[str, type[LocumError]] = {
     error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, NotWritable, LocumError)
@@ -50,18 +56,28 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Sandbox:
-    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died."""
+    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died; `usage` and
+    `tally` only ask the one that is there."""
 
     def __init__(
         self,
         directory: Path,
         *,
-        mode: Literal["auto", "namespaces", "weak", "off"] = "auto",
+        mode: Mode = "auto",
+        accepts_weak: bool = False,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        python: str | None = None,
+        python: str | Path | None = None,
     ) -> None:
+        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here.
+        python: another Python for the sessions, or the folder of a virtual environment."""
         self._directory = directory.absolute()
-        self._config = wire.Config(version=__version__, mode=mode, python=python or sys.executable, limits=limits)
+        self._python = interpreter.executable(Path(python)) if python else None
+        self._config = wire.Config(
+            version=__version__,
+            tiers=_tiers(mode, accepts_weak=accepts_weak),
+            python=str(self._python or sys.executable),
+            limits=limits,
+        )
         self._status = Status(tier="off", reason="the sandbox has not been started")
         self._process: subprocess.Popen[bytes] | None = None
         self._presence: Connection | None = None
@@ -76,7 +92,7 @@ class Sandbox:
 
     async def start(self) -> Status:
         """Find a live sandboxd or start one. Never raises for a machine that cannot isolate: then the tier is off."""
-        refusal = _refusal(self._config.mode)
+        refusal = _refusal(self._config.tiers) or await asyncio.to_thread(_refusal_of, self._python)
         if refusal is not None:
             self._status = refusal
             return refusal
@@ -158,6 +174,16 @@ class Sandbox:
         if self._presence is not None:
             await self._ask(wire.Delete(session))
 
+    async def usage(self, session: str) -> SessionUsage | None:
+        """What the session has used so far, also while it runs a cell; None when there is none."""
+        reply = await self._ask_if_there(wire.Usage(session))
+        return reply.usage if isinstance(reply, wire.Used) else None
+
+    async def tally(self) -> Tally | None:
+        """What sandboxd has counted; None when none runs."""
+        reply = await self._ask_if_there(wire.Stats())
+        return reply.tally if isinstance(reply, wire.Counted) else None
+
     def leave(self) -> None:
         """From now on, cells go on without us: a server that comes back finds them. `hang_up` follows, or `close`."""
         self._is_leaving = True
@@ -182,6 +208,15 @@ class Sandbox:
         if self._status.tier == "off":
             fix = f" To have it: {self._status.fix}." if self._status.fix else ""
             raise SandboxUnavailable(f"The code interpreter is not available: {self._status.reason}.{fix}")
+
+    async def _ask_if_there(self, request: wire.Request) -> wire.Reply | None:
+        if self._presence is None or self._presence[0].at_eof() or self._status.tier == "off":
+            return None
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await self._ask(request)
+        except (SessionLost, SandboxUnavailable, TimeoutError):
+            return None
 
     async def _ask(self, request: wire.Request) -> wire.Reply:
         async with self._call(request) as (reader, _):
@@ -343,13 +378,33 @@ def _open(directory: Path) -> Iterator[int]:
         os.close(folder)
 
 
-def _refusal(mode: str) -> Status | None:
-    """What can be said without trying."""
+def _tiers(mode: Mode, *, accepts_weak: bool) -> tuple[Tier, ...]:
+    """What is tried, best first; a mode that was named is tried alone."""
     if mode == "off":
+        return ()
+    if mode != "auto":
+        return (mode,)
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    landlock: tuple[Tier, ...] = ("landlock",) if is_root else ()
+    weak: tuple[Tier, ...] = ("weak",) if accepts_weak else ()
+    return ("namespaces", *landlock, *weak)
+
+
+def _refusal_of(python: Path | None) -> Status | None:
+    """The server's own Python needs no examination."""
+    try:
+        if python is not None:
+            interpreter.examine(python)
+    except interpreter.NoInterpreter as failure:
+        fix = "set LOCUM_SANDBOX_PYTHON to a Python or to the folder of a virtual environment, or unset it"
+        return Status(tier="off", reason=f"LOCUM_SANDBOX_PYTHON: {failure.message}", fix=fix)
+    return None
+
+
+def _refusal(tiers: tuple[Tier, ...]) -> Status | None:
+    """What can be said without trying."""
+    if not tiers:
         return Status(tier="off", reason="it is switched off by the settings", fix="set LOCUM_SANDBOX=auto")
-    if mode == "weak":
-        reason = "running code without namespaces (mode weak) is not offered by this version"
-        return Status(tier="off", reason=reason, fix="set LOCUM_SANDBOX=auto")
     if sys.platform != "linux":
         reason = f"code can be isolated on Linux only, and this is {sys.platform}"
         return Status(tier="off", reason=reason, fix="run the server in a Linux container or virtual machine")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from collections import deque
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from locum.sandbox.output import clean
 _CHUNK = 256 * 1024
 _MOST_ENTRIES = 4000
 _MOST_DEPTH = 8
+_MOST_NESTED = 64
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -290,6 +292,43 @@ def _enter(parent: int, name: str, owner: int) -> int:
             os.close(fd)
             raise
     return fd
+
+
+def disk_use(folder: int, most: int) -> tuple[int, int]:
+    """How many entries a session's folder has, and the bytes they take on the disk. Counting ends at `most` entries,
+    and with that number where folders are nested so deeply that they cannot be followed."""
+    count = size = 0
+    waiting = [(b".", 0)]
+    while waiting:
+        path, depth = waiting.pop()
+        try:
+            fd = linux.open_beneath(folder, path, _READ | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return most, size
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    count += 1
+                    if count >= most or depth > _MOST_NESTED:
+                        return most, size
+                    with contextlib.suppress(FileNotFoundError):
+                        about = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+                        size += about.st_blocks * 512
+                        if stat.S_ISDIR(about.st_mode):
+                            waiting.append((path + b"/" + os.fsencode(entry.name), depth + 1))
+        finally:
+            os.close(fd)
+    return count, size
+
+
+def remove_folder(folder: int, path: str) -> None:
+    """All that a session had, and the folder itself; nothing in there is a way to anywhere else."""
+    for name in os.listdir(folder):
+        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+    with contextlib.suppress(OSError):
+        os.rmdir(path)  # noqa: PTH106
 
 
 def used_bytes(folder: int) -> int:

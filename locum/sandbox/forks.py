@@ -10,17 +10,23 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from locum.errors import LocumError
-from locum.sandbox import jail
+from locum.sandbox import jail, processes
+from locum.sandbox.cgroups import Group, Groups
 from locum.sandbox.limits import Limits
-from locum.sandbox.worker import Worker
+from locum.sandbox.session import Tier
+from locum.sandbox.worker import Ends, Worker
 
 _PACKAGE_PARENT = Path(__file__).parents[2]
 _START = "import sys; sys.path.insert(0, '.'); from locum.sandbox.zygote import main; main()"
@@ -35,6 +41,8 @@ _ENVIRONMENT = {
 }
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
+_CLOSE_ATTEMPTS = 100
+_SHARES = 64
 
 
 class ForkFailed(LocumError):
@@ -45,21 +53,71 @@ class ForkFailed(LocumError):
         self.number = number
 
 
+class Machine:
+    """What all zygotes of one sandboxd share: the numbers from which sessions get their user ids, each used again as
+    late as can be, the control groups, where there are any, and the folders it has made outside of its own.
+
+    share: which part of the machine's user ids it is that no other sandboxd takes. A name that only one process can
+    have says so, and is free again when that one dies.
+    """
+
+    def __init__(self, groups: Groups | None = None) -> None:
+        self.groups = groups
+        self._name = socket.socket(socket.AF_UNIX)
+        self.share = _take_share(self._name)
+        self.slots = deque(range(jail.SLOTS))
+        self.numbers = itertools.count(1)
+        self.homes: list[str] = []
+
+    def remove_group(self, group: Group | None) -> None:
+        if self.groups is not None and group is not None:
+            self.groups.remove(group)
+
+    async def close(self) -> None:
+        self._name.close()
+        await self._clear_away()
+
+    async def _clear_away(self) -> None:
+        """What was made outside of our own folder goes, as soon as those that were killed let go of it."""
+        for _ in range(_CLOSE_ATTEMPTS):
+            self.homes = [home for home in self.homes if not _is_removed(home)]
+            if not self.homes and (self.groups is None or self.groups.close()):
+                return
+            await asyncio.sleep(0.02)
+
+
+def _take_share(name: socket.socket) -> int:
+    for share in range(_SHARES):
+        with contextlib.suppress(OSError):
+            name.bind(f"\0locum-sandbox-{share}")
+            return share
+    return 0  # somebody holds all names to no good: better the same ids than no sessions
+
+
+def _is_removed(home: str) -> bool:
+    shutil.rmtree(home, ignore_errors=True)
+    return not Path(home).exists()
+
+
 class ForkServer:
     """One zygote. When it ends, all its sessions have ended with it, and a new object takes its place."""
 
-    def __init__(self, directory: Path, python: str, limits: Limits) -> None:
+    def __init__(self, directory: Path, python: str, limits: Limits, tier: Tier, machine: Machine) -> None:
         self.alive = False
-        self.privileged = False
+        self.tier = tier
         self.warmth: dict[str, Any] = {}
+        self.forked = 0
+        self.began = time.monotonic()
         self._directory = directory
         self._python = python
         self._limits = limits
+        self._machine = machine
+        self._first_uid: int | None = None
+        self._home: str | None = None
+        self._retired = False
         self._loop = asyncio.get_running_loop()
-        self._numbers = itertools.count(1)
-        self._free_slots = set(range(4096))
         self._few_at_once = asyncio.Semaphore(8)
-        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[int, int]]] = {}
         self._workers: dict[int, Worker] = {}
         self._jailed: asyncio.Future[None] = self._loop.create_future()
         self._warm: asyncio.Future[None] = self._loop.create_future()
@@ -81,7 +139,11 @@ class ForkServer:
             )
         self.alive = True
         self._loop.add_reader(self._control, self._hear)
-        self._say(root=str(self._directory / "root"), cache=str(self._directory / "cache"))
+        if self.tier != "namespaces":
+            self._home = _make_home()
+            self._machine.homes.append(self._home)
+        folders = {name: str(self._directory / name) for name in ("root", "cache")}
+        self._say(tier=self.tier, home=self._home, share=self._machine.share, **folders)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._jailed
@@ -97,30 +159,43 @@ class ForkServer:
         async with asyncio.timeout(_WARM_SECONDS):
             await asyncio.shield(self._warm)
 
-    async def fork(self) -> Worker:
+    async def fork(self, *, spare: bool = False) -> Worker:
+        """`spare`: nobody is waiting for it yet."""
         async with self._few_at_once:
-            return await self._fork()
+            return await self._fork(spare)
 
-    async def _fork(self) -> Worker:
+    async def _fork(self, spare: bool) -> Worker:
         if not self.alive:
             raise ForkFailed("the sandbox's fork server has ended")
-        number, slot = next(self._numbers), self._free_slots.pop()
+        self.forked += 1
+        number, slot = next(self._machine.numbers), self._machine.slots.popleft()
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         output, their_output = os.pipe()
         control.setblocking(False)
         os.set_blocking(output, False)
-        reply = self._waiting[number] = self._loop.create_future()
+        reply: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        self._waiting[number] = reply
         pidfd = folder = -1
+        group: Group | None = None
         try:
             with theirs:
                 try:
-                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                    fds, limits = (theirs.fileno(), their_output), self._session_limits()
+                    self._say_with(fds, fork=number, slot=slot, spare=spare, **limits)
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
-                pidfd = await reply
-                folder = await self._ready(control, output)
-            return self._adopt(number, pidfd, control, output, folder, slot)
+                pidfd, keeper = await reply
+                grouping = asyncio.create_task(self._group(number, pidfd))
+                try:
+                    folder = await self._ready(control, output)
+                finally:
+                    group = await grouping
+            owner = -1 if self._first_uid is None else self._first_uid + slot
+            home = None if self._home is None else f"{self._home}/{number}"
+            ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
+            worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
+            return worker
         except (OSError, TimeoutError, ForkFailed) as failure:
             if isinstance(failure, BrokenPipeError):
                 self._end("the sandbox's fork server has ended")
@@ -132,20 +207,23 @@ class ForkServer:
                         if fd == pidfd:
                             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     os.close(fd)
-            self._free_slots.add(slot)
+            self._machine.remove_group(group)
+            self._machine.slots.append(slot)
             if isinstance(failure, ForkFailed):
                 raise
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
 
-    def _adopt(self, number: int, pidfd: int, control: socket.socket, output: int, folder: int, slot: int) -> Worker:
-        owner = jail.FIRST_HOST_UID + slot if self.privileged else -1  # -1: files are ours as they are
-        worker = Worker(
-            pidfd=pidfd, control=control, output=output, folder=folder, slot=slot, owner=owner, limits=self._limits
-        )
-        self._workers[number] = worker
-        return worker
+    async def _group(self, number: int, pidfd: int) -> Group | None:
+        """In a thread, while the session closes itself in: after a pause the kernel takes milliseconds over it."""
+        if self._machine.groups is None:
+            return None
+        return await asyncio.to_thread(self._machine.groups.make, str(number), self._limits, processes.host_pid(pidfd))
+
+    def _count_heirs(self) -> int:
+        """The zygote and its other sessions, each with its keeper."""
+        return 1 + len(self._workers) * (1 if self._home is None else 2)
 
     def _session_limits(self) -> dict[str, int]:
         names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
@@ -184,7 +262,7 @@ class ForkServer:
             self.warmth = message
             _settle(self._warm)
         elif "jailed" in message:
-            self.privileged = message["privileged"]
+            self._first_uid = message["first_uid"]
             _settle(self._jailed)
         else:
             self._end(message["failed"], message["errno"])
@@ -195,16 +273,18 @@ class ForkServer:
             for fd in fds:
                 os.close(fd)
         elif fds:
-            reply.set_result(fds[0])
+            reply.set_result((fds[0], message["keeper"]))
         else:
             reply.set_exception(ForkFailed(message["failed"]))
 
     def _note_end(self, number: int, status: int) -> None:
         worker = self._workers.pop(number, None)
         if worker is not None:
-            self._free_slots.add(worker.slot)
-            if not worker.status.done():
-                worker.status.set_result(status)
+            self._machine.slots.append(worker.slot)
+            worker.bury(status)
+            self._machine.remove_group(worker.group)
+        if self._retired and not self._workers:
+            self.close()
 
     def _end(self, words: str, number: int | None = None) -> None:
         if not self.alive:
@@ -214,6 +294,10 @@ class ForkServer:
         self._control.close()
         self._process.kill()
         self._process.wait()
+        for worker in self._workers.values():
+            worker.bury(-signal.SIGKILL)
+            self._machine.remove_group(worker.group)
+        self._workers.clear()
         waiting: list[asyncio.Future[Any]] = [self._jailed, self._warm, *self._waiting.values()]
         for future in waiting:
             if not future.done():
@@ -226,9 +310,28 @@ class ForkServer:
     def _say_with(self, fds: tuple[int, ...], **message: Any) -> None:
         socket.send_fds(self._control, [json.dumps(message).encode()], fds)
 
+    def retire(self) -> None:
+        """No more sessions from here; when the last one has ended, so does the zygote."""
+        self._retired = True
+        if not self._workers:
+            self.close()
+
     def close(self) -> None:
         """Kill the zygote, and with it every session."""
         self._end("the sandbox was closed")
+
+
+def _make_home() -> str:
+    """A folder that every user may walk through and only we may list, without those that killed processes left."""
+    beginning = f"locum-sandbox-{os.getuid()}-"
+    above = Path(tempfile.gettempdir())
+    for folder in above.glob(f"{beginning}*"):
+        pid = folder.name.removeprefix(beginning).split("-")[0]
+        if folder.lstat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    home = tempfile.mkdtemp(prefix=f"{beginning}{os.getpid()}-")
+    Path(home).chmod(0o711)
+    return home
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -41,17 +41,41 @@ def clean(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+class _Names:
+    """Replaces a name wherever it comes, also when it comes in two pieces. Without one there is nothing to do."""
+
+    def __init__(self, names: tuple[str, str] | None) -> None:
+        self._real, self._told = names or ("", "")
+        self._held = ""
+
+    def feed(self, text: str, *, final: bool = False) -> str:
+        if not self._real:
+            return text
+        text = (self._held + text).replace(self._real, self._told)
+        self._held = "" if final else self._beginning_in(text)
+        return text[: len(text) - len(self._held)]
+
+    def _beginning_in(self, text: str) -> str:
+        """The end of the text, as far as the name may have begun there."""
+        for length in range(min(len(self._real) - 1, len(text)), 0, -1):
+            if self._real.startswith(text[-length:]):
+                return text[-length:]
+        return ""
+
+
 class Transcript:
     """What the model will see: the head and the tail of everything, with a note about what is missing between.
 
-    The pieces given to `on_text` are, joined, exactly the text that `close` returns.
+    The pieces given to `on_text` are, joined, exactly the text that `close` returns. names: a real path and what it is
+    called instead.
     """
 
-    def __init__(self, limit: int, on_text: Callable[[str], None]) -> None:
+    def __init__(self, limit: int, on_text: Callable[[str], None], names: tuple[str, str] | None = None) -> None:
         self.received = 0
         self._half = limit // 2
         self._on_text = on_text
         self._sanitiser = Sanitiser()
+        self._names = _Names(names)
         self._pieces: list[str] = []
         self._head_bytes = 0
         self._tail = bytearray()
@@ -63,11 +87,11 @@ class Transcript:
 
     def feed(self, data: bytes) -> None:
         self.received += len(data)
-        self._add(self._sanitiser.feed(data))
+        self._add(self._names.feed(self._sanitiser.feed(data)))
 
     def close(self, note: str = "") -> str:
         """`note` is ours, about how the cell ended; it is never cut."""
-        self._add(self._sanitiser.feed(b"", final=True))
+        self._add(self._names.feed(self._sanitiser.feed(b"", final=True), final=True))
         self._trim(self._half)
         tail = self._tail.decode(errors="ignore")
         if self._omitted:

@@ -1,8 +1,8 @@
-"""The boot probe: may code run on this machine at all? A real session is asked to get out in the plainest ways.
+"""The boot probe: how may code run on this machine? A real session is asked to get out in the plainest ways.
 
-Covered: reading the password file, finding the server's files, opening a socket, seeing other processes, writing to the
-system, becoming root, making a namespace, and that the program files can be read. Only when every
-attempt fails is the tier `namespaces`; otherwise it is `off`, with the reason and what to do.
+Covered: reading the password file and the server's files, opening a socket, seeing other processes, signalling the
+server, writing to the system, becoming root, making a namespace, and that the program files can be read. The first kind
+of walls under which every attempt fails is the tier; under none it is `off`, with the reason and what to do.
 
 Not covered: subtle attacks; the tests have those.
 """
@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from locum.sandbox.forks import ForkFailed, ForkServer
 from locum.sandbox.output import Transcript
-from locum.sandbox.session import Status
+from locum.sandbox.session import Status, Tier
 
 _ATTEMPTS = """
 import ctypes, json, os, socket
@@ -35,9 +37,10 @@ def writes(path):
 libc = ctypes.CDLL(None)
 print(json.dumps({
     "read the password file": works(lambda: open("/etc/shadow").read()),
-    "find the server's files": works(lambda: os.path.exists(DIRECTORY)),
+    "find the server's files": works(lambda: FIND(DIRECTORY) not in (False, None)),
     "open a socket": works(lambda: socket.socket()),
     "see other processes": works(lambda: [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]),
+    "signal the server": works(lambda: os.kill(SERVER, 0) is None and SERVER != os.getpid()),
     "write to the system": any(works(lambda: writes(path + "/probe")) for path in ("/usr", "/etc", "/", "/opt")),
     "become root": works(lambda: os.setuid(0) is None),
     "make a namespace": libc.unshare(0x10000000) == 0,
@@ -53,9 +56,40 @@ def works_text(path):
         return "Seccomp:\\t2"
 """
 _PROBE_SECONDS = 20.0
+_MARKS_OF_A_CONTAINER = (".dockerenv", "run/.containerenv", "var/run/secrets/kubernetes.io")
 
 
-async def probe(forks: ForkServer, directory: Path) -> Status:
+_HELD: dict[Tier, str] = {
+    "namespaces": "each session has its own namespaces and system call filter",
+    "landlock": "each session has a user of its own, behind Landlock and the system call filter",
+    "weak": "sessions run as the server's own user, behind Landlock and the system call filter: for your own use of "
+    "this machine, not for strangers' code",
+}
+
+
+async def probe(
+    tiers: Iterable[Tier], make: Callable[[Tier], ForkServer], directory: Path
+) -> tuple[Status, ForkServer | None]:
+    """The best of these tiers that holds, with its zygote, which has not loaded its libraries yet. What is wrong with
+    the best one is said whatever became of the others."""
+    first: Status | None = None
+    for tier in tiers:
+        forks = make(tier)
+        try:
+            status = await _try(forks, directory)
+        except Exception:
+            forks.close()
+            raise
+        if status.tier == tier:
+            if first is None:
+                return status, forks
+            return Status(tier=tier, reason=f"{status.reason}; for more, {first.reason}", fix=first.fix), forks
+        forks.close()
+        first = first or status
+    return first or Status(tier="off", reason="no way of holding code was allowed"), None
+
+
+async def _try(forks: ForkServer, directory: Path) -> Status:
     """Start the zygote and one session under it, and attack from there."""
     try:
         await forks.start()
@@ -65,7 +99,10 @@ async def probe(forks: ForkServer, directory: Path) -> Status:
         return Status(tier="off", reason=f"this machine does not let code be isolated: {failure}", fix=advise(number))
     text = ""
     try:
-        code = f"DIRECTORY = {str(directory)!r}\n{_HELPERS}{_ATTEMPTS}"
+        code = f"DIRECTORY = {str(directory)!r}\nSERVER = {os.getpid()}\n{_HELPERS}{_ATTEMPTS}".replace(
+            "FIND",
+            "os.path.exists" if forks.tier == "namespaces" else "os.listdir",  # names can be seen elsewhere
+        )
         transcript = Transcript(16_384, lambda piece: None)
         async with asyncio.timeout(_PROBE_SECONDS):
             await worker.run(code, transcript, asyncio.Event())
@@ -77,13 +114,13 @@ async def probe(forks: ForkServer, directory: Path) -> Status:
         )
     finally:
         worker.release()
-    return judge(outcome, directory)
+    return judge(forks.tier, outcome, directory)
 
 
-def judge(outcome: dict[str, bool], directory: Path) -> Status:
+def judge(tier: Tier, outcome: dict[str, bool], directory: Path) -> Status:
     holes = [attempt for attempt, succeeded in outcome.items() if succeeded]
     if not holes:
-        return Status(tier="namespaces", reason="each session has its own namespaces and system call filter")
+        return Status(tier=tier, reason=_HELD[tier])
     if "run without program files" in holes:
         return Status(
             tier="off",
@@ -107,10 +144,10 @@ def advise(number: int | None, root: Path = Path("/")) -> str:
         return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
     if _reads(root / "proc/sys/user/max_user_namespaces") == "0" or number == errno.ENOSPC:
         return "sudo sysctl -w user.max_user_namespaces=15000"
-    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+    if any((root / mark).exists() for mark in _MARKS_OF_A_CONTAINER):
         return (
-            "run the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
-            "--security-opt systempaths=unconfined"
+            "run the container with --security-opt seccomp=deploy/seccomp.json --security-opt apparmor=unconfined "
+            "(a file of Locum's source; docs/security/sandbox.md has more, also for Kubernetes)"
         )
     return "run the server where user namespaces are allowed (Linux 5.12 or newer), or as root"
 

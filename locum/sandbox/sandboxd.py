@@ -21,10 +21,10 @@ from pathlib import Path
 import msgspec
 
 from locum.errors import LocumError
-from locum.sandbox import wire
-from locum.sandbox.forks import ForkServer
+from locum.sandbox import cgroups, wire
+from locum.sandbox.forks import ForkServer, Machine
 from locum.sandbox.probe import probe
-from locum.sandbox.session import Status
+from locum.sandbox.session import Status, Tier
 from locum.sandbox.sessions import Call, Sessions
 
 _DISCARD_SECONDS = 10.0
@@ -40,6 +40,7 @@ class Daemon:
     def __init__(self, directory: Path, config: wire.Config) -> None:
         self._directory = directory
         self._config = config
+        self._machine = Machine(cgroups.find())
         self._sessions = Sessions(config.limits, self._make_forks)
         self._status: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
         self._over = asyncio.Event()
@@ -58,24 +59,21 @@ class Daemon:
             task.cancel()
         await asyncio.gather(start, *self._serving, return_exceptions=True)
         await self._sessions.close()
+        await self._machine.close()
 
     async def _start(self) -> None:
-        forks = self._make_forks()
         try:
-            status = await probe(forks, self._directory)
-            if status.tier == "off":
-                forks.close()
-            else:
+            status, forks = await probe(self._config.tiers, self._make_forks, self._directory)
+            if forks is not None:
                 self._sessions.begin(forks)
         except Exception as failure:
             log.exception("the boot probe failed")
-            forks.close()
             status = Status(tier="off", reason=f"the sandbox's self-test failed: {failure}", fix="see sandboxd.log")
-        log.info("tier %s: %s", status.tier, status.reason)
+        log.info("tier %s: %s; %s", status.tier, status.reason, self._machine.groups or "no control groups")
         self._status.set_result(status)
 
-    def _make_forks(self) -> ForkServer:
-        return ForkServer(self._directory, self._config.python, self._config.limits)
+    def _make_forks(self, tier: Tier) -> ForkServer:
+        return ForkServer(self._directory, self._config.python, self._config.limits, tier, self._machine)
 
     def _wait_for_company(self) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +127,10 @@ class Daemon:
             case wire.Delete(session=key):
                 self._sessions.delete(key)
                 await _reply(writer, wire.Done())
+            case wire.Usage(session=key):
+                await _reply(writer, wire.Used(await self._sessions.usage(key)))
+            case wire.Stats():
+                await _reply(writer, wire.Counted(self._sessions.tally()))
             case wire.Shutdown():
                 self._over.set()
                 await _reply(writer, wire.Done())

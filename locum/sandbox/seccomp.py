@@ -4,7 +4,9 @@ Covered: everything not on the list is refused with EPERM, and what the list's k
 that a libc falls back). Sockets of every family (a socketpair is allowed), namespaces, mounts, ptrace, keys, bpf,
 perf, io_uring, userfaultfd, System V and POSIX IPC, memfd (resource limits do not see it), mknod, set*id and new
 seccomp filters are refused by not being listed. Arguments are checked where a listed call can do more than its usual
-work: clone, prctl, ioctl, fcntl, prlimit64 and the scheduler calls. A call by a foreign ABI (i386, x32) kills.
+work: clone, prctl, ioctl, fcntl, prlimit64 and the scheduler calls. A call by a foreign ABI (i386, x32) kills. Where
+all sessions are one user, modes, owners and times of files stay as they are (the calls claim to succeed, since so much
+code makes them by the way), and signals go nowhere else, see `Shared`.
 
 Not covered: bugs of the kernel in the calls that are listed.
 """
@@ -15,6 +17,7 @@ import ctypes
 import errno
 import os
 import struct
+from typing import NamedTuple
 
 from locum.sandbox import linux
 
@@ -80,8 +83,11 @@ _X32_BIT = 0x4000_0000
 _ABSENT = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435}
 
 _NEW_NAMESPACES = 0x7E02_0000
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_F_SETPIPE_SZ = 1031
+# Typing into a terminal; who gets the signals of a descriptor.
+_IOCTL_REFUSED = (0x5412, 0x541C, 0x8901, 0x8902)
+# Who gets the signals of a descriptor, and which (SETOWN, SETSIG, SETOWN_EX); making another process's open wait, or
+# watching its files (SETLEASE, NOTIFY); larger pipes.
+_FCNTL_REFUSED = (8, 10, 15, 1024, 1026, 1031)
 # PDEATHSIG, dumpable (read), name, capability bound (read), seccomp mode (read), timer slack, no-new-privs, subreaper,
 # THP, names of anonymous memory. PR_SET_DUMPABLE is not among them: the memory watchdog must be able to look.
 _PRCTL_ALLOWED = (1, 2, 3, 15, 16, 21, 23, 29, 30, 36, 37, 38, 39, 41, 42, 0x5356_4D41)
@@ -144,7 +150,39 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def instructions(machine: str) -> list[Instruction]:
+class Shared(NamedTuple):
+    """For sessions that are one user among each other, and with the server. signals_to: the only process that may be
+    signalled, and its group (None: Landlock keeps signals in); truncates: Landlock guards truncating, too."""
+
+    signals_to: int | None
+    truncates: bool
+
+
+_PRETENDED = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+)
+_SIGNALS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_SIGNALS_UNCHECKED = ("tkill", "pidfd_send_signal")  # by a thread or a descriptor: whose it is, the filter cannot see
+
+
+def _shared_rules(calls: dict[str, int], shared: Shared) -> list[Instruction]:
+    program: list[Instruction] = []
+    for name in _PRETENDED:
+        if name in calls:
+            program += _rule(calls[name], [_return(_refuse(0))])
+    if not shared.truncates:
+        program += _rule(calls["truncate"], [_return(_EPERM)])
+    if shared.signals_to is not None:
+        own = shared.signals_to
+        for name in _SIGNALS:
+            program += _rule(calls[name], _only(0, (own, 0, (1 << 32) - own)))
+        for name in _SIGNALS_UNCHECKED:
+            program += _rule(calls[name], [_return(_EPERM)])
+    return program
+
+
+def instructions(machine: str, shared: Shared | None = None) -> list[Instruction]:
     calls = allowed_calls(machine)
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH),
@@ -156,11 +194,13 @@ def instructions(machine: str) -> list[Instruction]:
     ]
     program += _rule(calls["clone"], _without(0, _NEW_NAMESPACES))
     program += _rule(calls["prctl"], _only(0, _PRCTL_ALLOWED))
-    program += _rule(calls["ioctl"], _never(1, (_TIOCSTI, _TIOCLINUX)))
-    program += _rule(calls["fcntl"], _never(1, (_F_SETPIPE_SZ,)))
-    program += _rule(calls["setpriority"], _only(1, (0,)))
+    program += _rule(calls["ioctl"], _never(1, _IOCTL_REFUSED))
+    program += _rule(calls["fcntl"], _never(1, _FCNTL_REFUSED))
+    program += _rule(calls["setpriority"], [_argument(0), (_JEQ, 1, 0, 0), _return(_EPERM), *_only(1, (0,))])
     for name in _OWN_ONLY:
         program += _rule(calls[name], _only(0, (0,)))
+    if shared is not None:
+        program += _shared_rules(calls, shared)
     for low, high in _ranges(list(calls.values())):
         program += [(_JGE, 0, 2, low), (_JGT, 1, 0, high), _return(_ALLOW)]
     for number in _ABSENT.values():
@@ -173,10 +213,10 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """The compiled program of this machine, made once and installed in every session."""
+    """The compiled program of this machine, to be installed in a session."""
 
-    def __init__(self, machine: str | None = None) -> None:
-        listing = instructions(machine or os.uname().machine)
+    def __init__(self, shared: Shared | None = None) -> None:
+        listing = instructions(os.uname().machine, shared)
         self._code = b"".join(struct.pack("HBBI", *instruction) for instruction in listing)
         self._program = _Program(len(listing), self._code)
 

@@ -6,18 +6,30 @@ from typing import Literal
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 
-Tier = Literal["namespaces", "weak", "off"]
-"""How model-written code is held. `namespaces` is the full isolation; `weak` is an explicit opt-in; `off` refuses."""
+Tier = Literal["namespaces", "landlock", "weak", "off"]
+"""How model-written code is held. `namespaces` is the full isolation, `landlock` stands in where a container's root may
+make no namespaces, `weak` where that is an ordinary user: sessions are the server's own user there. `off` refuses."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the boot probe found. `reason` is for people; `fix` is the one line to do where `tier` is off."""
+    """What the boot probe found. `reason` is for people; `fix` is the one line to do for a better tier."""
 
     tier: Tier
     reason: str
     fix: str | None = None
+
+    @property
+    def why(self) -> str:
+        """Reason and fix, as they are told everywhere."""
+        return f"{self.reason}. Fix: {self.fix}" if self.fix else self.reason
+
+    @property
+    def sentence(self) -> str:
+        """All of it, as the console and `locum doctor` say it."""
+        return f"{self.tier}: {self.why}"
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +53,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
     removed: names of files that stood in /mnt/data before the cell and are gone after it.
+    usage: of the whole session, this cell included.
     """
 
     logs: str
@@ -50,6 +63,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[Output, ...] = ()
     removed: tuple[str, ...] = ()
     reset: bool = False
+    usage: SessionUsage | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):

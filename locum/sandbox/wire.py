@@ -11,8 +11,10 @@ import struct
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, Status
+from locum.sandbox.session import CellResult, Opened, Status, Tier
+from locum.sandbox.tally import Tally
 
 CHUNK = 256 * 1024
 _LONGEST = 64 * 1024 * 1024
@@ -24,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a running sandboxd was started with; another configuration needs another sandboxd."""
 
     version: str
-    mode: str
+    tiers: tuple[Tier, ...]
     python: str
     limits: Limits
 
@@ -66,11 +68,21 @@ class Delete(msgspec.Struct, tag=True):
     session: str
 
 
+class Usage(msgspec.Struct, tag=True):
+    """What a session has used so far, also while it runs a cell."""
+
+    session: str
+
+
+class Stats(msgspec.Struct, tag=True):
+    """What there is and was of all sessions together."""
+
+
 class Shutdown(msgspec.Struct, tag=True):
     pass
 
 
-Request = Hello | Open | Put | Execute | Interrupt | Get | Delete | Shutdown
+Request = Hello | Open | Put | Execute | Interrupt | Get | Delete | Usage | Stats | Shutdown
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -91,6 +103,14 @@ class Result(msgspec.Struct, tag=True):
     result: CellResult
 
 
+class Used(msgspec.Struct, tag=True):
+    usage: SessionUsage | None
+
+
+class Counted(msgspec.Struct, tag=True):
+    tally: Tally
+
+
 class Done(msgspec.Struct, tag=True):
     pass
 
@@ -102,7 +122,7 @@ class Failure(msgspec.Struct, tag=True):
     message: str
 
 
-Reply = Ready | IsOpen | Piece | Result | Done | Failure
+Reply = Ready | IsOpen | Piece | Result | Used | Counted | Done | Failure
 
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(Request)

@@ -15,11 +15,15 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
-from locum.sandbox import collect, processes
+from locum.sandbox import collect, jail, processes
+from locum.sandbox.cgroups import Group
+from locum.sandbox.consumption import Consumption
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
 
@@ -28,6 +32,7 @@ _CODE_PIECE = 32 * 1024
 _SLOW_SECONDS = 0.05
 _LONGEST_MESSAGE = 4096
 _REQUESTS = 3
+_DATA_FOLDER = "/mnt/data"
 _LAST_MOMENTS = 0.5  # between the end of its channel and its own
 
 How = Literal["done", "timeout", "interrupted", "died"]
@@ -47,24 +52,39 @@ class _Done(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """What a session was forked with. descriptors: its first process, what it prints, the folder of its files; owner:
+    whose its files are (-1: ours); keeper: see `ProcessTree`; home: the path of its folder where that is no file
+    system of its own, to be removed at its end."""
+
+    pidfd: int
+    output: int
+    folder: int
+    slot: int
+    owner: int
+    keeper: int = 0
+    home: str | None = None
+
+
 class Worker:
     """One jailed process. `folder` is its disk and stays readable after it died, until `release`."""
 
     def __init__(
-        self, *, pidfd: int, control: socket.socket, output: int, folder: int, slot: int, owner: int, limits: Limits
+        self, ends: Ends, control: socket.socket, group: Group | None, limits: Limits, heirs: Callable[[], int]
     ) -> None:
-        self.folder = folder
-        self.slot = slot
-        self.owner = owner
+        self.folder = ends.folder
+        self.slot = ends.slot
+        self.owner = ends.owner
         self.alive = True
-        self.memory = 0
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
-        self._pidfd = pidfd
+        self._pidfd = ends.pidfd
         self._control = control
-        self._output = output
-        self._tree = processes.ProcessTree(processes.host_pid(pidfd), pidfd)
-        self._shared = self._tree.memory_bytes()  # its part of the zygote's pages, which it did not use up
+        self._output = ends.output
+        self._home = ends.home
+        self.group = group
+        self._tree = processes.ProcessTree(ends.pidfd, keeper=ends.keeper, uid=ends.owner)
+        self.consumption = Consumption(self._tree, group, on_disk=ends.home is not None, limits=limits, heirs=heirs)
         self._verdict = ""
         self._cell = 0
         self._answer: asyncio.Future[str | None] | None = None
@@ -72,11 +92,19 @@ class Worker:
         self._ended = asyncio.Event()
         self._stopped = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._notice_death)
+        self._loop.add_reader(self._pidfd, self._notice_death)
         self._loop.add_reader(control, self._hear)
+
+    @property
+    def names(self) -> tuple[str, str] | None:
+        """What the folder of /mnt/data is really called, and how it is to be told; None where it has that name."""
+        return None if self._home is None else (f"{self._home}/{jail.DATA}", _DATA_FOLDER)
 
     async def run(self, code: str, transcript: Transcript, interrupt: asyncio.Event) -> Ending:
         """One cell, from its code to its last byte of output."""
+        if self.names is not None:
+            real, told = self.names
+            code = code.replace(told, real)
         self._cell += 1
         self._answer = self._loop.create_future()
         self._transcript = transcript
@@ -90,6 +118,7 @@ class Worker:
             if self._output >= 0:
                 self._loop.remove_reader(self._output)
             self._transcript = self._answer = None
+            self.consumption.is_current = False
             self.stop()
         return ending
 
@@ -142,33 +171,50 @@ class Worker:
             return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return "its process ended"
 
+    def bury(self, status: int) -> None:
+        """Its zygote has seen its end, or has ended itself, and then nobody knows how it was."""
+        self._note_last_use()
+        if not self.status.done():
+            self.status.set_result(status)
+
     def is_alive(self) -> bool:
-        """Also right when the loop has not come round yet to notice a death."""
+        """Also right when the loop has not come round yet to notice a death, or the kernel to bring it about."""
         if self.alive:
             ended = select.poll()
             ended.register(self._pidfd, select.POLLIN)
             if ended.poll(0):
                 self._notice_death()
-        return self.alive
+        return self.alive and not self._verdict
 
-    def look(self) -> int:
-        """How much memory the session uses, its files included; above the limit it dies."""
+    async def look(self) -> None:
+        """How much the session takes; above a limit it dies."""
         if self.alive:
-            own = max(0, self._tree.memory_bytes() - self._shared)
-            self.memory = own + collect.used_bytes(self.folder)
-            if self.memory > self._limits.memory_bytes:
-                self.kill(f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory")
-        return self.memory
+            self._end_if(await self.consumption.look(self.folder))
+
+    async def glance(self) -> None:
+        if self.alive:
+            self._end_if(await self.consumption.glance(self.folder))
+
+    def _end_if(self, verdict: str) -> None:
+        if verdict:
+            self.kill(verdict)
+
+    def _note_last_use(self) -> None:
+        """While its group, if it has one, still knows."""
+        self.consumption.note_use()
+        self._verdict = self._verdict or self.consumption.ran_out_of_memory()
 
     def stop(self) -> None:
         if self.alive:
             self._stopped = True
-            self._tree.stop()
+            if self.group is None or not self.group.freeze(True):
+                self._tree.stop()
 
     def _go_on(self) -> None:
         if self._stopped:
             self._stopped = False
-            self._tree.go_on()
+            if self.group is None or not self.group.freeze(False):
+                self._tree.go_on()
 
     def kill(self, verdict: str) -> None:
         if self.alive:
@@ -176,11 +222,14 @@ class Worker:
             self._tree.kill()
 
     def release(self) -> None:
-        """Let go of the files; the kernel frees them."""
+        """Let go of the files; the kernel frees them, where they are not in a folder of the host."""
         self.kill("no longer used")
         self._close_channels()
         if self.folder >= 0:
-            os.close(self.folder)
+            if self._home is None:
+                os.close(self.folder)
+            else:  # when nobody is left who could write there
+                self.status.add_done_callback(partial(_remove_home, self.folder, self._home))
             self.folder = -1
 
     def _hear(self) -> None:
@@ -239,6 +288,7 @@ class Worker:
 
     def _notice_death(self) -> None:
         self.alive = False
+        self._note_last_use()
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
         self._ended.set()
@@ -247,6 +297,7 @@ class Worker:
         """Once: the numbers may belong to somebody else a moment later."""
         if self._output < 0:
             return
+        self._tree.let_go()
         for fd in (self._pidfd, self._output):
             self._loop.remove_reader(fd)
             os.close(fd)
@@ -255,6 +306,11 @@ class Worker:
         self._output = self._pidfd = -1
         self.alive = False
         self._ended.set()
+
+
+def _remove_home(folder: int, home: str, status: asyncio.Future[int]) -> None:
+    collect.remove_folder(folder, home)
+    os.close(folder)
 
 
 def _error_name(name: str | None) -> str | None:

@@ -154,6 +154,10 @@ class Streams:
             log.add(event)
         return Reader(_Stream(log), 1)
 
+    def count_readers(self) -> int:
+        """How many clients listen."""
+        return sum(len(stream.readers) for stream in self._streams.values())
+
     def publish(self, run_id: str, *events: Event) -> None:
         """Tell of the run. What is told of a run that nobody reads or works on here is not kept."""
         stream = self._streams.get(run_id)

@@ -19,6 +19,7 @@ from locum.clock import Clock
 from locum.domain.files import MAX_BYTES, File, Origin, Surface, blob_key, id_prefix
 from locum.domain.steps import CodeInterpreter as CodeInterpreterDetails
 from locum.domain.steps import CodeInterpreterCall, CodeOutput, Image, ImageOutput, LogOutput, Step
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError, NotFound, TooLarge, Unavailable
 from locum.models.chat import ToolDefinition
 from locum.sandbox.session import (
@@ -72,6 +73,7 @@ class Sandbox(Protocol):
         preface: str = "",
     ) -> CellResult: ...
     def get(self, session: str, key: str) -> AsyncIterator[bytes]: ...
+    async def usage(self, session: str) -> SessionUsage | None: ...
 
 
 class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +114,12 @@ def left_behind(steps: Iterable[Step], made: Mapping[str, File], attached: Mappi
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is done, and the files it made (their bytes are stored, their rows are not yet)."""
+    """A call that is done, the files it made (their bytes are stored, their rows are not yet), and what its session has
+    used."""
 
     call: CodeInterpreterCall
     files: tuple[File, ...] = ()
+    usage: SessionUsage | None = None
 
 
 class CodeInterpreterTool:
@@ -145,6 +149,7 @@ class CodeInterpreterTool:
         Safe to repeat with the same call after a crash: the sandbox answers a call id it has run from memory.
         """
         printed: list[str] = []
+        usage: SessionUsage | None = None
 
         def hear(piece: str) -> None:
             printed.append(piece)
@@ -156,6 +161,7 @@ class CodeInterpreterTool:
             result = await self._sandbox.execute(
                 thread_id, call.id, call.code_interpreter.input, on_output=hear, preface=preface
             )
+            usage = result.usage
             crashpoints.reach("cell executed")
             images: list[File] = []
             made: list[File] = []
@@ -176,8 +182,12 @@ class CodeInterpreterTool:
                 "The code interpreter's session was lost while this code ran. All variables were reset; "
                 "run again what is needed."
             )
-            return _done(call, _lines("".join(printed), lost))
-        return _done(call, _lines(*lines), tuple(images), tuple(made), result.removed)
+            return _done(call, _lines("".join(printed), lost), usage=usage)
+        return _done(call, _lines(*lines), tuple(images), tuple(made), result.removed, usage)
+
+    async def usage(self, thread_id: str) -> SessionUsage | None:
+        """What the thread's session has used so far, with a call that nobody waits for any more."""
+        return await self._sandbox.usage(thread_id)
 
     async def _prepare(
         self, thread_id: str, files: Mapping[str, str], left_behind: Callable[[], Awaitable[LeftBehind]]
@@ -260,6 +270,7 @@ def _done(
     images: tuple[File, ...] = (),
     made: tuple[File, ...] = (),
     removed: tuple[str, ...] = (),
+    usage: SessionUsage | None = None,
 ) -> Outcome:
     outputs: tuple[CodeOutput, ...] = (LogOutput(logs),) if logs else ()
     outputs += tuple(ImageOutput(Image(file.id)) for file in images)
@@ -269,7 +280,7 @@ def _done(
         written=tuple(file.origin.path for file in made if file.origin and file.origin.path),
         removed=removed,
     )
-    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made))
+    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made), usage=usage)
 
 
 def result_for_model(call: CodeInterpreterCall) -> str:

@@ -72,7 +72,20 @@ def test_health_and_readiness_answer_without_a_key(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", env={"LOCUM_API_KEY": "secret", "LOCUM_SANDBOX": "off"}) as server:
         for path in ("/healthz", "/readyz"):
             with urllib.request.urlopen(server.azure_endpoint + path) as response:
-                assert json.load(response) == {"status": "ok"}
+                assert json.load(response)["status"] == "ok"
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_console_readiness_and_doctor_say_the_same_of_the_code_interpreter(mode: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": mode}) as server:
+        wait_until(lambda: "Ready." in server.output)
+        with urllib.request.urlopen(server.azure_endpoint + "/readyz") as response:
+            told = json.load(response)["code_interpreter"]
+        (line,) = [line for line in server.output.splitlines() if "Code interpreter" in line]
+        assert line == f"  Code interpreter  {told['tier']}: {told['reason']}"
+    examined = locum("doctor", cwd=tmp_path, LOCUM_SANDBOX=mode, LOCUM_PORT="0").stdout
+    assert f"Code interpreter  {told['tier']}: {told['reason']}\n" in examined
+    assert (told["tier"] == "off") == (mode == "off")
 
 
 def test_with_a_key_only_the_key_is_served_and_a_new_one_replaces_it(tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ class Stage:
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         raise AssertionError("no file is put here")
 
+    async def usage(self, session: str) -> None:
+        return None
+
     def get(self, session: str, key: str) -> AsyncIterator[bytes]:
         raise AssertionError("no file is made here")
 

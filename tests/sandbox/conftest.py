@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -19,9 +24,10 @@ from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.session import CellResult, Opened, Output
 
 T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
 
 SMALL = Limits(
-    cell_seconds=10,
+    cell_seconds=30,
     grace_seconds=0.5,
     memory_bytes=320 * MIB,
     disk_bytes=48 * MIB,
@@ -135,6 +141,34 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     box = start(tmp_path_factory.mktemp("data") / "sandbox")
     yield box
     box.close()
+
+
+@pytest.fixture(scope="session")
+def readable_python() -> Iterator[Path]:
+    """An interpreter with our packages that every user can read: a copy of the environment, made of hard links."""
+    system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; an ordinary user's run of these tests shows the same")
+    if not system.exists() or shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv and a system Python of the same version")
+    with tempfile.TemporaryDirectory(prefix="locum-readable-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        subprocess.run([system, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        (library,) = (folder / "venv/lib").glob("python*/site-packages")
+        (own,) = (Path(path) for path in sys.path if path.endswith("site-packages"))
+        unneeded = shutil.ignore_patterns("*locum*", "__pycache__", "tests", "mypy", "ruff", "sklearn")
+        shutil.copytree(own, library, copy_function=_link, dirs_exist_ok=True, ignore=unneeded)
+        shutil.copytree(ROOT / "locum", library / "locum", ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run(["chmod", "-R", "o+rX", library / "locum"], check=True)
+        yield folder / "venv/bin/python"
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,11 @@ def test_memory_beyond_one_process_is_watched(code: str, box: Box, key: str) -> 
     assert "more than 320 MiB of memory" in result.logs
 
 
+def test_memory_is_not_kept_beyond_the_cell_that_took_too_much(box: Box, key: str) -> None:
+    box.cell(key, "import mmap\nm = mmap.mmap(-1, 400 << 20)\nfor at in range(0, 400 << 20, 4096): m[at] = 1")
+    assert box.cell(key, "'m' in globals()").logs == "False\n"
+
+
 def test_the_disk_has_an_end(box: Box, key: str) -> None:
     code = "with open('big', 'wb') as f:\n    while True: f.write(bytes(1 << 20))"
     result = box.cell(key, code)
@@ -141,6 +146,12 @@ def test_a_flood_of_output_is_cut_in_the_middle_and_costs_the_writer(hasty: Box)
     assert len(result.logs) < SMALL.output_bytes + 500
     omitted = int(result.logs.split(" bytes of output left out")[0].split("[... ")[1])
     assert omitted < 8 * SMALL.drain_bytes
+
+
+def test_code_gives_way_to_the_server_and_cannot_help_it(box: Box, key: str) -> None:
+    result = box.cell(key, "import os\nprint(os.nice(0) >= 10)\nos.nice(-1)")
+    assert result.logs.startswith("True\n")
+    assert result.error == "PermissionError"
 
 
 def test_processes_left_behind_do_not_run_between_cells(box: Box, key: str) -> None:

@@ -71,3 +71,13 @@ def test_our_own_note_is_on_a_line_of_its_own() -> None:
     assert transcript(20, b"out", note="[stopped]\n")[0] == "out\n[stopped]\n"
     assert transcript(20, b"out\n", note="[stopped]\n")[0] == "out\n[stopped]\n"
     assert transcript(20, note="[stopped]\n")[0] == "[stopped]\n"
+
+
+@given(st.lists(st.sampled_from(["/tmp/l/7/data", "/tmp/l", "/", "/7/data", "x", "/tmp/tmp/l/7/dat"]), max_size=12))
+def test_a_folder_goes_by_the_name_it_is_told_under_however_it_comes(words: list[str]) -> None:
+    told: list[str] = []
+    text = Transcript(10_000, told.append, ("/tmp/l/7/data", "/mnt/data"))
+    for word in words:
+        text.feed(word.encode())
+    returned = text.close()
+    assert returned == "".join(words).replace("/tmp/l/7/data", "/mnt/data") == "".join(told)

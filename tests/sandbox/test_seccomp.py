@@ -7,17 +7,17 @@ import struct
 
 import pytest
 
-from locum.sandbox.seccomp import allowed_calls, instructions
+from locum.sandbox.seccomp import Shared, allowed_calls, instructions
 
 ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
 EPERM, ENOSYS = 0x5_0000 | errno.EPERM, 0x5_0000 | errno.ENOSYS
 ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
 
-def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+def verdict(machine: str, number: int, *arguments: int, arch: int | None = None, shared: Shared | None = None) -> int:
     words = [argument & 0xFFFF_FFFF_FFFF_FFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)][:6]
     data = struct.pack("IIQ6Q", number, ARCH[machine] if arch is None else arch, 0, *words)
-    program = instructions(machine)
+    program = instructions(machine, shared)
     at = accumulator = 0
     while True:
         code, when_true, when_false, value = program[at]
@@ -85,3 +85,40 @@ def test_arguments_decide(name: str, arguments: tuple[int, ...], expected: int, 
 def test_a_foreign_architecture_kills(machine: str) -> None:
     assert verdict(machine, 1, arch=0x4000_0003) == KILL
     assert verdict(machine, 0x4000_0001) == KILL
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("fchmod", (5, 0o777), 0x5_0000),
+        ("fchownat", (5,), 0x5_0000),
+        ("utimensat", (5,), 0x5_0000),
+        ("truncate", (0,), EPERM),
+        ("ftruncate", (5,), ALLOW),
+        ("kill", (4711, 9), ALLOW),
+        ("kill", (0, 15), ALLOW),
+        ("kill", (-4711, 9), ALLOW),
+        ("kill", (4712, 0), EPERM),
+        ("kill", (-1, 9), EPERM),
+        ("kill", (1, 9), EPERM),
+        ("tgkill", (4711, 4713, 6), ALLOW),
+        ("tgkill", (4712, 4712, 6), EPERM),
+        ("tkill", (4711, 9), EPERM),
+        ("rt_sigqueueinfo", (4712, 9), EPERM),
+        ("pidfd_send_signal", (5, 9), EPERM),
+        ("write", (1,), ALLOW),
+        ("prlimit64", (4711,), EPERM),
+    ],
+)
+def test_sessions_of_one_user_cannot_touch_each_other(
+    name: str, arguments: tuple[int, ...], expected: int, machine: str
+) -> None:
+    number = allowed_calls(machine)[name]
+    assert verdict(machine, number, *arguments, shared=Shared(signals_to=4711, truncates=False)) == expected
+
+
+def test_where_landlock_keeps_signals_in_and_files_whole_the_filter_need_not(machine: str) -> None:
+    calls, newer = allowed_calls(machine), Shared(signals_to=None, truncates=True)
+    for name in ("kill", "tkill", "pidfd_send_signal", "truncate"):
+        assert verdict(machine, calls[name], 4712, shared=newer) == ALLOW
+    assert verdict(machine, calls["fchmod"], shared=newer) == 0x5_0000
