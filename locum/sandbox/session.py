@@ -52,8 +52,8 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
-    usage: of the whole session, this cell included.
     removed: names of files that stood in /mnt/data before the cell and are gone after it.
+    usage: of the whole session, this cell included.
     """
 
     logs: str

@@ -148,8 +148,8 @@ class CodeInterpreterTool:
 
         Safe to repeat with the same call after a crash: the sandbox answers a call id it has run from memory.
         """
-        usage: SessionUsage | None = None
         printed: list[str] = []
+        usage: SessionUsage | None = None
 
         def hear(piece: str) -> None:
             printed.append(piece)

@@ -50,7 +50,6 @@ class Behaviour:
     """`checked` by a test here, or where else it is checked, or what it waits for."""
 
 
-_CODE = "checked by `tests/engine/test_code_interpreter.py`"
 ELSEWHERE = (
     Behaviour(29, "An assistant takes one vector store, by id or by description, not both", FILE_SEARCH),
     Behaviour(30, "Vector stores described with an assistant are made and their ids shown", FILE_SEARCH),
@@ -61,13 +60,6 @@ ELSEWHERE = (
     Behaviour(81, "include[] adds what file_search found to steps", FILE_SEARCH),
     Behaviour(106, "A file_search call is streamed with file_search {} and indexed citations", FILE_SEARCH),
     Behaviour(133, "A file that is deleted leaves vector stores and code interpreter lists", FILE_SEARCH),
-    Behaviour(138, "Simple maths: the step has the code and its output, the message completes", _CODE),
-    Behaviour(139, "A figure becomes an image of the step and of the message, and a file to download", _CODE),
-    Behaviour(140, "A written file becomes a link with a file_path annotation, and a file to download", _CODE),
-    Behaviour(141, "A file of assistant, thread or message is at /mnt/data under its name", _CODE),
-    Behaviour(142, "An exception is in the logs, the step completes, and the model may try again", _CODE),
-    Behaviour(143, "Variables and files last through the runs of a thread, and are no other thread's", _CODE),
-    Behaviour(144, "Two threads have two sessions, which see nothing of each other, the server or the network", _CODE),
     Behaviour(146, "A vector store is made; files added to it are ingested in chunks of 800/400", FILE_SEARCH),
     Behaviour(147, "Chunk sizes outside of the limits are refused", FILE_SEARCH),
     Behaviour(148, "A file that cannot be read fails alone; the store stays usable", FILE_SEARCH),
