@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +27,13 @@ _LIMITS = msgspec.structs.replace(SMALL, max_sessions=SESSIONS + 10, cell_second
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Box]:
-    box = start(tmp_path / "sandbox", _LIMITS, mode="namespaces")
+    """Started where only a few files may be open, as most machines do it; sandboxd has to see to that itself."""
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, most))
+    try:
+        box = start(tmp_path / "sandbox", _LIMITS, mode="namespaces")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
     yield box
     box.close()
 
