@@ -14,6 +14,8 @@ BENCHMARKS = (
     "many_streams",
     "long_threads",
     "session_start",
+    "session_density",
+    "session_floods",
     "large_files",
 )
 

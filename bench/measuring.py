@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -27,11 +28,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and everything below it."""
+    """The process and everything below it, as far as it has not ended meanwhile."""
     found, at = [pid], 0
     while at < len(found):
-        for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
-            found += map(int, task.read_text().split())
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
+                found += map(int, task.read_text().split())
         at += 1
     return found
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from locum.sandbox.client import end as end_sandbox
+
 START_SECONDS = 60
 
 
@@ -22,6 +24,7 @@ class Server:
     def __init__(self, data_dir: Path, port: int, env: dict[str, str]) -> None:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.port = port
+        self._data_dir = data_dir
         self._lines: list[str] = []
         self._said = threading.Condition()
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}
@@ -52,6 +55,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
+        end_sandbox(self._data_dir / "sandbox")
         self._reader.join(10)
 
     def _read(self) -> None:

@@ -23,6 +23,7 @@ from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
+from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
@@ -64,8 +65,13 @@ class Server:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock = system_clock) -> AsyncIterator[Server]:
-    """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting."""
+async def running(
+    settings: Settings, clock: Clock = system_clock, *, keep_sessions: bool = False
+) -> AsyncIterator[Server]:
+    """Start everything a server needs and stop it at the end; StartupError says what keeps it from starting.
+
+    keep_sessions: the code interpreter's live on for a while, for the next server.
+    """
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_data_dir(settings.data_dir))
         db = await _open_database(settings, stack)
@@ -99,9 +105,12 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 cell_seconds=settings.sandbox_cell_seconds,
                 memory_bytes=settings.sandbox_memory_bytes,
                 disk_bytes=settings.sandbox_disk_bytes,
+                processes=settings.sandbox_processes,
+                max_sessions=settings.sandbox_max_sessions,
             ),
+            python=settings.sandbox_python,
         )
-        stack.push_async_callback(sandbox.close)
+        stack.push_async_callback(sandbox.hang_up if keep_sessions else sandbox.close)
         # The zygote warms up behind the open port.
         sandbox_start = asyncio.create_task(sandbox.start(), name="sandbox")
         stack.callback(sandbox_start.cancel)
@@ -143,6 +152,8 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
         )
         worker.start()
         stack.push_async_callback(worker.stop)
+        if keep_sessions:
+            stack.callback(sandbox.leave)  # before the worker stops: its cells go on
         sweeping = _sweep_forever(services.files, services.uploads, clock, shared=settings.blob_url is not None)
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
@@ -153,11 +164,15 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
             signals.stop()
             streams.end_all()
 
-        def ready() -> None:
+        def sandbox_now() -> Status:
+            return sandbox.status if sandbox_start.done() else Status(tier="off", reason="it is still starting")
+
+        def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
+            return sandbox_now()
 
         yield Server(
             app=build(
@@ -165,6 +180,7 @@ async def running(settings: Settings, clock: Clock = system_clock) -> AsyncItera
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally),
                 strict=settings.strict,
                 origins=settings.origins,
             ),

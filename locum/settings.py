@@ -102,6 +102,11 @@ class Settings(BaseSettings):
     sandbox: Literal["auto", "namespaces", "landlock", "weak", "off"] = Field(
         "auto", description="How the code interpreter's Python is held: auto, namespaces, landlock, weak or off."
     )
+    sandbox_python: Path | None = Field(
+        None,
+        description="Python, or folder of a virtual environment, whose packages the code interpreter offers. Unset: "
+        "the server's own.",
+    )
     sandbox_session_seconds: int = Field(
         3600, ge=1, description="How long a thread's code interpreter session is kept since it was last used."
     )
@@ -113,6 +118,13 @@ class Settings(BaseSettings):
     )
     sandbox_disk_bytes: int = Field(
         512 * 1024**2, ge=1024**2, description="What one session's /mnt/data and /tmp may hold together."
+    )
+    sandbox_processes: int = Field(64, ge=2, description="How many processes and threads one session may have.")
+    sandbox_max_sessions: int | None = Field(
+        None,
+        ge=1,
+        description="How many sessions there may be; the one idle longest makes room. Unset: one for each 64 MiB of "
+        "the machine's memory, 200 at most.",
     )
     run_expiry_seconds: int = Field(600, ge=1, description="How long a run may take before it expires.")
     run_slots: int = Field(1000, ge=1, description="How many runs are worked on at a time.")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import openai
 
+from locum.sandbox.client import end as end_sandbox
+
 START_SECONDS = 60
 
 
@@ -87,8 +89,8 @@ class ServerProcess:
         self._process.wait(10)
         self._reader.join(10)
 
-    def stop(self) -> int:
-        """As Ctrl-C does; returns the exit code."""
+    def stop(self, *, keep_sessions: bool = False) -> int:
+        """As Ctrl-C does; returns the exit code. Sessions that are not kept end at once, not after their minute."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
@@ -97,6 +99,8 @@ class ServerProcess:
         finally:
             if self._process.poll() is None:
                 self.kill()
+            if not keep_sessions:
+                end_sandbox(self.data_dir / "sandbox")
         self._reader.join(10)
         return code
 

@@ -8,8 +8,8 @@ import msgspec
 
 from locum.errors import Forbidden
 
-Permission = Literal["threads:list"]
-PERMISSIONS: tuple[Permission, ...] = ("threads:list",)
+Permission = Literal["threads:list", "metrics:read"]
+PERMISSIONS: tuple[Permission, ...] = ("threads:list", "metrics:read")
 """What a key may only do when it was made for it: beyond the hosted API."""
 
 DEFAULT_RESOURCE = "default"

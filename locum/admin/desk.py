@@ -22,11 +22,17 @@ from locum.admin.wire import (
     Request,
     RevokedKey,
     RevokeKey,
+    SumUsage,
+    UsageSums,
 )
-from locum.errors import LocumError
+from locum.errors import InvalidRequest, LocumError
 from locum.models.routes import Routes
+from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.migrations import current_revision
+
+_MOST_SUMS = 50_000
+"""Lines that go into one reply; a person reads fewer."""
 
 
 class Desk:
@@ -53,11 +59,22 @@ class Desk:
                 return RevokedKey(await self._keys.revoke(key_id))
             case ListModels():
                 return await list_models(self._routes)
+            case SumUsage():
+                return await self._sum_usage(request)
             case Check():
                 revision = await self._db.read(current_revision)
                 return Health(version=__version__, process=os.getpid(), revision=revision)
             case _:
                 assert_never(request)
+
+    async def _sum_usage(self, request: SumUsage) -> UsageSums:
+        by, resource, since = request.by, request.resource, request.since
+        rows = await self._db.read(
+            lambda conn: usage_store.sums(conn, by=by, resource=resource, since=since, limit=_MOST_SUMS + 1)
+        )
+        if len(rows) > _MOST_SUMS:
+            raise InvalidRequest(f"There are more than {_MOST_SUMS} lines: ask for fewer with --resource or --since.")
+        return UsageSums(rows)
 
 
 async def list_models(routes: Routes) -> ModelList:

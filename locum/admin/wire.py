@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from locum.store.keys import StoredKey
+from locum.store.usage import By, UsageSum
 
 SOCKET_NAME = "admin.sock"
 MAX_LINE = 16 * 1024 * 1024
@@ -33,11 +34,19 @@ class ListModels(msgspec.Struct, frozen=True, tag="list_models"):
     pass
 
 
+class SumUsage(msgspec.Struct, frozen=True, tag="sum_usage"):
+    """What the sessions used that were opened `since` then."""
+
+    by: By
+    resource: str | None
+    since: int
+
+
 class Check(msgspec.Struct, frozen=True, tag="check"):
     """Is somebody there, and can the database be read?"""
 
 
-Request = CreateKey | ListKeys | RevokeKey | ListModels | Check
+Request = CreateKey | ListKeys | RevokeKey | ListModels | SumUsage | Check
 
 
 class CreatedKey(msgspec.Struct, frozen=True, tag="created_key"):
@@ -66,6 +75,10 @@ class ModelList(msgspec.Struct, frozen=True, tag="model_list"):
     names: list[ModelName]
 
 
+class UsageSums(msgspec.Struct, frozen=True, tag="usage_sums"):
+    rows: list[UsageSum]
+
+
 class Health(msgspec.Struct, frozen=True, tag="health"):
     version: str
     process: int
@@ -76,7 +89,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     message: str
 
 
-Reply = CreatedKey | KeyList | RevokedKey | ModelList | Health | Failure
+Reply = CreatedKey | KeyList | RevokedKey | ModelList | UsageSums | Health | Failure
 
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)

@@ -15,6 +15,7 @@ from typing import TypeVar
 import structlog
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from locum import ids
@@ -24,16 +25,23 @@ from locum.api.errors import describe
 from locum.api.guard import guard
 from locum.api.replies import Json
 from locum.errors import Unauthenticated, Unavailable
+from locum.sandbox.session import Status
 
 T = TypeVar("T")
 
 Authenticate = Callable[[list[str]], "Principal | Awaitable[Principal]"]
 """The keys a request presents, none twice -> who calls; raises Unauthenticated."""
 
-Ready = Callable[[], "Awaitable[None] | None"]
-"""Raises Unavailable, with the reason, while the server cannot serve."""
+Ready = Callable[[], "Awaitable[Status] | Status"]
+"""How the code interpreter's code is held. Raises Unavailable, with the reason, while the server cannot serve."""
 
 _log = structlog.get_logger("locum.api")
+
+
+Metrics = Callable[[], Awaitable[bytes]]
+"""The figures of the whole server, in Prometheus' text format."""
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Edge:
@@ -47,6 +55,7 @@ class Edge:
         authenticate: Authenticate,
         guard_hosts: bool,
         ready: Ready,
+        metrics: Metrics,
         strict: bool,
         origins: tuple[str, ...],
     ) -> None:
@@ -54,6 +63,7 @@ class Edge:
         self._authenticate = authenticate
         self._guard_hosts = guard_hosts
         self._ready = ready
+        self._metrics = metrics
         self._strict = strict
         self._origins = origins
 
@@ -73,13 +83,16 @@ class Edge:
         try:
             if self._guard_hosts:
                 guard(headers.getlist("host"), headers.getlist("origin"), allowed=self._origins)
+            if scope["path"] == "/metrics":
+                answer = await self._scrape(headers)
+                return await answer(scope, receive, outgoing)
             if address is None:
                 raise UnknownRoute
             call = await self._identify(address, headers, scope["query_string"], request_id)
             inner = {**scope, "path": address.path, "root_path": "", "state": {**scope.get("state", {}), "call": call}}
             await self._app(inner, receive, outgoing)
         except ClientDisconnect:
-            return  # nobody is left to answer
+            return None  # nobody is left to answer
         except Exception as error:  # the border of a request: whatever it is, the client gets an answer
             shown = address or Address(path=scope["path"], surface="openai")
             problem = describe(error, method=scope["method"], path=scope["path"])
@@ -106,13 +119,20 @@ class Edge:
             strict=self._strict,
         )
 
+    async def _scrape(self, headers: Headers) -> Response:
+        """The figures are of all resources: a key must have been made for it."""
+        principal = await _value(self._authenticate(presented_keys(headers)))
+        principal.require("metrics:read")
+        return Response(await self._metrics(), media_type=_PROMETHEUS)
+
     async def _health(self, path: str) -> Json:
+        if path == "/healthz":
+            return Json({"status": "ok"})
         try:
-            if path == "/readyz":
-                await _value(self._ready())
+            sandbox = await _value(self._ready())
         except Unavailable as error:
             return Json({"status": "unavailable", "message": error.message}, status_code=503)
-        return Json({"status": "ok"})
+        return Json({"status": "ok", "code_interpreter": {"tier": sandbox.tier, "reason": sandbox.why}})
 
 
 def presented_keys(headers: Headers) -> list[str]:

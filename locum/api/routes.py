@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from locum.api import assistants, cors, events, files, messages, models, openapi, runs, steps, threads, uploads
 from locum.api.dialect import Call, UnknownRoute
-from locum.api.edge import Authenticate, Edge, Ready
+from locum.api.edge import Authenticate, Edge, Metrics, Ready
 from locum.api.errors import WrongMethod
 from locum.api.replies import Json
 from locum.api.requests import ApiRequest
@@ -111,16 +111,26 @@ def build(
     authenticate: Authenticate,
     guard_hosts: bool,
     ready: Ready,
+    metrics: Metrics,
     strict: bool = False,
     origins: tuple[str, ...] = (),
 ) -> ASGIApp:
-    """The API as an ASGI application, with `/healthz` and `/readyz` beside it. Web pages of `origins` may call it."""
+    """The API as an ASGI application, with `/healthz`, `/readyz` and `/metrics` beside it. Web pages of `origins` may
+    call it."""
     paths: dict[str, dict[str, Handler]] = {}
     for method, path, handler in ROUTES:
         paths.setdefault(path, {})[method] = handler
     routes = [Route(path, _Endpoint(services, path, handlers)) for path, handlers in paths.items()]
     router = Router(routes, redirect_slashes=False, default=_unknown)
-    edge = Edge(router, authenticate=authenticate, guard_hosts=guard_hosts, ready=ready, strict=strict, origins=origins)
+    edge = Edge(
+        router,
+        authenticate=authenticate,
+        guard_hosts=guard_hosts,
+        ready=ready,
+        metrics=metrics,
+        strict=strict,
+        origins=origins,
+    )
     return cors.allow(edge, origins) if origins else edge
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from locum.errors import StartupError
+from locum.sandbox.client import end as end_sandbox
 
 if TYPE_CHECKING:
     from openai import AzureOpenAI
@@ -33,7 +34,7 @@ _STOP_SECONDS = 20.0
 _API_VERSION = "2024-05-01-preview"
 _KINDS = (".csv", ".tsv", ".xlsx", ".json")
 _CHART = "locum-demo-chart"
-_NO_FONT = "missing from font"  # as matplotlib says it, once for each letter
+_NO_FONT = "[No font on this server has letters"  # as the session says it
 _CODE_LINES = 14
 _OUTPUT_LINES = 12
 _TABLE_COLUMNS = 6
@@ -206,6 +207,7 @@ def _server() -> Iterator[str]:
             yield _greeting(process, log)
         finally:
             _stop(process)
+            end_sandbox(Path(folder, "data", "sandbox"))
 
 
 def _end_in_order() -> None:

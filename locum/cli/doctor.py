@@ -24,7 +24,7 @@ from locum.cli import database
 from locum.cli.options import DataDir, described, printable
 from locum.errors import LocumError, StartupError
 from locum.sandbox.client import Sandbox
-from locum.sandbox.session import Status
+from locum.sandbox.session import CellResult
 from locum.settings import Settings
 from locum.store.migrations import HEAD
 from locum.store.sqlite import lock_data_dir
@@ -36,8 +36,17 @@ if TYPE_CHECKING:  # what takes long to import is imported where it is used
 _WAL_RESET_FIXED = (3, 51, 3)
 _SPACE_WANTED = 2 * 1024**3
 _SPACE_NEEDED = 200 * 1024**2
-_FONTS = "import matplotlib\nprint('\\n'.join(matplotlib.rcParams['font.family'][1:]))"
-"""In front is the font that matplotlib brings along; after it come those it found for Chinese, Japanese and Korean."""
+_LIBRARIES = ("numpy", "pandas", "matplotlib", "openpyxl", "IPython")
+_PYTHON = f"""
+import importlib.util, platform, sys
+print(platform.python_version(), f"({{sys.executable}})")
+print(*(name for name in {_LIBRARIES!r} if not importlib.util.find_spec(name)))
+"""
+_FONTS = """
+from locum.sandbox import fonts
+print(", ".join(fonts.drawn()))
+print(", ".join(script for script in fonts.SCRIPTS if script not in fonts.drawn()))
+"""
 _NAMES_SHOWN = 8
 _HEALTH_SECONDS = 5.0
 
@@ -175,20 +184,28 @@ async def _database(settings: Settings, server: wire.Health | None) -> Finding:
     return Finding("ok", about, f"{called}, revision {revision}")
 
 
-# ---- the code interpreter, and its fonts
+# ---- the code interpreter, its Python and its fonts
 
 
 async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
+    from locum.app import is_loopback
+
     about = "Code interpreter"
+    is_private = settings.api_key is None and is_loopback(settings.host)  # as long as no key is stored
     with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
-        sandbox = Sandbox(Path(folder), mode=settings.sandbox)
+        sandbox = Sandbox(Path(folder), mode=settings.sandbox, accepts_weak=is_private, python=settings.sandbox_python)
         try:
             status = await sandbox.start()
             if status.tier == "off":
-                yield Finding(_off(settings), about, _reason(status))
+                yield Finding(_off(settings), about, status.sentence)
                 return
-            yield Finding("ok" if status.tier == "namespaces" else "note", about, f"{status.tier}: {_reason(status)}")
-            yield await _fonts(sandbox)
+            yield Finding("ok" if status.tier == "namespaces" else "note", about, status.sentence)
+            try:
+                await sandbox.open("doctor")
+                yield _libraries(await sandbox.execute("doctor", "python", _PYTHON))
+                yield _fonts(await sandbox.execute("doctor", "fonts", _FONTS))
+            except LocumError as error:
+                yield Finding("fix", about, f"a cell could not be run: {error.message}")
         finally:
             await sandbox.close()
 
@@ -198,29 +215,33 @@ def _off(settings: Settings) -> Literal["note", "fix"]:
     return "note" if settings.sandbox == "off" or sys.platform != "linux" else "fix"
 
 
-def _reason(status: Status) -> str:
-    return f"{status.reason}. To have it: {status.fix}" if status.tier == "off" and status.fix else status.reason
+def _libraries(asked: CellResult) -> Finding:
+    about = "Its Python"
+    python, _, missing = asked.logs.strip().partition("\n")
+    if not asked.ok:
+        return Finding("fix", about, f"a cell failed: {asked.error}")
+    if not missing:
+        return Finding("ok", about, python)
+    names = missing.replace(" ", ", ")
+    return Finding("note", about, f"{python} has no {names}: models expect them, install them there if you can")
 
 
-async def _fonts(sandbox: Sandbox) -> Finding:
-    """The code interpreter is asked what it would draw with."""
+def _fonts(asked: CellResult) -> Finding:
+    """What it would draw with."""
     about = "CJK fonts"
-    try:
-        await sandbox.open("doctor")
-        result = await sandbox.execute("doctor", "fonts", _FONTS)
-    except LocumError as error:
-        return Finding("fix", "Code interpreter", f"a cell could not be run: {error.message}")
-    if not result.ok:
-        return Finding("note", about, f"matplotlib could not be asked: {result.error}")
-    if fonts := [line for line in result.logs.splitlines() if line]:
-        return Finding("ok", about, ", ".join(fonts))
+    if not asked.ok:
+        return Finding("note", about, "there is no matplotlib to draw with")
+    drawn, missing = ([*asked.logs.splitlines(), "", ""])[:2]
+    if not missing:
+        return Finding("ok", about, drawn)
     packages = {"apt-get": "fonts-noto-cjk", "dnf": "google-noto-sans-cjk-fonts", "apk": "font-noto-cjk"}
     tool = next((tool for tool in packages if shutil.which(tool)), "apt-get")
     return Finding(
         "note",
         about,
-        "Chinese, Japanese and Korean letters in charts are drawn as boxes: install a font, e.g. "
-        f"{tool} {'add' if tool == 'apk' else 'install'} {packages[tool]}, and restart the server",
+        f"{missing} letters in charts are drawn as boxes: {tool} {'add' if tool == 'apk' else 'install'} "
+        f"{packages[tool]}, or pip install noto-cjk-sans-otc (the extra locum[cjk]) into the Python above, and restart "
+        "the server",
     )
 
 

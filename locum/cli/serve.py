@@ -145,7 +145,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             self._server.let_go()
             await super().shutdown(sockets)
 
-    async with running(settings) as server:
+    async with running(settings, keep_sessions=True) as server:
         config = uvicorn.Config(
             server.app,
             lifespan="off",
@@ -191,5 +191,4 @@ async def _greet(settings: Settings, server: Server, port: int) -> None:
 """
     )
     status = await server.sandbox_status()
-    fix = f"\n                    Fix: {status.fix}" if status.fix else ""
-    typer.echo(f"  Code interpreter  {status.tier}: {status.reason}{fix}\n\n  Ready. Stop with Ctrl-C.")
+    typer.echo(f"  Code interpreter  {status.sentence}\n\n  Ready. Stop with Ctrl-C.")

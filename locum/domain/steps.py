@@ -37,6 +37,8 @@ class CodeInterpreter(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[CodeOutput, ...] | None = None
     written: tuple[str, ...] = ()
     """Paths below /mnt/data of the files the cell wrote; not on the wire."""
+    removed: tuple[str, ...] = ()
+    """Paths of the files that the cell removed; not on the wire."""
 
 
 class CodeInterpreterCall(msgspec.Struct, frozen=True, tag_field="type", tag="code_interpreter"):
@@ -144,6 +146,12 @@ def with_outputs(step: Step, outputs: dict[str, str]) -> Step:
 def with_tool_calls(step: Step, calls: tuple[ToolCall, ...], *, usage: Usage | None) -> Step:
     """The step once the model has said what it wants done, or one of the calls has been done."""
     return msgspec.structs.replace(step, step_details=ToolCallsDetails(tool_calls=calls), usage=usage)
+
+
+def with_call(step: Step, call: ToolCall) -> Step:
+    """The step once more is known of one of its calls."""
+    calls = tuple(call if each.id == call.id else each for each in step.tool_calls)
+    return with_tool_calls(step, calls, usage=step.usage) if calls else step
 
 
 def complete(step: Step, *, now: int, usage: Usage) -> Step:

@@ -13,7 +13,7 @@ from locum.domain import steps as step_domain
 from locum.domain.events import Event, MessageEvent, RunEvent, StepEvent
 from locum.domain.messages import ContentPart, Message
 from locum.domain.runs import LastError, Run, Usage
-from locum.domain.steps import Step
+from locum.domain.steps import Step, ToolCall
 from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import steps as step_store
@@ -32,12 +32,13 @@ def end_run(
     error: LastError | None = None,
     budget: Budget | None = None,
     said: tuple[ContentPart, ...] = (),
+    printed: ToolCall | None = None,
     usage: Usage | None = None,
 ) -> tuple[Event, ...]:
     """Close a run and what is open in it; the events in the order a stream shows them.
 
-    error: why it failed. budget: which one is used up. said: what of an open message had been said. usage: of the last
-    model call, where it came to an answer.
+    error: why it failed. budget: which one is used up. said: what of an open message had been said. printed: the call
+    that was being made, with what it had printed. usage: of the last model call, where it came to an answer.
     """
     events: list[Event] = []
     steps = step_store.of_run(conn, resource, run.id)
@@ -50,6 +51,8 @@ def end_run(
             message = message_domain.incomplete(message, _WHY[ending], now=now, said=said)
             message_store.save(conn, resource, message)
             events.append(MessageEvent("incomplete", message))
+        if printed is not None:
+            step = step_domain.with_call(step, printed)
         if usage is not None:
             step, usage = msgspec.structs.replace(step, usage=usage), None
         steps[position], what = _close(step, ending, now=now, error=error)

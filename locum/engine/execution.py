@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from locum.blobs.base import Blobs
 from locum.domain.events import (
@@ -21,6 +22,7 @@ from locum.domain.events import (
     LogOutputDelta,
     MessageDelta,
     StepDelta,
+    StepEvent,
     TextDelta,
     TextPartDelta,
 )
@@ -31,13 +33,14 @@ from locum.engine import context, turn
 from locum.engine.context import Journal
 from locum.engine.images import data_urls, in_conversation
 from locum.engine.model_call import ModelCall
+from locum.engine.output import LiveOutput
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
 from locum.errors import LeaseLost, Unavailable
 from locum.models.chat import ChatRequest, ModelError
 from locum.models.routes import Route, Routes
 from locum.streams.hub import Streams
-from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.code_interpreter import CodeInterpreterTool, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +83,7 @@ class Execution:
         self._code_interpreter = code_interpreter
         self._blobs = blobs
         self._call: ModelCall | None = None
+        self._cell: tuple[CodeInterpreterCall, LiveOutput] | None = None
         self._stopped: StopReason | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -140,7 +144,7 @@ class Execution:
         if before is None and (wanted := in_conversation(journal.conversation)):
             known = {file.id: file for file in await self._recorder.files(wanted)}
             urls = await data_urls(self._blobs, [known[file_id] for file_id in wanted if file_id in known])
-            journal = msgspec.structs.replace(journal, images=urls)
+            journal = replace(journal, images=urls)
         return journal, unanswered
 
     async def _turn(self, route: Route, journal: Journal, unanswered: Unanswered) -> bool:
@@ -221,32 +225,54 @@ class Execution:
     async def _make_calls(self, journal: Journal, step: Step, *, asked: ModelCall | None) -> bool:
         """Make the calls of a step that have not been made, one after the other; True when the run waits for its
         caller to make the others. asked: the model call they come from, unless an earlier worker made it."""
-        run = journal.run
         for index, call in enumerate(step.tool_calls):
             if call.is_done or not isinstance(call, CodeInterpreterCall):
                 continue
-            outcome = await self._code_interpreter.run(
-                call, thread_id=run.thread_id, run_id=run.id, files=journal.mounted, surface=run.surface
-            )
-            self._show_outputs(step, index, outcome.call)
+            outcome = await self._run_cell(journal, step, index, call)
             if asked is not None:
                 asked.outputs_shown(index)
-            step = await self._recorder.call_done(step, outcome.call, outcome.files)
+            step = await self._recorder.call_done(step, outcome.call, outcome.files, outcome.usage)
+            self._cell = None
         if not pending_functions(step):
             return False
         await self._recorder.require_action(step)
         return True
 
-    def _show_outputs(self, step: Step, index: int, call: CodeInterpreterCall) -> None:
-        for position, output in enumerate(call.code_interpreter.outputs or ()):
-            delta: LogOutputDelta | ImageOutputDelta
+    async def _run_cell(self, journal: Journal, step: Step, index: int, call: CodeInterpreterCall) -> Outcome:
+        """Make one call of the code interpreter, and tell what it prints while it does."""
+        run = journal.run
+
+        def show(output: LogOutputDelta | ImageOutputDelta) -> None:
+            if index == len(step.tool_calls) - 1:  # the calls of a step are told one after the other
+                self._streams.make_up(run.id, StepEvent("in_progress", step))
+            delta = CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(outputs=(output,)))
+            self._streams.publish(run.id, StepDelta(step.id, (delta,)))
+
+        live = LiveOutput(
+            lambda piece: show(LogOutputDelta(index=0, logs=piece)),
+            lambda: self._streams.is_read(run.id),
+            asyncio.get_running_loop(),
+        )
+        self._cell = call, live
+        try:
+            outcome = await self._code_interpreter.run(
+                call,
+                thread_id=run.thread_id,
+                run_id=run.id,
+                files=journal.mounted,
+                left_behind=lambda: self._recorder.left_behind(journal.mounted),
+                surface=run.surface,
+                on_output=live.add,
+            )
+        finally:
+            live.stop()
+        for position, output in enumerate(outcome.call.code_interpreter.outputs or ()):
             match output:
                 case LogOutput(logs=logs):
-                    delta = LogOutputDelta(index=position, logs=logs)
+                    live.end(logs)
                 case ImageOutput(image=image):
-                    delta = ImageOutputDelta(index=position, image=image)
-            shown = CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(outputs=(delta,)))
-            self._streams.publish(step.run_id, StepDelta(step.id, (shown,)))
+                    show(ImageOutputDelta(index=position, image=image))
+        return outcome
 
     async def _let_go(self, reason: StopReason) -> None:
         match reason:
@@ -263,16 +289,26 @@ class Execution:
 
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         try:
-            await self._recorder.end(ending, error=error, said=self._said())
+            thread_id = self._recorder.claim.thread_id
+            session = await self._code_interpreter.usage(thread_id) if self._cell is not None else None
+            await self._recorder.end(ending, error=error, said=self._said(), printed=self._printed(), session=session)
         except LeaseLost:
             await self._let_go("lease lost")
         except Exception:
             # The database cannot be written: the lease lapses and the run is claimed again.
             log.exception("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending)
+            self._streams.break_off(self._recorder.claim.run_id, "the server goes on with it in a moment.")
 
     def _said(self) -> tuple[ContentPart, ...]:
         """What of an open message the model has said so far."""
         return self._call.said if self._call and self._call.opened else ()
+
+    def _printed(self) -> CodeInterpreterCall | None:
+        """The call that is being made, with what it has printed so far."""
+        if self._cell is None or not self._cell[1].text:
+            return None
+        call, live = self._cell
+        return CodeInterpreterCall(call.id, replace(call.code_interpreter, outputs=(LogOutput(live.text),)))
 
 
 def _end_of_text(opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> tuple[MessageDelta, ...]:
@@ -311,7 +347,7 @@ async def _build(route: Route, journal: Journal, window: int, room: int, *, must
     def build() -> ChatRequest:
         request = context.build(journal, counter=route.meter, room=room, must_answer=must_answer)
         limit = _limit(route, journal, request, window)
-        return msgspec.structs.replace(request, model=route.upstream_name, max_completion_tokens=limit)
+        return replace(request, model=route.upstream_name, max_completion_tokens=limit)
 
     is_short = _characters(journal) < _SHORT
     try:

@@ -7,7 +7,7 @@ event of something that was committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from locum.domain.files import File
 from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
 from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
+from locum.domain.usage import SessionUsage
 from locum.engine.context import Journal, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
@@ -32,9 +33,11 @@ from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import steps as step_store
 from locum.store import threads as thread_store
+from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
+from locum.tools.code_interpreter import LeftBehind, left_behind
 
 T = TypeVar("T")
 
@@ -128,6 +131,21 @@ class Recorder:
             lambda conn: file_store.existing(conn, self.claim.resource, file_ids, now=self._now())
         )
 
+    async def left_behind(self, mounted: Mapping[str, str]) -> LeftBehind:
+        """What earlier cells of the thread have left for a new session. mounted: file id -> name of the files that
+        callers have put there."""
+
+        def load(conn: Connection) -> LeftBehind:
+            resource, thread_id = self.claim.resource, self.claim.thread_id
+            attached = file_store.existing(conn, resource, mounted, now=self._now()) if mounted else []
+            return left_behind(
+                step_store.of_thread(conn, resource, thread_id),
+                file_store.made_in_thread(conn, resource, thread_id),
+                {mounted[file.id]: file for file in attached},
+            )
+
+        return await self._db.read(load)
+
     def started(self) -> None:
         """The claim has been committed: tell of it."""
         self._tell(RunEvent("in_progress", self.claim.run))
@@ -209,16 +227,20 @@ class Recorder:
         await self._commit(write, lambda _: ())
         return answered
 
-    async def call_done(self, step: Step, call: ToolCall, files: tuple[File, ...]) -> Step:
-        """A call has been made: its outputs and the files it wrote; the last one completes the step."""
-        calls = tuple(call if each.id == call.id else each for each in step.tool_calls)
-        step = step_domain.with_tool_calls(step, calls, usage=step.usage)
-        if all(each.is_done for each in calls):
+    async def call_done(
+        self, step: Step, call: ToolCall, files: tuple[File, ...], session: SessionUsage | None
+    ) -> Step:
+        """A call has been made: its outputs, the files it wrote and what its session has used; the last one completes
+        the step."""
+        step = step_domain.with_call(step, call)
+        if all(each.is_done for each in step.tool_calls):
             step = step_domain.complete(step, now=self._now(), usage=step.usage or Usage())
 
         def write(conn: Connection, run: Run) -> None:
             for file in files:
                 file_store.insert(conn, self.claim.resource, file)
+            if session is not None:
+                usage_store.record(conn, self.claim.resource, step.thread_id, session)
             step_store.save(conn, self.claim.resource, step)
             run_store.progressed(conn, self.claim.resource, run.id)
 
@@ -273,17 +295,31 @@ class Recorder:
         error: LastError | None = None,
         budget: Budget | None = None,
         said: tuple[ContentPart, ...] = (),
+        printed: ToolCall | None = None,
         usage: Usage | None = None,
+        session: SessionUsage | None = None,
     ) -> None:
-        """The run ends before its answer; the arguments are those of `end_run`."""
+        """The run ends before its answer; the arguments are those of `end_run`. session: what the one has used whose
+        cell is not waited for."""
 
         def write(conn: Connection) -> tuple[Event, ...]:
             run = run_store.fenced(conn, self.claim)
             now = self._now()
+            if session is not None:
+                usage_store.record(conn, self.claim.resource, run.thread_id, session)
             # Its caller wants it to end anyway, and was first.
             how = "cancelled" if run.status == "cancelling" and ending == "incomplete" else ending
             return end_run(
-                conn, self.claim.resource, run, how, now=now, error=error, budget=budget, said=said, usage=usage
+                conn,
+                self.claim.resource,
+                run,
+                how,
+                now=now,
+                error=error,
+                budget=budget,
+                said=said,
+                printed=printed,
+                usage=usage,
             )
 
         await self._finish(self._db.write(write), lambda events: (*events, Done()))

@@ -60,8 +60,7 @@ class Groups:
         return f"cgroup v{self.version} ({', '.join(sorted(self._folders))})"
 
     def make(self, name: str, limits: Limits, pid: int) -> Group | None:
-        """A group with these limits and this process in it, or None when the kernel refuses."""
-        self.sweep()
+        """A group with these limits and this process in it, or None when the kernel refuses. In any thread."""
         group = Group({kind: folder / name for kind, folder in self._folders.items()}, version=self.version)
         try:
             group.begin(limits)
@@ -176,6 +175,21 @@ def find(process: Path = Path("/proc/self")) -> Groups | None:
     except OSError:
         return None
     return _version_1(own) or _version_2(own)
+
+
+def memory_limit(process: Path = Path("/proc/self")) -> int | None:
+    """Bytes that this process and all others of its groups may take together, as far as it can be seen from here."""
+    try:
+        own = folders((process / "cgroup").read_text(), (process / "mountinfo").read_text())
+    except OSError:
+        return None
+    limits = []
+    for controller, names in (("memory", _V1), ("", _V2)):
+        if controller in own:
+            for folder in (own[controller], *own[controller].parents):
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                    limits.append(int((folder / names.memory_limit).read_text()))
+    return min(limits, default=None)
 
 
 def _version_1(own: dict[str, Path]) -> Groups | None:

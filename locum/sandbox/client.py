@@ -9,21 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from locum import __version__
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
-from locum.sandbox import wire
+from locum.sandbox import interpreter, wire
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import CellResult, Opened, QuotaExceeded, SandboxUnavailable, SessionLost, Status, Tier
+from locum.sandbox.session import (
+    CellResult,
+    NotWritable,
+    Opened,
+    QuotaExceeded,
+    SandboxUnavailable,
+    SessionLost,
+    Status,
+    Tier,
+)
+from locum.sandbox.tally import Tally
 
-__all__ = ["Limits", "Mode", "Sandbox"]
+__all__ = ["Limits", "Mode", "Sandbox", "end"]
 
 Mode = Literal["auto", "namespaces", "landlock", "weak", "off"]
 
@@ -32,9 +45,10 @@ _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sa
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_LOOK_SECONDS = 2.0
 _STREAM_LIMIT = 1024 * 1024
 _ERRORS: dict[str, type[LocumError]] = {
-    error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, LocumError)
+    error.__name__: error for error in (SandboxUnavailable, SessionLost, QuotaExceeded, NotWritable, LocumError)
 }
 _GONE = (ConnectionError, asyncio.IncompleteReadError, FileNotFoundError)
 
@@ -42,7 +56,8 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Sandbox:
-    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died."""
+    """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died; `usage` and
+    `tally` only ask the one that is there."""
 
     def __init__(
         self,
@@ -51,20 +66,23 @@ class Sandbox:
         mode: Mode = "auto",
         accepts_weak: bool = False,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        python: str | None = None,
+        python: str | Path | None = None,
     ) -> None:
-        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here."""
+        """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here.
+        python: another Python for the sessions, or the folder of a virtual environment."""
         self._directory = directory.absolute()
+        self._python = interpreter.executable(Path(python)) if python else None
         self._config = wire.Config(
             version=__version__,
             tiers=_tiers(mode, accepts_weak=accepts_weak),
-            python=python or sys.executable,
+            python=str(self._python or sys.executable),
             limits=limits,
         )
         self._status = Status(tier="off", reason="the sandbox has not been started")
         self._process: subprocess.Popen[bytes] | None = None
         self._presence: Connection | None = None
         self._starting = asyncio.Lock()
+        self._is_leaving = False
         self._lives = 0
         self._opened: dict[str, int] = {}  # session -> the life of sandboxd it was last opened in
 
@@ -74,7 +92,7 @@ class Sandbox:
 
     async def start(self) -> Status:
         """Find a live sandboxd or start one. Never raises for a machine that cannot isolate: then the tier is off."""
-        refusal = _refusal(self._config.tiers)
+        refusal = _refusal(self._config.tiers) or await asyncio.to_thread(_refusal_of, self._python)
         if refusal is not None:
             self._status = refusal
             return refusal
@@ -87,9 +105,11 @@ class Sandbox:
                     self._status = Status(tier="off", reason=reason, fix=f"see {self._directory / 'sandboxd.log'}")
         return self._status
 
-    async def open(self, session: str) -> Opened:
+    async def open(self, session: str, *, lost: bool = False) -> Opened:
+        """The session, begun if need be. lost: its caller knows of cells that ran in it: in a new one, the first cell
+        says that their variables are gone."""
         await self._ensure()
-        lost = self._opened.get(session, self._lives) != self._lives
+        lost |= self._opened.get(session, self._lives) != self._lives
         reply = await self._ask(wire.Open(session, lost))
         if not isinstance(reply, wire.IsOpen):
             raise _unexpected(reply)
@@ -116,11 +136,21 @@ class Sandbox:
                 await asyncio.gather(answer, return_exceptions=True)
 
     async def execute(
-        self, session: str, call_id: str, code: str, on_output: Callable[[str], None] | None = None
+        self,
+        session: str,
+        call_id: str,
+        code: str,
+        on_output: Callable[[str], None] | None = None,
+        *,
+        preface: str = "",
     ) -> CellResult:
-        """Run a cell, once per call id. Cancelling this coroutine interrupts the cell."""
+        """Run a cell, once per call id. What it prints is given to `on_output` as it comes, also to who comes back to a
+        cell from its first piece on; the pieces, joined, are the logs. preface: what these begin with.
+
+        Cancelling this coroutine interrupts the cell, unless `leave` has been called.
+        """
         code = code.encode(errors="replace").decode()
-        async with self._call(wire.Execute(session, call_id, code)) as (reader, writer):
+        async with self._call(wire.Execute(session, call_id, code, preface)) as (reader, writer):
             try:
                 while True:
                     reply = _checked(await wire.read_reply(reader))
@@ -129,7 +159,8 @@ class Sandbox:
                     if isinstance(reply, wire.Piece) and on_output is not None:
                         on_output(reply.text)
             except asyncio.CancelledError:
-                writer.write(wire.frame(wire.Interrupt()))
+                if not self._is_leaving:
+                    writer.write(wire.frame(wire.Interrupt()))
                 raise
 
     async def get(self, session: str, key: str) -> AsyncIterator[bytes]:
@@ -142,6 +173,25 @@ class Sandbox:
         self._opened.pop(session, None)
         if self._presence is not None:
             await self._ask(wire.Delete(session))
+
+    async def usage(self, session: str) -> SessionUsage | None:
+        """What the session has used so far, also while it runs a cell; None when there is none."""
+        reply = await self._ask_if_there(wire.Usage(session))
+        return reply.usage if isinstance(reply, wire.Used) else None
+
+    async def tally(self) -> Tally | None:
+        """What sandboxd has counted; None when none runs."""
+        reply = await self._ask_if_there(wire.Stats())
+        return reply.tally if isinstance(reply, wire.Counted) else None
+
+    def leave(self) -> None:
+        """From now on, cells go on without us: a server that comes back finds them. `hang_up` follows, or `close`."""
+        self._is_leaving = True
+
+    async def hang_up(self) -> None:
+        """Let go of sandboxd, which lives on for a while with all its sessions."""
+        await self._hang_up()
+        self._status = Status(tier="off", reason="the server is stopping")
 
     async def close(self) -> None:
         """End sandboxd and all sessions."""
@@ -158,6 +208,15 @@ class Sandbox:
         if self._status.tier == "off":
             fix = f" To have it: {self._status.fix}." if self._status.fix else ""
             raise SandboxUnavailable(f"The code interpreter is not available: {self._status.reason}.{fix}")
+
+    async def _ask_if_there(self, request: wire.Request) -> wire.Reply | None:
+        if self._presence is None or self._presence[0].at_eof() or self._status.tier == "off":
+            return None
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await self._ask(request)
+        except (SessionLost, SandboxUnavailable, TimeoutError):
+            return None
 
     async def _ask(self, request: wire.Request) -> wire.Reply:
         async with self._call(request) as (reader, _):
@@ -183,13 +242,9 @@ class Sandbox:
                 await writer.wait_closed()
 
     async def _connect(self) -> Connection:
-        """Through the folder's descriptor: a socket's whole path may be too long for the kernel."""
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with _open(self._directory) as folder:
             path = f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
             return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
-        finally:
-            os.close(folder)
 
     async def _find_or_start(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -286,6 +341,43 @@ class Sandbox:
             self._process = None
 
 
+def end(directory: Path) -> None:
+    """End the sandboxd of that folder and all its sessions, and return when it is over: for who throws the folder away
+    after its server has stopped."""
+    try:
+        lock = (directory / "sandboxd.lock").open()
+    except OSError:
+        return  # there has never been one
+    import fcntl  # not on Windows, where there is none
+
+    until = time.monotonic() + _START_SECONDS
+    with lock:
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            with contextlib.suppress(OSError):  # it may not listen yet, or not any more
+                _tell_to_end(directory)
+            time.sleep(_POLL_SECONDS)
+
+
+def _tell_to_end(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection, _open(directory) as folder:
+        connection.connect(f"/proc/self/fd/{folder}/{_SOCKET_NAME}")
+        connection.sendall(wire.frame(wire.Shutdown()))
+        connection.recv(1)
+
+
+@contextlib.contextmanager
+def _open(directory: Path) -> Iterator[int]:
+    """A folder's descriptor: a socket's whole path may be too long for the kernel."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def _tiers(mode: Mode, *, accepts_weak: bool) -> tuple[Tier, ...]:
     """What is tried, best first; a mode that was named is tried alone."""
     if mode == "off":
@@ -296,6 +388,17 @@ def _tiers(mode: Mode, *, accepts_weak: bool) -> tuple[Tier, ...]:
     landlock: tuple[Tier, ...] = ("landlock",) if is_root else ()
     weak: tuple[Tier, ...] = ("weak",) if accepts_weak else ()
     return ("namespaces", *landlock, *weak)
+
+
+def _refusal_of(python: Path | None) -> Status | None:
+    """The server's own Python needs no examination."""
+    try:
+        if python is not None:
+            interpreter.examine(python)
+    except interpreter.NoInterpreter as failure:
+        fix = "set LOCUM_SANDBOX_PYTHON to a Python or to the folder of a virtual environment, or unset it"
+        return Status(tier="off", reason=f"LOCUM_SANDBOX_PYTHON: {failure.message}", fix=fix)
+    return None
 
 
 def _refusal(tiers: tuple[Tier, ...]) -> Status | None:

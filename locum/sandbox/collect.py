@@ -94,9 +94,33 @@ def changed_files(folder: int, before: Snapshot, limits: Limits) -> tuple[list[F
             left_out += 1
             continue
         total += about.st_size
-        name = _unique(safe_name(path.removeprefix(jail.DATA.encode() + b"/")), names)
+        name = _unique(_name(path), names)
         kept.append(Found(path, name, about.st_size, about.st_ino))
     return kept, left_out
+
+
+def removed_files(folder: int, before: Snapshot) -> tuple[str, ...]:
+    """Names of the files in `before` that are no longer there, unless another one has that name now."""
+    there = {path for path, _ in walk(folder, jail.DATA)}
+    # A folder that has grown too large is not walked to its end: what was not seen is looked for by itself.
+    gone = [path for path in before if path not in there and not _is_file(folder, path)]
+    names = {_name(path) for path in gone} - {_name(path) for path in there} if gone else set()
+    return tuple(sorted(names))
+
+
+def _is_file(folder: int, path: bytes) -> bool:
+    try:
+        fd = linux.open_beneath(folder, path, _READ)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
+
+
+def _name(path: bytes) -> str:
+    return safe_name(path.removeprefix(jail.DATA.encode() + b"/"))
 
 
 def images(folder: int, limits: Limits) -> tuple[list[Found], int]:
@@ -180,21 +204,34 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 class Incoming:
-    """A file on its way into /mnt/data: hidden until it is whole, then there under its name at once."""
+    """A file on its way into /mnt/data, or a folder in it: hidden until it is whole, then there under its name at once.
+
+    The folders on the way are made where they are missing. Whatever the session planted there, nothing leads out: each
+    folder is opened beneath the one before and through no link, and the last name is not followed but replaced.
+    """
 
     def __init__(self, folder: int, name: str, owner: int) -> None:
-        if "/" in name or "\0" in name or name in ("", ".", "..") or len(name.encode()) > 255:
+        parts = name.split("/")
+        if (
+            "\0" in name
+            or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
+            or len(parts) > _MOST_DEPTH + 1
+        ):
             raise LocumError(f"{name!r} cannot be the name of a file in /mnt/data")
-        self._name = name
+        self._name = parts[-1]
         self._hidden = f".incoming-{secrets.token_hex(8)}"
-        self._data = linux.open_beneath(folder, jail.DATA, os.O_RDONLY | os.O_DIRECTORY)
+        self._parent = _open_folder(folder, [jail.DATA, *parts[:-1]], owner)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._fd = os.open(self._hidden, flags, 0o644, dir_fd=self._data)
+            self._fd = os.open(self._hidden, flags, 0o644, dir_fd=self._parent)
+        except OSError:
+            os.close(self._parent)
+            raise
+        try:
             os.fchmod(self._fd, 0o644)
             os.fchown(self._fd, owner, owner)
         except OSError:
-            os.close(self._data)
+            self.close()
             raise
 
     def write(self, data: bytes) -> None:
@@ -203,23 +240,22 @@ class Incoming:
             view = view[os.write(self._fd, view) :]
 
     def keep(self) -> None:
-        os.rename(self._hidden, self._name, src_dir_fd=self._data, dst_dir_fd=self._data)
+        os.rename(self._hidden, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
         self._hidden = ""
 
     def close(self) -> None:
         os.close(self._fd)
         if self._hidden:
             with contextlib.suppress(OSError):
-                os.unlink(self._hidden, dir_fd=self._data)
-        os.close(self._data)
+                os.unlink(self._hidden, dir_fd=self._parent)
+        os.close(self._parent)
 
 
 def copy_files(source: int, target: int, owner: int) -> None:
     """What a session that died had in /mnt/data, for the one that follows it. What does not fit stays behind."""
     for path, about in walk(source, jail.DATA):
         with contextlib.suppress(OSError):
-            parent = os.path.dirname(path)  # noqa: PTH120
-            _make_folders(target, parent, owner)
+            os.close(_open_folder(target, os.fsdecode(path).split("/")[:-1], owner))
             fd = linux.open_beneath(target, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
                 os.fchown(fd, owner, owner)
@@ -230,16 +266,33 @@ def copy_files(source: int, target: int, owner: int) -> None:
                 os.close(fd)
 
 
-def _make_folders(folder: int, path: bytes, owner: int) -> None:
-    parts = path.split(b"/")
-    for depth in range(1, len(parts)):
-        parent = linux.open_beneath(folder, b"/".join(parts[:depth]), os.O_RDONLY | os.O_DIRECTORY)
+def _open_folder(folder: int, parts: list[str], owner: int) -> int:
+    """The folder at the end of that path, which is made where it is missing but for its first part."""
+    parent = linux.open_beneath(folder, parts[0], os.O_RDONLY | os.O_DIRECTORY)
+    for name in parts[1:]:
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(parts[depth], 0o755, dir_fd=parent)
-                os.chown(parts[depth], owner, owner, dir_fd=parent)
-        finally:
+            parent, above = _enter(parent, name, owner), parent
+        except OSError:
             os.close(parent)
+            raise
+        os.close(above)
+    return parent
+
+
+def _enter(parent: int, name: str, owner: int) -> int:
+    is_new = False
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=parent)
+        is_new = True
+    fd = linux.open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
+    if is_new:  # by its descriptor: the name may lead elsewhere by now
+        try:
+            os.fchmod(fd, 0o755)
+            os.fchown(fd, owner, owner)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
 
 
 def disk_use(folder: int, most: int) -> tuple[int, int]:

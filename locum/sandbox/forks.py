@@ -24,7 +24,7 @@ from typing import Any
 
 from locum.errors import LocumError
 from locum.sandbox import jail, processes
-from locum.sandbox.cgroups import Groups
+from locum.sandbox.cgroups import Group, Groups
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Tier
 from locum.sandbox.worker import Ends, Worker
@@ -42,10 +42,9 @@ _ENVIRONMENT = {
 }
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
-# Blocks of user ids, of which each sandboxd takes one by chance: sessions of two on one machine (or in two containers)
-# would count, and end, each other's processes as their own.
-_SLOTS, _BLOCKS = 4096, 60_000
 _CLOSE_ATTEMPTS = 100
+_SHARES = 60_000  # up to the last id that is positive everywhere
+_SHARE_ATTEMPTS = 8
 
 
 class ForkFailed(LocumError):
@@ -58,26 +57,46 @@ class ForkFailed(LocumError):
 
 class Machine:
     """What all zygotes of one sandboxd share: the numbers from which sessions get their user ids, each used again as
-    late as can be, the control groups, where there are any, and the folders it has made outside of its own."""
+    late as can be, the control groups, where there are any, and the folders it has made outside of its own.
+
+    share: which part of the machine's user ids it is that no other sandboxd takes. A name that only one process can
+    have says so, and is free again when that one dies.
+    """
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups
-        first = secrets.randbelow(_BLOCKS) * _SLOTS
-        self.slots = deque(range(first, first + _SLOTS))
+        self._name = socket.socket(socket.AF_UNIX)
+        self.share = _take_share(self._name)
+        self.slots = deque(range(jail.SLOTS))
         self.numbers = itertools.count(1)
         self.homes: list[str] = []
 
-    def remove_group(self, worker: Worker) -> None:
-        if self.groups is not None and worker.group is not None:
-            self.groups.remove(worker.group)
+    def remove_group(self, group: Group | None) -> None:
+        if self.groups is not None and group is not None:
+            self.groups.remove(group)
 
     async def close(self) -> None:
+        self._name.close()
+        await self._clear_away()
+
+    async def _clear_away(self) -> None:
         """What was made outside of our own folder goes, as soon as those that were killed let go of it."""
         for _ in range(_CLOSE_ATTEMPTS):
             self.homes = [home for home in self.homes if not _is_removed(home)]
             if not self.homes and (self.groups is None or self.groups.close()):
                 return
             await asyncio.sleep(0.02)
+
+
+def _take_share(name: socket.socket) -> int:
+    """By chance first: where names are seen by fewer than ids are (two containers), they should differ all the same."""
+    share = 0
+    for _ in range(_SHARE_ATTEMPTS):
+        share = secrets.randbelow(_SHARES)
+        with contextlib.suppress(OSError):
+            name.bind(f"\0locum-sandbox-{share}")
+            break
+    return share
 
 
 def _is_removed(home: str) -> bool:
@@ -98,7 +117,7 @@ class ForkServer:
         self._python = python
         self._limits = limits
         self._machine = machine
-        self._own_users = False
+        self._first_uid: int | None = None
         self._home: str | None = None
         self._retired = False
         self._loop = asyncio.get_running_loop()
@@ -129,7 +148,7 @@ class ForkServer:
             self._home = _make_home()
             self._machine.homes.append(self._home)
         folders = {name: str(self._directory / name) for name in ("root", "cache")}
-        self._say(tier=self.tier, home=self._home, **folders)
+        self._say(tier=self.tier, home=self._home, share=self._machine.share, **folders)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._jailed
@@ -145,11 +164,12 @@ class ForkServer:
         async with asyncio.timeout(_WARM_SECONDS):
             await asyncio.shield(self._warm)
 
-    async def fork(self) -> Worker:
+    async def fork(self, *, spare: bool = False) -> Worker:
+        """`spare`: nobody is waiting for it yet."""
         async with self._few_at_once:
-            return await self._fork()
+            return await self._fork(spare)
 
-    async def _fork(self) -> Worker:
+    async def _fork(self, spare: bool) -> Worker:
         if not self.alive:
             raise ForkFailed("the sandbox's fork server has ended")
         self.forked += 1
@@ -161,23 +181,25 @@ class ForkServer:
         reply: asyncio.Future[tuple[int, int]] = self._loop.create_future()
         self._waiting[number] = reply
         pidfd = folder = -1
+        group: Group | None = None
         try:
             with theirs:
                 try:
-                    self._say_with((theirs.fileno(), their_output), fork=number, slot=slot, **self._session_limits())
+                    fds, limits = (theirs.fileno(), their_output), self._session_limits()
+                    self._say_with(fds, fork=number, slot=slot, spare=spare, **limits)
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
                 pidfd, keeper = await reply
-                folder = await self._ready(control, output)
-            owner = jail.FIRST_HOST_UID + slot if self._own_users else -1
+                grouping = asyncio.create_task(self._group(number, pidfd))
+                try:
+                    folder = await self._ready(control, output)
+                finally:
+                    group = await grouping
+            owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
-            group = None
-            if self._machine.groups is not None:
-                group = self._machine.groups.make(str(number), self._limits, processes.host_pid(pidfd))
-            worker = self._workers[number] = Worker(
-                Ends(pidfd, output, folder, slot, owner, keeper, home), control, group, self._limits
-            )
+            ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
+            worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
             return worker
         except (OSError, TimeoutError, ForkFailed) as failure:
             if isinstance(failure, BrokenPipeError):
@@ -190,12 +212,23 @@ class ForkServer:
                         if fd == pidfd:
                             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     os.close(fd)
+            self._machine.remove_group(group)
             self._machine.slots.append(slot)
             if isinstance(failure, ForkFailed):
                 raise
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
+
+    async def _group(self, number: int, pidfd: int) -> Group | None:
+        """In a thread, while the session closes itself in: after a pause the kernel takes milliseconds over it."""
+        if self._machine.groups is None:
+            return None
+        return await asyncio.to_thread(self._machine.groups.make, str(number), self._limits, processes.host_pid(pidfd))
+
+    def _count_heirs(self) -> int:
+        """The zygote and its other sessions, each with its keeper."""
+        return 1 + len(self._workers) * (1 if self._home is None else 2)
 
     def _session_limits(self) -> dict[str, int]:
         names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
@@ -234,7 +267,7 @@ class ForkServer:
             self.warmth = message
             _settle(self._warm)
         elif "jailed" in message:
-            self._own_users = message["own_users"]
+            self._first_uid = message["first_uid"]
             _settle(self._jailed)
         else:
             self._end(message["failed"], message["errno"])
@@ -254,7 +287,7 @@ class ForkServer:
         if worker is not None:
             self._machine.slots.append(worker.slot)
             worker.bury(status)
-            self._machine.remove_group(worker)
+            self._machine.remove_group(worker.group)
         if self._retired and not self._workers:
             self.close()
 
@@ -268,7 +301,7 @@ class ForkServer:
         self._process.wait()
         for worker in self._workers.values():
             worker.bury(-signal.SIGKILL)
-            self._machine.remove_group(worker)
+            self._machine.remove_group(worker.group)
         self._workers.clear()
         waiting: list[asyncio.Future[Any]] = [self._jailed, self._warm, *self._waiting.values()]
         for future in waiting:

@@ -18,20 +18,33 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from locum.sandbox import linux
 
 SESSION_UID = 1000
-# Of the user ids that systemd's list leaves to nobody; one per live session when sandboxd is root.
-FIRST_HOST_UID = 1_900_000_000
+SLOTS = 4096
+"""How many sessions can live at a time, each with a user id of its own when sandboxd is root."""
+_FIRST_UID = 1_900_000_000  # of the ids that systemd's list leaves to nobody
 
 DATA, SCRATCH, IMAGES = "data", "tmp", "images"
+MODULES = "modules"
+"""Beneath the tools: what Python finds before the modules of the same name that are installed."""
 
 PROGRAM_FILES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 SETTINGS = ("fonts", "ld.so.cache", "localtime", "mime.types", "alternatives")
 DEVICES = ("null", "full", "random", "urandom")
 """And `zero`, which may only be read: a shared mapping of it is memory that no limit counts."""
 # Modules of this package that are imported only when the zygote already sits behind its walls.
-LATE_MODULES = ("notebook.py", "figures.py")
+LATE_MODULES = ("notebook.py", "figures.py", "fonts.py")
+_INSTALLERS = ("pip", "pip3", "uv", "conda", "mamba", "apt", "apt-get")
+_PIP_MODULE = """
+def main(*args):
+    print({!r}, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
 _WORTH_NAMING = (
     *("numpy", "pandas", "scipy", "sympy", "matplotlib", "seaborn", "sklearn", "statsmodels", "networkx"),
-    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "docx", "pptx", "lxml", "bs4", "tabulate"),
+    *("openpyxl", "xlsxwriter", "PIL", "pypdf", "pypdfium2", "docx", "pptx", "lxml", "bs4", "tabulate"),
 )
 
 
@@ -59,8 +72,8 @@ class Walls(Protocol):
 
     cache: str
     place: Place
-    own_users: bool
-    """Whether each session has a user id of its own on the host."""
+    first_uid: int | None
+    """The user id of slot 0, when each session has one of its own on the host."""
 
     def enter(self) -> None: ...
     def seal(self) -> None: ...
@@ -70,6 +83,18 @@ class Walls(Protocol):
         ...
 
     def keep_open(self) -> None: ...
+
+
+def first_uid(id_map: str, share: int) -> int | None:
+    """From /proc/self/uid_map: where the ids for the sessions of one sandboxd of several (its `share`) begin. In a user
+    namespace, whose root has some thousands of ids only, they are among the last; None where there are not enough."""
+    ranges = [(int(first), int(count)) for first, _, count in map(str.split, id_map.splitlines())]
+    wanted = _FIRST_UID + share * SLOTS
+    if any(first <= wanted and first + count >= wanted + SLOTS for first, count in ranges):
+        return wanted
+    first, count = max(ranges, key=lambda each: each[1], default=(0, 0))
+    shares = count // SLOTS - 1  # the first ids are those of people and services
+    return first + count - (share % shares + 1) * SLOTS if shares > 0 else None
 
 
 _place = Place("/mnt/data", "/tmp", "/tmp", "")  # noqa: S108  (before anything is set)
@@ -106,10 +131,13 @@ def no_internet() -> str:
 
 
 def make_tools(folder: Path) -> None:
-    """What stands in for the programs that cannot work in here."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("pip", "pip3"):
-        (folder / name).write_text(f"#!/bin/sh\necho '{no_internet()}'\nexit 1\n")
+    """What stands in for the programs that cannot work in here, and for pip as a module (`python -m pip`)."""
+    said = no_internet()
+    modules = folder / MODULES
+    modules.mkdir(parents=True, exist_ok=True)
+    (modules / "pip.py").write_text(_PIP_MODULE.format(said))
+    for name in _INSTALLERS:
+        (folder / name).write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
         (folder / name).chmod(0o755)
 
 

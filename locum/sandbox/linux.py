@@ -163,9 +163,9 @@ def die_with_parent(signal_number: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal_number)
 
 
-def collapse(start: int, length: int) -> bool:
-    """Ask for huge pages under a range of memory; a fork then copies one entry instead of 512."""
-    return int(_libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(MADV_COLLAPSE))) == 0
+def collapse(start: int, length: int) -> None:
+    """Ask for huge pages under a range of memory; a fork then copies one entry instead of 512. It may be refused."""
+    _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(MADV_COLLAPSE))
 
 
 def flush_stdio() -> None:

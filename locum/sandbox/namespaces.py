@@ -48,20 +48,22 @@ _MADE_UP = {
 }
 
 
-def is_privileged() -> bool:
+def _is_privileged() -> bool:
     """Real root, or root of a container that was given the right to mount."""
     held = linux.effective_capabilities()
     return os.geteuid() == 0 and all(held & (1 << capability) for capability in _NEEDED_AS_ROOT)
 
 
 class Walls:
-    """`root` and `cache` are folders of the host: one to mount on, and one that keeps matplotlib's list of fonts."""
+    """`root` and `cache` are folders of the host: one to mount on, and one that keeps matplotlib's list of fonts.
+    share: see `jail.first_uid`."""
 
     cache = _CACHE
     place = _PLACE
 
-    def __init__(self, root: str, cache: str) -> None:
-        self.own_users = is_privileged()
+    def __init__(self, root: str, cache: str, share: int) -> None:
+        id_map = Path("/proc/self/uid_map").read_text()
+        self.first_uid = jail.first_uid(id_map, share) if _is_privileged() else None
         self._root = root
         self._filter = Filter()
         self._landlock = landlock.version()
@@ -69,7 +71,7 @@ class Walls:
 
     def enter(self) -> None:
         """Returns in process 1 of a new pid namespace; the one that called waits for its end and ends with it."""
-        _leave_host(privileged=self.own_users)
+        _leave_host(privileged=self.first_uid is not None)
         zygote = os.fork()
         if zygote:
             os.waitpid(zygote, 0)
@@ -88,7 +90,7 @@ class Walls:
         os.close(self._kept_cache)
         linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID, recursive=True)
         # An ordinary user is 0 in the zygote's user namespace, and to map that id once more takes the right to SETFCAP.
-        kept = _NEEDED_AS_ROOT if self.own_users else (*_NEEDED_AS_ROOT, linux.CAP_SETFCAP)
+        kept = _NEEDED_AS_ROOT if self.first_uid is not None else (*_NEEDED_AS_ROOT, linux.CAP_SETFCAP)
         rights = sum(1 << capability for capability in kept)
         linux.set_capabilities(rights, rights)
 
@@ -107,10 +109,11 @@ class Walls:
         """Close this freshly forked process in for good."""
         os.setsid()
         linux.unshare(_NAMESPACES)
-        host_uid = jail.FIRST_HOST_UID + int(settings["slot"]) if self.own_users else 0
+        host_uid = 0 if self.first_uid is None else self.first_uid + int(settings["slot"])
         folder = _mount_session(settings, host_uid)
-        socket.sethostname("sandbox")
-        if self.own_users:
+        with contextlib.suppress(PermissionError):  # some containers refuse this call and no other
+            socket.sethostname("sandbox")
+        if self.first_uid is not None:
             _become(host_uid)
         linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else the id map would belong to root
         linux.unshare(linux.CLONE_NEWUSER)

@@ -81,6 +81,10 @@ class Transcript:
         self._tail = bytearray()
         self._omitted = 0
 
+    def begin(self, preface: str) -> None:
+        """Ours, about the session, in front of everything; it is never cut."""
+        self._emit(preface)
+
     def feed(self, data: bytes) -> None:
         self.received += len(data)
         self._add(self._names.feed(self._sanitiser.feed(data)))

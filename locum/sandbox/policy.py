@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from locum.sandbox import cgroups
 from locum.sandbox.limits import MIB, Limits
 
 
@@ -40,7 +41,9 @@ def evicted(uses: Iterable[Use], *, most: int, budget: int) -> list[str]:
 
 
 def machine_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """What there is for this process: the machine's, or less in a container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(machine, cgroups.memory_limit() or machine)
 
 
 def most_sessions(limits: Limits, memory: int) -> int:

@@ -56,6 +56,7 @@ def works_text(path):
         return "Seccomp:\\t2"
 """
 _PROBE_SECONDS = 20.0
+_MARKS_OF_A_CONTAINER = (".dockerenv", "run/.containerenv", "var/run/secrets/kubernetes.io")
 
 
 _HELD: dict[Tier, str] = {
@@ -143,10 +144,10 @@ def advise(number: int | None, root: Path = Path("/")) -> str:
         return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
     if _reads(root / "proc/sys/user/max_user_namespaces") == "0" or number == errno.ENOSPC:
         return "sudo sysctl -w user.max_user_namespaces=15000"
-    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+    if any((root / mark).exists() for mark in _MARKS_OF_A_CONTAINER):
         return (
-            "run the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
-            "--security-opt systempaths=unconfined"
+            "run the container with --security-opt seccomp=deploy/seccomp.json --security-opt apparmor=unconfined "
+            "(a file of Locum's source; docs/security/sandbox.md has more, also for Kubernetes)"
         )
     return "run the server where user namespaces are allowed (Linux 5.12 or newer), or as root"
 

@@ -1,9 +1,9 @@
-"""The processes of a session as the host sees them: stop and continue all of them, add up their memory.
+"""The processes of a session as the host sees them: stop and continue all of them, add up their memory and CPU time.
 
 Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
 its keeper), those whose first thread has ended, and those that may not be looked into; none outside the session, even
 when a number is used again. Not covered: what a process uses up between two looks; resource limits bound each single
-process meanwhile.
+process meanwhile. The CPU time of a process that ended under a parent that ignores SIGCHLD is lost with it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from locum.sandbox import linux
 
 # Stopped, ended, or in a call that does not return before a pending stop is obeyed (a parent in vfork).
 _STILL = frozenset("TtZXD")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessTree:
@@ -51,26 +52,48 @@ class ProcessTree:
         self._signal(moving, signal.SIGSTOP)
         return not moving
 
-    def cpu_seconds(self) -> float:
-        return sum(map(_cpu_seconds, (self._pid, *self._others())))
-
     def go_on(self) -> None:
         self._signal(self._others(), signal.SIGCONT)
         self._signal_first(signal.SIGCONT)
 
-    def memory_bytes(self, enough: int | None = None) -> int:
-        """Counting takes seconds where many processes share much memory; it ends once it is `enough`."""
+    def memory_bytes(self, inherited: int, heirs: int, enough: int) -> int:
+        """What the session uses up: milliseconds for each of its processes, as the kernel walks all their pages.
+
+        Of the `inherited` bytes, which so many processes of others have from the zygote as well, its share is left out.
+        Counting ends once it is more than `enough`.
+        """
+        members = (self._pid, *self._others())
+        share = inherited // (heirs + len(members))
         total = 0
         with linux.acting_as(self._uid if self._keeper else -1):
-            for pid in (self._pid, *self._others()):
-                total += _memory(pid)
-                if enough is not None and total > enough:
+            for pid in members:
+                total += _memory(pid, inherited, share)
+                if total > enough:
                     break
-        return total
+        return max(0, total)
+
+    def resident_bytes(self) -> int:
+        """More than it uses up, for next to nothing: whatever is shared counts in full, and for each process."""
+        return sum(_resident(f"/proc/{pid}")[0] for pid in (self._pid, *self._others()))
+
+    def private_bytes(self) -> int:
+        """Of its first process all that is neither file nor shared memory; right after the fork, what it inherited."""
+        resident, shared = _resident(f"/proc/{self._pid}")
+        return resident - shared
+
+    def cpu_seconds(self) -> float:
+        """Of all that are there, ended or not, and of those that somebody waited for, as the keeper does."""
+        pids = {self._keeper or self._pid, self._pid, *self._others()}
+        return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+
+    def let_go(self) -> None:
+        """The descriptor is about to be closed: its number may be another process's a moment later."""
+        self._pidfd = -1
 
     def _signal_first(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def _signal(self, pids: list[int], number: int) -> None:
         """Those that are ours still after they were opened: a number may belong to somebody else a moment later."""
@@ -120,29 +143,43 @@ def _moves(pid: int) -> bool:
     return False
 
 
-def _cpu_seconds(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except OSError:
-        return 0.0
-
-
-def _memory(pid: int) -> int:
+def _memory(pid: int, inherited: int, share: int) -> int:
     """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing.
 
     A first thread that has ended has no memory to show; any other thread shows that of all.
     """
-    for folder in (f"/proc/{pid}", *_threads(pid)):
+    for folder in _views(pid):
         with contextlib.suppress(OSError, KeyError):
             fields = Path(f"{folder}/smaps_rollup").read_text().splitlines()
             sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
-            return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024
-        with contextlib.suppress(OSError):
-            pages = int(Path(f"{folder}/statm").read_text().split()[1])
-            if pages:
-                return pages * os.sysconf("SC_PAGE_SIZE")
+            return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024 - share
+        resident, shared = _resident(folder)
+        if resident:
+            return max(0, resident - shared - inherited)
     return 0
+
+
+def _views(pid: int) -> Iterator[str]:
+    yield f"/proc/{pid}"
+    yield from _threads(pid)
+
+
+def _resident(folder: str) -> tuple[int, int]:
+    """All memory that is there, and what of that are files or shared memory."""
+    try:
+        pages = Path(f"{folder}/statm").read_text().split()
+    except OSError:
+        return 0, 0
+    return int(pages[1]) * _PAGE, int(pages[2]) * _PAGE
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold anything
+        return sum(map(int, fields[11:15]))
+    except (OSError, ValueError):
+        return 0
 
 
 def host_pid(pidfd: int) -> int:

@@ -16,17 +16,21 @@ import json
 import linecache
 import os
 import random
+import re
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import types
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from locum.sandbox import jail, linux
 
 _MESSAGE_BYTES = 256 * 1024
+_NICENESS = 10
 _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "USER": "sandbox",
@@ -39,12 +43,21 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+_MISSING_GLYPH = re.compile(r"Glyph (\d+) \(.*\) missing from ")
+_CELL_FILE = re.compile(r"<ipython-input-(\d+)-\w+>")
+_NO_FONT = (
+    "[No font on this server has letters such as {}: the figure shows boxes in their place. Draw it again with labels "
+    "in English, and tell the user that the server's owner can add a font; `locum doctor` says how.]\n"
+)
 
 
 class Shell(Protocol):
     """Runs one cell; everything to be seen goes to standard output and error. Returns the exception's name, if any."""
 
     def run(self, code: str) -> str | None: ...
+
+    def rehearse(self) -> None:
+        """Do what every cell does and leave no trace. After a fork, the first to write to a page has it copied."""
 
 
 class PlainShell:
@@ -60,17 +73,21 @@ class PlainShell:
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         try:
             self._execute(code, name)
+            show_figures()
         except SystemExit as leave:
-            sys.stdout.write(f"SystemExit: {leave}\n")
+            sys.stdout.write(left(leave))
             return "SystemExit"
         except BaseException as error:
             own = error.__traceback__
             while own and own.tb_frame.f_code.co_filename in (__file__, ast.__file__):
                 own = own.tb_next
             text = "".join(traceback.format_exception(type(error), error, own))
-            sys.stderr.write(jail.forget_host_paths(text))
+            sys.stderr.write(jail.forget_host_paths(text) + hint(error))
             return type(error).__name__
         return None
+
+    def rehearse(self) -> None:
+        compile("pass", "", "exec")
 
     def _execute(self, code: str, name: str) -> None:
         tree = ast.parse(code, name)
@@ -80,19 +97,86 @@ class PlainShell:
         if isinstance(last, ast.Expr):
             value = self._evaluate(compile(ast.Expression(last.value), name, "eval", flags))
             if value is not None:
-                sys.stdout.write(f"{value!r}\n")
+                self._display(value)
+
+    def _display(self, value: Any) -> None:
+        figures = sys.modules.get("locum.sandbox.figures")
+        if figures and isinstance(value, figures.Figure):
+            save_image(figures.take(value))
+        elif hasattr(type(value), "_repr_png_") and isinstance(png := value._repr_png_(), bytes):
+            save_image(png)
+        else:
+            sys.stdout.write(f"{value!r}\n")
 
     def _evaluate(self, code: types.CodeType) -> Any:
         value = eval(code, self._module.__dict__)  # noqa: S307
         return asyncio.run(value) if code.co_flags & 0x80 else value  # 0x80: the cell awaits something
 
 
+def left(leave: SystemExit) -> str:
+    """What a cell says that ended with `exit()` or `sys.exit()`."""
+    code = "" if leave.code is None else f": {leave.code}"
+    return f"SystemExit{code}\nThe cell ended here. The session goes on, with its variables.\n"
+
+
+def hint(error: BaseException) -> str:
+    """What the model should know about an error that no change of its code's details will mend; "" for all others."""
+    if wants_network(error):
+        return "[There is no network access in this sandbox. Work with the files in /mnt/data.]\n"
+    if isinstance(error, ModuleNotFoundError):
+        return f"[{jail.no_internet()}]\n"
+    if isinstance(error, EOFError) and "when reading a line" in str(error):
+        return "[Nobody can type anything into a cell: write the value into the code instead.]\n"
+    return ""
+
+
+def wants_network(error: BaseException | None) -> bool:
+    """Whether a name that could not be looked up, or a socket that could not be had, is at the bottom of it."""
+    for _ in range(20):
+        if error is None:
+            return False
+        if isinstance(error, socket.gaierror):
+            return True
+        if isinstance(error, PermissionError) and any(
+            frame.f_code.co_filename == socket.__file__ for frame, _ in traceback.walk_tb(error.__traceback__)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def save_image(png: bytes) -> None:
+    """Leave an image where the host looks for it after the cell; the numbers keep the order."""
+    folder = Path(jail.here().images)
+    number = sum(1 for _ in folder.iterdir()) + 1
+    (folder / f"image-{number}.png").write_bytes(png)
+
+
+def show_figures() -> None:
+    """Every open figure becomes an image and is closed, as at the end of a notebook's cell."""
+    if figures := sys.modules.get("locum.sandbox.figures"):
+        figures.show()
+
+
 def make_shell() -> Shell:
+    """The best one for what this interpreter has. What is there and does not fit is told to sandboxd's log."""
+    try:
+        from locum.sandbox import figures
+
+        figures.prepare()
+    except ImportError:
+        pass
+    except Exception:
+        traceback.print_exc()
     try:
         from locum.sandbox.notebook import NotebookShell
+
+        return NotebookShell()
     except ImportError:
-        return PlainShell()
-    return NotebookShell()
+        pass
+    except Exception:
+        traceback.print_exc()
+    return PlainShell()
 
 
 def open_text_streams() -> None:
@@ -119,9 +203,11 @@ class _Interrupts:
         self.armed = True
 
 
-def serve(channel: socket.socket, shell: Shell) -> NoReturn:
-    """Obey until the other end goes away."""
+def serve(channel: socket.socket, shell: Shell, *, spare: bool) -> NoReturn:
+    """Obey until the other end goes away. A spare session has time to rehearse; for another somebody waits."""
     _settle()
+    if spare:
+        shell.rehearse()
     interrupts = _Interrupts()
     signal.signal(signal.SIGINT, interrupts)
     code = ""
@@ -155,22 +241,38 @@ def _run(shell: Shell, code: str, interrupts: _Interrupts) -> str | None:
 
 def _settle() -> None:
     """What must not be the same in every session, and what the zygote's environment lacks."""
+    os.nice(_NICENESS)  # sixty busy processes of a session, and the server is still answering
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     place = jail.here()
     os.environ.update(_ENVIRONMENT, HOME=place.scratch, TMPDIR=place.scratch)
     os.environ["MPLCONFIGDIR"] = f"{place.scratch}/matplotlib"
+    modules = os.environ["PYTHONPATH"] = f"{place.tools}/{jail.MODULES}"
     binaries = os.path.dirname(sys.executable)  # noqa: PTH120
     os.environ["PATH"] = f"{place.tools}:{binaries}:/usr/local/bin:/usr/bin:/bin"
+    tempfile.tempdir = None  # the zygote's may have been asked for, and remembered
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
-    warnings.formatwarning = _format_warning
+    warnings.formatwarning = _Warnings()
+    # Code that chose matplotlib's Agg itself calls `plt.show()` all the same; its figures are taken when the cell ends.
+    warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+    sys.breakpointhook = lambda *args, **kwargs: None  # nobody is there to step on
     sys.argv = [""]
-    sys.path[:] = ["", *(path for path in sys.path if path and os.path.isdir(path))]  # noqa: PTH112
+    sys.path[:] = ["", modules, *(path for path in sys.path if path and os.path.isdir(path))]  # noqa: PTH112
 
 
-def _format_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    return jail.forget_host_paths(f"{filename}:{lineno}: {category.__name__}: {message}\n")
+class _Warnings:
+    """How a warning is written: without host paths, and without a line for every letter that no font has."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if missing := _MISSING_GLYPH.match(str(message)):
+            told, self._told = self._told, True
+            return "" if told else _NO_FONT.format(chr(int(missing[1])))
+        place = _CELL_FILE.sub(r"Cell In[\1]", filename)
+        return jail.forget_host_paths(f"{place}:{lineno}: {category.__name__}: {message}\n")

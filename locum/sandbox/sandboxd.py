@@ -119,8 +119,8 @@ class Daemon:
             case wire.Put(session=key, name=name, tag=tag):
                 await self._sessions.put(key, name, tag, _chunks(reader))
                 await _reply(writer, wire.Done())
-            case wire.Execute(session=key, call_id=call_id, code=code):
-                await self._execute(self._sessions.call(key, call_id, code), reader, writer)
+            case wire.Execute(session=key, call_id=call_id, code=code, preface=preface):
+                await self._execute(self._sessions.call(key, call_id, code, preface), reader, writer)
             case wire.Get(session=key, key=output):
                 for data in self._sessions.read(key, output):
                     writer.write(wire.bytes_frame(data))
@@ -129,6 +129,10 @@ class Daemon:
             case wire.Delete(session=key):
                 self._sessions.delete(key)
                 await _reply(writer, wire.Done())
+            case wire.Usage(session=key):
+                await _reply(writer, wire.Used(await self._sessions.usage(key)))
+            case wire.Stats():
+                await _reply(writer, wire.Counted(self._sessions.tally()))
             case wire.Shutdown():
                 self._over.set()
                 await _reply(writer, wire.Done())

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 
 Tier = Literal["namespaces", "landlock", "weak", "off"]
@@ -19,6 +20,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     reason: str
     fix: str | None = None
+
+    @property
+    def why(self) -> str:
+        """Reason and fix, as they are told everywhere."""
+        return f"{self.reason}. Fix: {self.fix}" if self.fix else self.reason
+
+    @property
+    def sentence(self) -> str:
+        """All of it, as the console and `locum doctor` say it."""
+        return f"{self.tier}: {self.why}"
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +52,8 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
+    usage: of the whole session, this cell included.
+    removed: names of files that stood in /mnt/data before the cell and are gone after it.
     """
 
     logs: str
@@ -48,11 +61,16 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     images: tuple[Output, ...] = ()
     files: tuple[Output, ...] = ()
+    removed: tuple[str, ...] = ()
     reset: bool = False
+    usage: SessionUsage | None = None
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with."""
+    """A session that is there to be used. `files` maps each name put into /mnt/data to the tag it was put with.
+
+    fresh: no cell has run in it, so /mnt/data holds nothing but those files.
+    """
 
     fresh: bool
     files: dict[str, str]
@@ -68,3 +86,7 @@ class SessionLost(LocumError):
 
 class QuotaExceeded(LocumError):
     """The bytes do not fit into the session's /mnt/data."""
+
+
+class NotWritable(LocumError):
+    """Something in the session's /mnt/data stands where the file is to go."""

@@ -16,11 +16,26 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import msgspec
+
+from locum import ids
+from locum.clock import Clock, system_clock
+from locum.domain.usage import SessionUsage
 from locum.sandbox import collect, policy
 from locum.sandbox.forks import ForkFailed, ForkServer
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
-from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost, Tier
+from locum.sandbox.session import (
+    CellResult,
+    NotWritable,
+    Opened,
+    Output,
+    QuotaExceeded,
+    SandboxUnavailable,
+    SessionLost,
+    Tier,
+)
+from locum.sandbox.tally import CellOutcome, End, Tally
 from locum.sandbox.worker import Ending, Worker
 
 log = logging.getLogger("locum.sandbox")
@@ -29,6 +44,7 @@ _KEPT_RESULTS = 64
 _KEPT_NAMES = 10_000
 _WATCH_SECONDS = 0.25
 _SWEEP_SECONDS = 5.0
+_REFILL_SECONDS = 0.02
 
 
 class Call:
@@ -69,8 +85,14 @@ class Call:
 class Session:
     """What belongs to one key. `worker` may have died: its files are still there for the successor."""
 
-    def __init__(self, key: str, *, existed: bool, now: float) -> None:
+    def __init__(self, key: str, *, existed: bool, now: float, opened_at: int) -> None:
         self.key = key
+        self.instance = ids.new("session_")
+        self.opened = now
+        self.opened_at = opened_at
+        self.cells = 0
+        self._earlier_cpu_seconds = 0.0
+        self._earlier_peak_memory = 0
         self.worker: Worker | None = None
         self.tags: dict[str, str] = {}
         self.calls: OrderedDict[str, Call] = OrderedDict()
@@ -81,6 +103,34 @@ class Session:
         self.fresh = True
         self.lost_variables = existed
         self.lost_reported = False
+        self.kept_files = False
+
+    @property
+    def memory(self) -> int:
+        return self.worker.consumption.memory if self.worker else 0
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self._earlier_cpu_seconds + (self.worker.consumption.cpu_seconds if self.worker else 0)
+
+    @property
+    def peak_memory(self) -> int:
+        return max(self._earlier_peak_memory, self.worker.consumption.peak_memory if self.worker else 0)
+
+    def usage(self, now: float) -> SessionUsage:
+        return SessionUsage(
+            instance=self.instance,
+            opened_at=self.opened_at,
+            last_used_at=self.opened_at + int(now - self.opened),  # whoever sets the time of day changes no hours
+            cells=self.cells,
+            cpu_seconds=round(self.cpu_seconds, 3),
+            peak_memory_bytes=self.peak_memory,
+        )
+
+    def succeed(self, worker: Worker) -> None:
+        """From now on the session's process is that one."""
+        self._earlier_cpu_seconds, self._earlier_peak_memory = self.cpu_seconds, self.peak_memory
+        self.worker = worker
 
     def close(self) -> None:
         if self.worker is not None:
@@ -93,6 +143,7 @@ class Sessions:
         limits: Limits,
         make_forks: Callable[[Tier], ForkServer],
         clock: Callable[[], float] = time.monotonic,
+        time_of_day: Clock = system_clock,
     ) -> None:
         memory = policy.machine_memory()
         self._limits = limits
@@ -100,6 +151,8 @@ class Sessions:
         self._budget = policy.memory_budget(limits, memory)
         self._make_forks = make_forks
         self._clock = clock
+        self._time_of_day = time_of_day
+        self._tally = Tally()
         self._forks: ForkServer | None = None
         self._tier: Tier = "off"
         self._replacing = False
@@ -120,21 +173,25 @@ class Sessions:
         self._keep(self._sweep())
 
     async def open(self, key: str, *, lost: bool) -> Opened:
+        self.expire_idle()  # the sweep may not have come round
         session = self._sessions.get(key)
         if session is None:
             self._make_room()
             existed = lost or key in self._ended
-            session = self._sessions[key] = Session(key, existed=existed, now=self._clock())
+            now, opened_at = self._clock(), int(self._time_of_day())
+            session = self._sessions[key] = Session(key, existed=existed, now=now, opened_at=opened_at)
+        session.lost_variables |= lost and session.fresh
         with self._using(session):
-            async with session.lock:
-                try:
-                    await self._ensure_worker(session)
-                except ForkFailed as failure:
-                    if session.worker is None:
-                        self._drop(session)
-                    raise SandboxUnavailable(f"the code interpreter could not start: {failure}") from failure
-                fresh, session.fresh = session.fresh, False
-                return Opened(fresh=fresh, files=dict(session.tags))
+            # One that runs a cell is open: who comes back to that cell must not wait for its end.
+            if session.worker is None or not session.worker.is_alive():
+                async with session.lock:
+                    try:
+                        await self._ensure_worker(session)
+                    except ForkFailed as failure:
+                        if session.worker is None:
+                            self._drop(session)
+                        raise SandboxUnavailable(f"the code interpreter could not start: {failure}") from failure
+            return Opened(fresh=session.fresh, files=dict(session.tags))
 
     async def put(self, key: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         session = self._known(key)
@@ -153,27 +210,29 @@ class Sessions:
                     raise _put_failure(name, failure, self._limits) from failure
                 session.tags[name] = tag
 
-    def call(self, key: str, call_id: str, code: str) -> Call:
-        """The cell of that id, started if it is new. It runs to its end whoever listens."""
+    def call(self, key: str, call_id: str, code: str, preface: str = "") -> Call:
+        """The cell of that id, started if it is new. It runs to its end whoever listens. What it shows begins with
+        `preface`."""
         session = self._known(key)
         call = session.calls.get(call_id)
         if call is None:
             call = session.calls[call_id] = Call()
             while len(session.calls) > _KEPT_RESULTS:
                 session.calls.popitem(last=False)
-            self._keep(self._run(session, call, code))
+            session.fresh = False
+            self._keep(self._run(session, call, code, preface))
         return call
 
-    async def _run(self, session: Session, call: Call, code: str) -> None:
+    async def _run(self, session: Session, call: Call, code: str, preface: str) -> None:
         with self._using(session):
             async with session.lock:
                 try:
-                    call.finish(await self._cell(session, call, code))
+                    call.finish(await self._cell(session, call, code, preface))
                 except Exception as failure:
                     log.exception("a cell could not be run")
                     call.finish(None, SessionLost(f"the session was lost: {failure}"))
 
-    async def _cell(self, session: Session, call: Call, code: str) -> CellResult:
+    async def _cell(self, session: Session, call: Call, code: str, preface: str) -> CellResult:
         worker = await self._ensure_worker(session)
         if call.interrupt.is_set():
             return CellResult(logs="[The cell was interrupted before it began.]\n", ok=False, error="KeyboardInterrupt")
@@ -182,9 +241,15 @@ class Sessions:
         session.outputs = {}
         before = collect.snapshot(worker.folder)
         transcript = Transcript(self._limits.output_bytes, call.add, worker.names)
+        transcript.begin(preface + (_reset_note(session) if lost_before else ""))
+        session.cells += 1
+        began = self._clock()
         ending = await worker.run(code, transcript, call.interrupt)
-        self._keep(worker.look())
-        session.lost_reported = ending.lost
+        await worker.glance()
+        worker.consumption.note_use()
+        self._count(ending, self._clock() - began)
+        # Who interrupts a cell does not wait for what becomes of it: that is for the next one to say.
+        session.lost_reported = ending.lost and ending.how != "interrupted"
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
         images, images_left_out = collect.images(worker.folder, self._limits)
         note = self._note(ending, files_left_out, images_left_out)
@@ -196,8 +261,15 @@ class Sessions:
             error=error,
             images=_offer(session, "image", images),
             files=_offer(session, "file", files),
+            removed=collect.removed_files(worker.folder, before),
             reset=lost_before or ending.lost,
+            usage=session.usage(self._clock()),
         )
+
+    def _count(self, ending: Ending, seconds: float) -> None:
+        outcome: CellOutcome = ending.how if ending.how != "done" else "error" if ending.error else "ok"
+        self._tally.cells[outcome] += 1
+        self._tally.cell_seconds.add(seconds)
 
     def _note(self, ending: Ending, files: int, images: int) -> str:
         """How the cell ended, in words the model can act on."""
@@ -229,24 +301,48 @@ class Sessions:
     def delete(self, key: str) -> None:
         session = self._sessions.get(key)
         if session is not None:
-            self._drop(session)
+            self._drop(session, "deleted")
         self._ended.pop(key, None)
+
+    async def usage(self, key: str) -> SessionUsage | None:
+        session = self._sessions.get(key)
+        if session is None or session.worker is None:
+            return None
+        if session.running:
+            await session.worker.look()
+        return session.usage(self._clock() if session.running else session.last_used)
+
+    def tally(self) -> Tally:
+        """What there was and is."""
+        live = self._sessions.values()
+        return msgspec.structs.replace(
+            self._tally,
+            sessions=len(live),
+            busy_sessions=sum(session.running > 0 for session in live),
+            memory_bytes=sum(use.memory for use in self._uses()),
+            cpu_seconds=self._tally.cpu_seconds + sum(session.cpu_seconds for session in live),
+        )
 
     async def _ensure_worker(self, session: Session) -> Worker:
         """The session's process, or a successor that has the files of the one that died."""
         old = session.worker
         if old is not None and old.is_alive():
             return old
+        began = self._clock()
         worker = await self._take_worker()
         if self._sessions.get(session.key) is not session:
             worker.release()
             raise SessionLost("the session was deleted meanwhile")
-        if old is not None:
+        self._tally.start_seconds.add(self._clock() - began)
+        if old is None:
+            self._tally.opened += 1
+        else:
             await asyncio.to_thread(collect.copy_files, old.folder, worker.folder, worker.owner)
             old.release()
-            session.fresh = True
+            session.kept_files = True
             session.lost_variables |= not session.lost_reported
-        session.worker = worker
+            self._tally.ended["died"] += 1
+        session.succeed(worker)
         session.outputs = {}
         return worker
 
@@ -327,38 +423,42 @@ class Sessions:
             forks.close()
 
     async def _refill(self, forks: ForkServer) -> None:
+        """After a moment: whoever took the last spare is about to use it, and a fork would be in the way."""
+        if self._refilling.locked():
+            return
         async with self._refilling:
+            await asyncio.sleep(_REFILL_SECONDS)
             with contextlib.suppress(ForkFailed):
                 while forks.alive and len(self._spares) < self._limits.spare_sessions:
-                    self._spares.append(await forks.fork())
+                    self._spares.append(await forks.fork(spare=True))
 
     def _make_room(self) -> None:
         """Before one more session: those that were idle longest leave."""
         leaving = policy.evicted(self._uses(), most=self._most - 1, budget=self._budget)
         for key in leaving:
-            self._expire(key)
+            self._expire(key, "evicted")
         if len(self._sessions) >= self._most:
             raise SandboxUnavailable(f"all {self._most} sessions of the code interpreter are running code; try again")
 
     def _uses(self) -> list[policy.Use]:
         return [
-            policy.Use(key, session.last_used, session.running > 0, session.worker.memory if session.worker else 0)
+            policy.Use(key, session.last_used, session.running > 0, session.memory)
             for key, session in self._sessions.items()
         ]
 
     async def _watch(self) -> None:
-        """The memory of every session that runs code; of all together, the sum."""
+        """The memory of every session that runs code, or has since the last look; of all together, the sum."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            for session in list(self._sessions.values()):
+                if session.worker is not None and (session.running or not session.worker.consumption.is_current):
+                    self._keep(session.worker.look())  # one that takes long holds up no other
             busy = [session for session in self._sessions.values() if session.running and session.worker]
-            for session in busy:
-                if session.worker is not None:
-                    self._keep(session.worker.look())
             if not busy:
                 continue
             for key in policy.evicted(self._uses(), most=self._most, budget=self._budget):
-                self._expire(key)
-            largest = max(busy, key=lambda session: session.worker.memory if session.worker else 0)
+                self._expire(key, "evicted")
+            largest = max(busy, key=lambda session: session.memory)
             if sum(use.memory for use in self._uses()) > self._budget and largest.worker is not None:
                 largest.worker.kill("all sessions together used more memory than there is for them")
 
@@ -370,19 +470,22 @@ class Sessions:
     def expire_idle(self) -> list[str]:
         leaving = policy.expired(self._uses(), self._clock(), self._limits.idle_seconds)
         for key in leaving:
-            self._expire(key)
+            self._expire(key, "idle")
         return leaving
 
-    def _expire(self, key: str) -> None:
+    def _expire(self, key: str, why: End) -> None:
         """End a session, but remember that there was one: its next cell says that variables are gone."""
-        self._drop(self._sessions[key])
+        self._drop(self._sessions[key], why)
         self._ended[key] = None
         while len(self._ended) > _KEPT_NAMES:
             self._ended.popitem(last=False)
 
-    def _drop(self, session: Session) -> None:
+    def _drop(self, session: Session, why: End | None = None) -> None:
         if self._sessions.get(session.key) is session:
             del self._sessions[session.key]
+            self._tally.cpu_seconds += session.cpu_seconds
+            if why is not None:
+                self._tally.ended[why] += 1
         session.close()
 
     def _known(self, key: str) -> Session:
@@ -418,6 +521,11 @@ class Sessions:
                 forks.close()
 
 
+def _reset_note(session: Session) -> str:
+    kept = " The files in /mnt/data were kept." if session.kept_files else ""
+    return f"[This session is new: the variables of earlier calls are gone.{kept}]\n"
+
+
 def _offer(session: Session, kind: str, found: list[collect.Found]) -> tuple[Output, ...]:
     """Give each file a key to fetch it by: what the session called it never comes back as a path."""
     outputs = []
@@ -432,4 +540,4 @@ def _put_failure(name: str, failure: OSError, limits: Limits) -> Exception:
     if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         size = limits.disk_bytes // 2**20
         return QuotaExceeded(f"{name} does not fit: /mnt/data holds {size} MiB and {limits.inodes} files")
-    return QuotaExceeded(f"{name} cannot be written to /mnt/data: {failure.strerror}")
+    return NotWritable(f"{name} cannot be written to /mnt/data: {failure.strerror}")

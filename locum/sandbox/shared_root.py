@@ -40,10 +40,13 @@ class Walls:
     """`home` is a folder that other users may walk through, with one folder per session; `own_users`: each session
     gets a user id of its own, which takes being root."""
 
-    def __init__(self, home: str, cache: str, *, own_users: bool) -> None:
+    def __init__(self, home: str, cache: str, share: int, *, own_users: bool) -> None:
         self.cache = cache
         self._home = Path(home)
-        self.own_users = own_users
+        id_map = Path("/proc/self/uid_map").read_text()
+        self.first_uid = jail.first_uid(id_map, share) if own_users else None
+        if own_users and self.first_uid is None:
+            raise OSError("there are no user ids to be had for sessions here")
         self._landlock = landlock.version()
         if not self._landlock.number:
             raise OSError("this kernel has no Landlock, or it is switched off (security/landlock, Linux 5.13)")
@@ -115,7 +118,7 @@ class Walls:
         _end_like(status)
 
     def _uid(self, settings: dict[str, Any]) -> int:
-        return jail.FIRST_HOST_UID + int(settings["slot"]) if self.own_users else -1
+        return -1 if self.first_uid is None else self.first_uid + int(settings["slot"])
 
     def _make_folders(self, settings: dict[str, Any], uid: int) -> None:
         own = self._home / str(settings["fork"])
@@ -133,7 +136,7 @@ class Walls:
         os.setsid()
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
-        if self.own_users:
+        if self.first_uid is not None:
             jail.drop_bounding_set()
             os.setgroups([])
             os.setresgid(uid, uid, uid)
@@ -160,7 +163,7 @@ class Walls:
             os.close(data)
 
     def _filter(self) -> Filter:
-        if self.own_users:
+        if self.first_uid is not None:
             return Filter()
         signals_to = None if self._landlock.keeps_signals_in else os.getpid()
         return Filter(Shared(signals_to=signals_to, truncates=self._landlock.guards_truncating))

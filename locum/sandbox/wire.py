@@ -11,8 +11,10 @@ import struct
 
 import msgspec
 
+from locum.domain.usage import SessionUsage
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import CellResult, Opened, Status, Tier
+from locum.sandbox.tally import Tally
 
 CHUNK = 256 * 1024
 _LONGEST = 64 * 1024 * 1024
@@ -34,6 +36,8 @@ class Hello(msgspec.Struct, tag=True):
 
 
 class Open(msgspec.Struct, tag=True):
+    """`lost`: cells have run under that name before; if the session is new, their variables are gone."""
+
     session: str
     lost: bool
 
@@ -48,6 +52,7 @@ class Execute(msgspec.Struct, tag=True):
     session: str
     call_id: str
     code: str
+    preface: str = ""
 
 
 class Interrupt(msgspec.Struct, tag=True):
@@ -63,11 +68,21 @@ class Delete(msgspec.Struct, tag=True):
     session: str
 
 
+class Usage(msgspec.Struct, tag=True):
+    """What a session has used so far, also while it runs a cell."""
+
+    session: str
+
+
+class Stats(msgspec.Struct, tag=True):
+    """What there is and was of all sessions together."""
+
+
 class Shutdown(msgspec.Struct, tag=True):
     pass
 
 
-Request = Hello | Open | Put | Execute | Interrupt | Get | Delete | Shutdown
+Request = Hello | Open | Put | Execute | Interrupt | Get | Delete | Usage | Stats | Shutdown
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -88,6 +103,14 @@ class Result(msgspec.Struct, tag=True):
     result: CellResult
 
 
+class Used(msgspec.Struct, tag=True):
+    usage: SessionUsage | None
+
+
+class Counted(msgspec.Struct, tag=True):
+    tally: Tally
+
+
 class Done(msgspec.Struct, tag=True):
     pass
 
@@ -99,7 +122,7 @@ class Failure(msgspec.Struct, tag=True):
     message: str
 
 
-Reply = Ready | IsOpen | Piece | Result | Done | Failure
+Reply = Ready | IsOpen | Piece | Result | Used | Counted | Done | Failure
 
 _encode = msgspec.json.Encoder().encode
 _requests = msgspec.json.Decoder(Request)

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ import msgspec
 
 from locum.sandbox import collect, jail, processes
 from locum.sandbox.cgroups import Group
+from locum.sandbox.consumption import Consumption
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import Transcript
 
@@ -71,12 +73,13 @@ class Ends(msgspec.Struct, frozen=True):
 class Worker:
     """One jailed process. `folder` is its disk and stays readable after it died, until `release`."""
 
-    def __init__(self, ends: Ends, control: socket.socket, group: Group | None, limits: Limits) -> None:
+    def __init__(
+        self, ends: Ends, control: socket.socket, group: Group | None, limits: Limits, heirs: Callable[[], int]
+    ) -> None:
         self.folder = ends.folder
         self.slot = ends.slot
         self.owner = ends.owner
         self.alive = True
-        self.memory = 0
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._limits = limits
         self._pidfd = ends.pidfd
@@ -85,8 +88,7 @@ class Worker:
         self._home = ends.home
         self.group = group
         self._tree = processes.ProcessTree(ends.pidfd, keeper=ends.keeper, uid=ends.owner)
-        # Its part of the zygote's pages, which it did not use up; a group is charged for its own only.
-        self._shared = 0 if group is not None else self._tree.memory_bytes()
+        self.consumption = Consumption(self._tree, group, on_disk=ends.home is not None, limits=limits, heirs=heirs)
         self._verdict = ""
         self._cell = 0
         self._answer: asyncio.Future[str | None] | None = None
@@ -94,7 +96,6 @@ class Worker:
         self._ended = asyncio.Event()
         self._stopped = False
         self._standing: asyncio.Task[None] | None = None
-        self._looked_at = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pidfd, self._notice_death)
         self._loop.add_reader(control, self._hear)
@@ -124,6 +125,7 @@ class Worker:
             if self._output >= 0:
                 self._loop.remove_reader(self._output)
             self._transcript = self._answer = None
+            self.consumption.is_current = False
             self.stop()
         return ending
 
@@ -178,66 +180,36 @@ class Worker:
 
     def bury(self, status: int) -> None:
         """Its zygote has seen its end, or has ended itself, and then nobody knows how it was."""
-        self._look_at_group()  # before that is gone
+        self._note_last_use()
         if not self.status.done():
             self.status.set_result(status)
 
     def is_alive(self) -> bool:
-        """Also right when the loop has not come round yet to notice a death."""
+        """Also right when the loop has not come round yet to notice a death, or the kernel to bring it about."""
         if self.alive:
             ended = select.poll()
             ended.register(self._pidfd, select.POLLIN)
             if ended.poll(0):
                 self._notice_death()
-        return self.alive
+        return self.alive and not self._verdict
 
     async def look(self) -> None:
-        """How much memory the session uses, its files included where they are memory; above a limit it dies.
-
-        A session can make the look take seconds (many processes that share much): nobody else waits for it.
-        """
-        if not self.alive or self._looked_at:
-            return
-        self._looked_at = True
-        try:
-            await self._look()
-        finally:
-            self._looked_at = False
-
-    async def _look(self) -> None:
-        limit = self._limits.memory_bytes
-        files = await self._look_at_files()
-        memory = self.group.memory_bytes(files) if self.group is not None else None
-        if memory is None:
-            held = await asyncio.to_thread(self._tree.memory_bytes, self._shared + limit)
-            memory = max(0, held - self._shared) + files
+        """How much the session takes; above a limit it dies."""
         if self.alive:
-            self.memory = memory
-            self._look_at_group()
-            if memory > limit:
-                self.kill(self._too_much_memory())
+            self._end_if(await self.consumption.look(self.folder))
 
-    async def _look_at_files(self) -> int:
-        """Bytes of memory that they take. A session without a file system of its own has no quota, and its files are
-        on the disk: they are counted one by one."""
-        if self._home is None:
-            return collect.used_bytes(self.folder)
-        count, size = await asyncio.to_thread(_disk_use, os.dup(self.folder), self._limits.inodes)
-        if size > self._limits.disk_bytes:
-            self.kill(f"it used more than {self._limits.disk_bytes // 2**20} MiB of disk")
-        elif count >= self._limits.inodes:
-            self.kill(f"it made more than {self._limits.inodes} files")
-        return 0
+    async def glance(self) -> None:
+        if self.alive:
+            self._end_if(await self.consumption.glance(self.folder))
 
-    def _look_at_group(self) -> None:
-        """The kernel ends one process of a group that is too large; whoever waits for that one would wait for ever."""
-        if not self._verdict and self.group is not None and self.group.ran_out_of_memory():
-            self._verdict = self._too_much_memory()
-            if self.alive:
-                self._tree.kill()
+    def _end_if(self, verdict: str) -> None:
+        if verdict:
+            self.kill(verdict)
 
-    def _too_much_memory(self) -> str:
-        return f"it used more than {self._limits.memory_bytes // 2**20} MiB of memory"
+    def _note_last_use(self) -> None:
+        """While its group, if it has one, still knows."""
+        self.consumption.note_use()
+        self._verdict = self._verdict or self.consumption.ran_out_of_memory()
 
     def stop(self) -> None:
         if self.alive:
@@ -340,7 +312,7 @@ class Worker:
 
     def _notice_death(self) -> None:
         self.alive = False
-        self._look_at_group()
+        self._note_last_use()
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
         self._ended.set()
@@ -349,6 +321,7 @@ class Worker:
         """Once: the numbers may belong to somebody else a moment later."""
         if self._output < 0:
             return
+        self._tree.let_go()
         for fd in (self._pidfd, self._output):
             self._loop.remove_reader(fd)
             os.close(fd)
@@ -358,14 +331,6 @@ class Worker:
         self._output = self._pidfd = -1
         self.alive = False
         self._ended.set()
-
-
-def _disk_use(folder: int, most: int) -> tuple[int, int]:
-    """Through a descriptor of its own: the session may be released meanwhile."""
-    try:
-        return collect.disk_use(folder, most)
-    finally:
-        os.close(folder)
 
 
 def _remove_home(folder: int, home: str, status: asyncio.Future[int]) -> None:

@@ -74,9 +74,12 @@ def expired(conn: Connection, now: int) -> list[tuple[str, str]]:
 
 
 def made_in_thread(conn: Connection, resource: str, thread_id: str) -> dict[str, File]:
-    """Path below /mnt/data -> the newest file a run of the thread made there."""
-    rows = conn.execute(_MADE, {"thread_id": thread_id, "resource": resource})
-    return {path: decode(doc, File) for doc, path in rows}
+    """Path below /mnt/data -> the newest file a run of the thread made there, in the order these were made."""
+    newest: dict[str, File] = {}
+    for doc, path in conn.execute(_MADE, {"thread_id": thread_id, "resource": resource}):
+        newest.pop(path, None)
+        newest[path] = decode(doc, File)
+    return newest
 
 
 def known_ids(conn: Connection) -> set[str]:

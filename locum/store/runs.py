@@ -2,7 +2,8 @@
 
 Claiming a run raises its fence; every later write of the worker goes through `fenced`, which finds no row once another
 claim, an expiry or a deletion has raised the fence again. A worker that was away too long can therefore harm nothing.
-`claim`, `renew`, `release_all` and `to_end` work across resources: they belong to the engine, not to a caller.
+`claim`, `renew`, `release_all`, `to_end` and `count_active` work across resources: they belong to the engine and to the
+server's owner, not to a caller.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _CLAIMABLE = (
 )
 _ANY_CLAIMABLE = sa.select(table.c.seq).where(_is_claimable).limit(1)
 _TO_END = sa.select(table.c.resource, table.c.doc).where(_is_to_end).limit(100)
+_COUNT = sa.select(table.c.status, sa.func.count()).where(_is_active).group_by(table.c.status)
 _PROGRESSED = (
     sa.update(table)
     .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"), table.c.attempts != 0)
@@ -209,6 +211,11 @@ def to_end(conn: Connection, owner: str, *, now: float) -> list[tuple[str, Run]]
     """(resource, run) of active runs whose time is over, and of cancelled ones that nobody but `owner` has in hand."""
     rows = conn.execute(_TO_END, {"now": now, "worker": owner})
     return [(row.resource, decode(row.doc, Run)) for row in rows]
+
+
+def count_active(conn: Connection) -> dict[str, int]:
+    """How many runs there are in each of the states that are not over."""
+    return {row[0]: row[1] for row in conn.execute(_COUNT)}
 
 
 def still_active(conn: Connection, resource: str, run_id: str) -> Run | None:

@@ -168,3 +168,19 @@ once = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
 sa.Index("ix_once_created", once.c.created_at)
+
+session_usage = sa.Table(
+    "session_usage",
+    metadata,
+    # What each session of the code interpreter used: see domain/usage.py.
+    sa.Column("instance", sa.String(64), primary_key=True),
+    _resource(),
+    sa.Column("thread_id", sa.String(64), nullable=False),
+    sa.Column("opened_at", sa.BigInteger, nullable=False),
+    sa.Column("last_used_at", sa.BigInteger, nullable=False),
+    sa.Column("hours", sa.Integer, nullable=False),
+    sa.Column("cells", sa.Integer, nullable=False),
+    sa.Column("cpu_seconds", sa.Double, nullable=False),
+    sa.Column("peak_memory_bytes", sa.BigInteger, nullable=False),
+)
+sa.Index("ix_session_usage_opened", session_usage.c.opened_at)

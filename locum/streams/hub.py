@@ -154,6 +154,10 @@ class Streams:
             log.add(event)
         return Reader(_Stream(log), 1)
 
+    def count_readers(self) -> int:
+        """How many clients listen."""
+        return sum(len(stream.readers) for stream in self._streams.values())
+
     def publish(self, run_id: str, *events: Event) -> None:
         """Tell of the run. What is told of a run that nobody reads or works on here is not kept."""
         stream = self._streams.get(run_id)
@@ -172,6 +176,11 @@ class Streams:
             stream.is_worked_on = False
         if not stream.is_worked_on:
             self._let_go(run_id, stream)
+
+    def make_up(self, run_id: str, event: Event) -> None:
+        """Deltas follow of an object whose earlier ones were not told, as nobody listened: tell them now."""
+        if (stream := self._streams.get(run_id)) is not None:
+            stream.log.make_up(event)
 
     def catch_up(self, run_id: str, replayed: tuple[Event, ...], *, is_over: bool) -> None:
         """Tell what the rows say of a run that another server works on."""

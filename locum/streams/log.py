@@ -138,6 +138,16 @@ class Log:
         self._unheard = {
             about for event in events if opens(event) and (about := object_of(event)) not in gone and about
         }
+        if self._unheard:
+            self._entries = [entry for entry in self._entries if not self._is_delta_of_unheard(entry)]
+            self._bytes = sum(entry.bytes for entry in self._entries)
+
+    def make_up(self, event: Event) -> None:
+        """Tell now what has been left out of the deltas of an object that is still open, as the event knows it."""
+        if object_of(event) in self._unheard:
+            self._unheard.discard(object_of(event) or "")
+            for delta in deltas_of(event):
+                self.add(delta)
 
     def read(self, at: int, answered: int) -> tuple[list[tuple[int, Event]], bool]:
         """The events from number `at` on; whether the last of them is the end.
@@ -189,10 +199,12 @@ class Log:
         if about not in self._unheard:
             return False
         if closes(event):
-            self._unheard.discard(about)
-            for delta in deltas_of(event):
-                self.add(delta)
+            self.make_up(event)
         return isinstance(event, MessageDelta | StepDelta)
+
+    def _is_delta_of_unheard(self, entry: _Entry) -> bool:
+        _, event = entry.events(entry.first)[0]
+        return isinstance(event, MessageDelta | StepDelta) and object_of(event) in self._unheard
 
     def _trim(self) -> None:
         """Drop the oldest half."""

@@ -10,6 +10,7 @@ from locum.domain.events import (
     Event,
     FunctionCallDelta,
     FunctionDelta,
+    LogOutputDelta,
     MessageDelta,
     RefusalPartDelta,
     StepDelta,
@@ -37,6 +38,10 @@ def split(event: Event) -> tuple[Place, str] | None:
             code = call.code_interpreter
             if call.id is UNSET and code.outputs is UNSET and code.input is not UNSET:
                 return (CodeInterpreterCallDelta, event.step_id, call.index), code.input
+            if call.id is UNSET and code.input is UNSET and code.outputs is not UNSET and len(code.outputs) == 1:
+                output = code.outputs[0]
+                if isinstance(output, LogOutputDelta) and output.index == 0:  # logs are the first output or none
+                    return (LogOutputDelta, event.step_id, call.index), output.logs
         elif isinstance(call, FunctionCallDelta):
             function = call.function
             if call.id is UNSET and function.name is UNSET and function.arguments is not UNSET:
@@ -53,5 +58,8 @@ def join(place: Place, text: str) -> Event:
         return MessageDelta(about, (RefusalPartDelta(index=index, refusal=text),))
     if kind is CodeInterpreterCallDelta:
         code = CodeInterpreterDelta(input=text)
+        return StepDelta(about, (CodeInterpreterCallDelta(index=index, code_interpreter=code),))
+    if kind is LogOutputDelta:
+        code = CodeInterpreterDelta(outputs=(LogOutputDelta(index=0, logs=text),))
         return StepDelta(about, (CodeInterpreterCallDelta(index=index, code_interpreter=code),))
     return StepDelta(about, (FunctionCallDelta(index=index, function=FunctionDelta(arguments=text)),))

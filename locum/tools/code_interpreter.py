@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -18,10 +18,19 @@ from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.files import MAX_BYTES, File, Origin, Surface, blob_key, id_prefix
 from locum.domain.steps import CodeInterpreter as CodeInterpreterDetails
-from locum.domain.steps import CodeInterpreterCall, CodeOutput, Image, ImageOutput, LogOutput
-from locum.errors import NotFound, TooLarge, Unavailable
+from locum.domain.steps import CodeInterpreterCall, CodeOutput, Image, ImageOutput, LogOutput, Step
+from locum.domain.usage import SessionUsage
+from locum.errors import LocumError, NotFound, TooLarge, Unavailable
 from locum.models.chat import ToolDefinition
-from locum.sandbox.session import CellResult, Opened, Output, QuotaExceeded, SandboxUnavailable, SessionLost
+from locum.sandbox.session import (
+    CellResult,
+    NotWritable,
+    Opened,
+    Output,
+    QuotaExceeded,
+    SandboxUnavailable,
+    SessionLost,
+)
 
 NAME = "code_interpreter"
 OTHER_NAMES = ("python", "execute_python", "run_python")
@@ -44,20 +53,73 @@ DEFINITION = ToolDefinition(
 )
 
 
+MOST_RESTORED = 1000
+"""How many files of earlier cells a new session is given at most."""
+_MOST_NAMED = 10
+
+
 class Sandbox(Protocol):
     """The part of the sandbox's client that is used here."""
 
-    async def open(self, session: str) -> Opened: ...
+    async def open(self, session: str, *, lost: bool = False) -> Opened: ...
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None: ...
-    async def execute(self, session: str, call_id: str, code: str) -> CellResult: ...
+    async def execute(
+        self,
+        session: str,
+        call_id: str,
+        code: str,
+        on_output: Callable[[str], None] | None = None,
+        *,
+        preface: str = "",
+    ) -> CellResult: ...
     def get(self, session: str, key: str) -> AsyncIterator[bytes]: ...
+    async def usage(self, session: str) -> SessionUsage | None: ...
+
+
+class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cells of a thread have left for a new session of it.
+
+    has_run: there were cells, so there were variables. files: path below /mnt/data -> the file in its newest version,
+    newest first.
+    """
+
+    has_run: bool = False
+    files: dict[str, File] = {}
+
+
+def left_behind(steps: Iterable[Step], made: Mapping[str, File], attached: Mapping[str, File]) -> LeftBehind:
+    """steps: of the thread, oldest first. made: path -> the newest file that a cell made there and that still exists,
+    oldest first. attached: name -> the file that a caller has put there.
+
+    A path whose last version was deleted, by a cell or by a caller through the Files API, stays empty; one that a
+    caller has put a newer file to is the caller's.
+    """
+    has_run, last_written = False, dict[str, str]()
+    for step in steps:
+        for call in step.tool_calls:
+            if not isinstance(call, CodeInterpreterCall):
+                continue
+            has_run |= call.is_done or not step.is_open
+            last_written.update(dict.fromkeys(call.code_interpreter.written, call.id))
+            for path in call.code_interpreter.removed:
+                last_written.pop(path, None)
+    files = {
+        path: file
+        for path, file in reversed(list(made.items()))
+        if file.origin
+        and last_written.get(path) == file.origin.call_id
+        and not (path in attached and attached[path].created_at > file.created_at)
+    }
+    return LeftBehind(has_run=has_run, files=files)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is done, and the files it made (their bytes are stored, their rows are not yet)."""
+    """A call that is done, the files it made (their bytes are stored, their rows are not yet), and what its session has
+    used."""
 
     call: CodeInterpreterCall
     files: tuple[File, ...] = ()
+    usage: SessionUsage | None = None
 
 
 class CodeInterpreterTool:
@@ -71,50 +133,110 @@ class CodeInterpreterTool:
         self._clock = clock
 
     async def run(
-        self, call: CodeInterpreterCall, *, thread_id: str, run_id: str, files: Mapping[str, str], surface: Surface
+        self,
+        call: CodeInterpreterCall,
+        *,
+        thread_id: str,
+        run_id: str,
+        files: Mapping[str, str],
+        left_behind: Callable[[], Awaitable[LeftBehind]],
+        surface: Surface,
+        on_output: Callable[[str], None],
     ) -> Outcome:
-        """Run a call in the thread's session. `files`: file id -> name below /mnt/data of all that must stand there.
+        """Run a call in the thread's session. `files`: file id -> name below /mnt/data of all that must stand there;
+        `left_behind` is asked where the session is new. What `on_output` is given begins the call's logs.
 
         Safe to repeat with the same call after a crash: the sandbox answers a call id it has run from memory.
         """
+        usage: SessionUsage | None = None
+        printed: list[str] = []
+
+        def hear(piece: str) -> None:
+            printed.append(piece)
+            on_output(piece)
+
         try:
             await self._ready()
-            notes = await self._place_files(thread_id, files)
-            result = await self._sandbox.execute(thread_id, call.id, call.code_interpreter.input)
+            preface = await self._prepare(thread_id, files, left_behind)
+            result = await self._sandbox.execute(
+                thread_id, call.id, call.code_interpreter.input, on_output=hear, preface=preface
+            )
+            usage = result.usage
             crashpoints.reach("cell executed")
             images: list[File] = []
             made: list[File] = []
+            lines = [result.logs]
             for output in (*result.images, *result.files):
                 path = output.name if output in result.files else None
                 try:
                     file = await self._keep(output, path, call, thread_id, run_id, surface)
                 except (Unavailable, TooLarge) as error:
-                    notes.append(f"Note: {output.name} could not be kept: {error.message}\n")
+                    lines.append(f"Note: {output.name} could not be kept: {error.message}\n")
                 else:
                     (images if path is None else made).append(file)
         except SandboxUnavailable as error:
-            return _done(call, f"The code interpreter is not available on this server. {error.message}")
+            off = f"The code interpreter is not available on this server. {error.message}"
+            return _done(call, _lines("".join(printed), off))
         except SessionLost:
-            return _done(
-                call,
+            lost = (
                 "The code interpreter's session was lost while this code ran. All variables were reset; "
-                "run again what is needed.",
+                "run again what is needed."
             )
-        reset = "Note: this session is new, variables of earlier calls are gone.\n" if result.reset else ""
-        return _done(call, "".join(notes) + reset + result.logs, tuple(images), tuple(made))
+            return _done(call, _lines("".join(printed), lost), usage=usage)
+        return _done(call, _lines(*lines), tuple(images), tuple(made), result.removed, usage)
 
-    async def _place_files(self, thread_id: str, files: Mapping[str, str]) -> list[str]:
-        """Put what the session lacks; a file that cannot be put is said, and the code runs without it."""
-        present = (await self._sandbox.open(thread_id)).files
+    async def usage(self, thread_id: str) -> SessionUsage | None:
+        """What the thread's session has used so far, with a call that nobody waits for any more."""
+        return await self._sandbox.usage(thread_id)
+
+    async def _prepare(
+        self, thread_id: str, files: Mapping[str, str], left_behind: Callable[[], Awaitable[LeftBehind]]
+    ) -> str:
+        """Open the session and put what it lacks; returns what there is to say of that. A file that cannot be put is
+        named, and the code runs without it."""
+        present = await self._sandbox.open(thread_id)
+        left = LeftBehind()
+        if present.fresh and (left := await left_behind()).has_run:
+            await self._sandbox.open(thread_id, lost=True)
         notes = []
         for file_id, name in files.items():
-            if present.get(name) == file_id:
-                continue
-            try:
-                await self._sandbox.put(thread_id, name, file_id, await self._blobs.get(blob_key(file_id)))
-            except (QuotaExceeded, NotFound) as error:
-                notes.append(f"Note: the file {name} is not in /mnt/data: {error.message}\n")
+            if present.files.get(name) != file_id:
+                content = left.files[name].id if name in left.files else file_id  # a cell has changed it
+                if problem := await self._put(thread_id, name, file_id, content):
+                    notes.append(f"Note: the file {name} is not in /mnt/data: {problem.message}\n")
+        names = set(files.values())
+        mine = [(path, file) for path, file in left.files.items() if path not in names]
+        notes += await self._restore(thread_id, mine, present.files)
+        return "".join(notes)
+
+    async def _restore(self, thread_id: str, mine: list[tuple[str, File]], present: Mapping[str, str]) -> list[str]:
+        """Give a new session what cells wrote in an earlier one, newest first; what does not fit is left out."""
+        missing: list[str] = []
+        why, too_large = f"only the newest {MOST_RESTORED} files are put back.", MAX_BYTES + 1
+        for count, (path, file) in enumerate(mine):
+            if count >= MOST_RESTORED or file.bytes >= too_large:
+                missing.append(path)
+            elif present.get(path) != file.id and (problem := await self._put(thread_id, path, file.id, file.id)):
+                missing.append(path)
+                why = problem.message
+                if isinstance(problem, QuotaExceeded):
+                    too_large = file.bytes
+        notes = []
+        if len(mine) > len(missing):
+            notes.append("Note: the files of earlier calls are in /mnt/data again.\n")
+        if missing:
+            named = ", ".join(missing[:_MOST_NAMED])
+            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+            notes.append(f"Note: of the files of earlier calls, {named}{more} could not be put back: {why}\n")
         return notes
+
+    async def _put(self, thread_id: str, name: str, tag: str, file_id: str) -> LocumError | None:
+        """Put the content of a file; returns why that cannot be done."""
+        try:
+            await self._sandbox.put(thread_id, name, tag, await self._blobs.get(blob_key(file_id)))
+        except (QuotaExceeded, NotWritable, NotFound) as problem:
+            return problem
+        return None
 
     async def _keep(
         self, output: Output, path: str | None, call: CodeInterpreterCall, thread_id: str, run_id: str, surface: Surface
@@ -134,15 +256,31 @@ class CodeInterpreterTool:
         )
 
 
-def _done(call: CodeInterpreterCall, logs: str, images: tuple[File, ...] = (), made: tuple[File, ...] = ()) -> Outcome:
+def _lines(*texts: str) -> str:
+    """Texts, each on a line of its own."""
+    joined = ""
+    for text in texts:
+        joined += f"\n{text}" if joined and text and not joined.endswith("\n") else text
+    return joined
+
+
+def _done(
+    call: CodeInterpreterCall,
+    logs: str,
+    images: tuple[File, ...] = (),
+    made: tuple[File, ...] = (),
+    removed: tuple[str, ...] = (),
+    usage: SessionUsage | None = None,
+) -> Outcome:
     outputs: tuple[CodeOutput, ...] = (LogOutput(logs),) if logs else ()
     outputs += tuple(ImageOutput(Image(file.id)) for file in images)
     details = CodeInterpreterDetails(
         input=call.code_interpreter.input,
         outputs=outputs,
         written=tuple(file.origin.path for file in made if file.origin and file.origin.path),
+        removed=removed,
     )
-    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made))
+    return Outcome(call=CodeInterpreterCall(call.id, details), files=(*images, *made), usage=usage)
 
 
 def result_for_model(call: CodeInterpreterCall) -> str:

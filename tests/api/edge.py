@@ -21,6 +21,7 @@ from locum.blobs.disk import DiskBlobs
 from locum.clock import Clock, system_clock
 from locum.domain.events import Event
 from locum.errors import Unavailable
+from locum.sandbox.session import Status
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
 from locum.services.files import Files
@@ -161,6 +162,7 @@ class EdgeServer:
             authenticate=keys.authenticate,
             guard_hosts=self._key is None,
             ready=self._check_ready,
+            metrics=self._figures,
             strict=self._strict,
             origins=self._origins,
         )
@@ -195,9 +197,13 @@ class EdgeServer:
             models=Models(names),
         )
 
-    def _check_ready(self) -> None:
+    async def _figures(self) -> bytes:
+        return b"locum_streams 0.0\n"
+
+    def _check_ready(self) -> Status:
         if not self.is_ready:
             raise Unavailable("The worker that moves runs is not running.")
+        return Status(tier="off", reason="there is none here", fix="make one")
 
 
 def wait_until(condition: Any, seconds: float = 10) -> None:

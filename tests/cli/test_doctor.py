@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,9 @@ def assert_fix(found: tuple[str, str], *words: str) -> None:
 def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", TMPDIR=str(tmp_path / "tmp"))
-    things = "Python, SQLite, Data directory, Disk space, Database, Code interpreter, CJK fonts, Model, Port"
+    things = (
+        "Python, SQLite, Data directory, Disk space, Database, Code interpreter, Its Python, CJK fonts, Model, Port"
+    )
     assert list(found) == things.split(", ")
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
     assert "will be made" in found["Data directory"][1]
@@ -43,9 +47,25 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("locum")] == []
 
 
-def test_fonts_are_named_or_the_package_that_has_them(tmp_path: Path) -> None:
-    mark, words = examined(cwd=tmp_path, LOCUM_SANDBOX="auto")["CJK fonts"]
-    assert (mark == "ok" and words) or (mark == "note" and "noto-cjk" in words.replace("-sans", ""))
+def test_scripts_that_charts_have_letters_for_are_named(tmp_path: Path) -> None:
+    found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto")
+    assert found["CJK fonts"] == ("ok", "Korean, Japanese, Chinese")  # noto-cjk-sans-otc is a dependency of the tests
+    assert found["Its Python"][0] == "ok"
+
+
+def test_what_the_python_of_the_sessions_lacks_is_named(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", LOCUM_SANDBOX_PYTHON=str(tmp_path / "bare"))
+    mark, words = found["Its Python"]
+    assert mark == "note"
+    assert f"({tmp_path}/bare/bin/python)" in words
+    assert "numpy, pandas, matplotlib" in words
+    assert found["CJK fonts"] == ("note", "there is no matplotlib to draw with")
+
+
+def test_a_python_that_is_none_is_to_be_fixed(tmp_path: Path) -> None:
+    found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", LOCUM_SANDBOX_PYTHON=str(tmp_path / "no"), fails=True)
+    assert_fix(found["Code interpreter"], "LOCUM_SANDBOX_PYTHON", f"{tmp_path}/no does not exist")
 
 
 def test_a_code_interpreter_that_was_switched_off_is_no_fault(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import openai
 import pytest
 
 from locum.app import running
+from locum.sandbox.client import end as end_sandbox
 from locum.settings import Settings
 from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
+from tests.sandbox.conftest import wait_until
 from tests.serving import ServerProcess
 
 
@@ -70,7 +72,20 @@ def test_health_and_readiness_answer_without_a_key(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", env={"LOCUM_API_KEY": "secret", "LOCUM_SANDBOX": "off"}) as server:
         for path in ("/healthz", "/readyz"):
             with urllib.request.urlopen(server.azure_endpoint + path) as response:
-                assert json.load(response) == {"status": "ok"}
+                assert json.load(response)["status"] == "ok"
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_console_readiness_and_doctor_say_the_same_of_the_code_interpreter(mode: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": mode}) as server:
+        wait_until(lambda: "Ready." in server.output)
+        with urllib.request.urlopen(server.azure_endpoint + "/readyz") as response:
+            told = json.load(response)["code_interpreter"]
+        (line,) = [line for line in server.output.splitlines() if "Code interpreter" in line]
+        assert line == f"  Code interpreter  {told['tier']}: {told['reason']}"
+    examined = locum("doctor", cwd=tmp_path, LOCUM_SANDBOX=mode, LOCUM_PORT="0").stdout
+    assert f"Code interpreter  {told['tier']}: {told['reason']}\n" in examined
+    assert (told["tier"] == "off") == (mode == "off")
 
 
 def test_with_a_key_only_the_key_is_served_and_a_new_one_replaces_it(tmp_path: Path) -> None:
@@ -117,16 +132,18 @@ def test_the_server_stops_without_a_word_of_error(tmp_path: Path) -> None:
     assert "rror" not in server.output
 
 
-def test_nothing_of_a_stopped_server_is_left_running(tmp_path: Path) -> None:
+def test_of_a_stopped_server_nothing_but_its_sessions_is_left_running(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data")
     server.start()
     with server.openai() as client:
         assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
         thread = client.beta.threads.create(messages=[{"role": "user", "content": "solve x + 1 = 2"}]).id
         client.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant)
-    assert processes_naming(server.data_dir)
-    server.stop()
-    assert processes_naming(server.data_dir) == []
+    assert len(processes_naming(server.data_dir)) > 1
+    server.stop(keep_sessions=True)
+    assert len(processes_naming(server.data_dir)) == 1  # its sessions, for a minute
+    end_sandbox(server.data_dir / "sandbox")
+    wait_until(lambda: not processes_naming(server.data_dir))
 
 
 def test_a_held_request_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:

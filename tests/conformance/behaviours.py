@@ -36,7 +36,7 @@ SECTIONS = (
     Section("Streaming", range(99, 119), "test_streaming.py"),
     Section("Context and budgets", range(119, 128), "test_context_and_budgets.py"),
     Section("Files and uploads", range(128, 138), "test_files_and_uploads.py"),
-    Section("Code interpreter", range(138, 146), "../engine/test_code_interpreter.py"),
+    Section("Code interpreter", range(138, 146), "test_code_interpreter.py"),
     Section("File search and vector stores", range(146, 157), ""),
     Section("Real clients", range(157, 161), "test_sdk_quirks.py"),
 )
@@ -68,7 +68,6 @@ ELSEWHERE = (
     Behaviour(142, "An exception is in the logs, the step completes, and the model may try again", _CODE),
     Behaviour(143, "Variables and files last through the runs of a thread, and are no other thread's", _CODE),
     Behaviour(144, "Two threads have two sessions, which see nothing of each other, the server or the network", _CODE),
-    Behaviour(145, "Files of all supported extensions are accepted", "waits for the code interpreter's own suite"),
     Behaviour(146, "A vector store is made; files added to it are ingested in chunks of 800/400", FILE_SEARCH),
     Behaviour(147, "Chunk sizes outside of the limits are refused", FILE_SEARCH),
     Behaviour(148, "A file that cannot be read fails alone; the store stays usable", FILE_SEARCH),

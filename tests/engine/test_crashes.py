@@ -6,6 +6,7 @@ blob. Each point of each scenario is tried, until one is reached that the run no
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import time
@@ -19,6 +20,8 @@ import openai
 import pytest
 from openai.types.beta.threads import Run
 
+from locum.admin import client as admin
+from locum.admin.wire import SumUsage, UsageSums
 from locum.engine.worker import LEASE_SECONDS
 from tests.blobs.buckets import BUCKET, S3Server
 from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text, Usage
@@ -80,19 +83,21 @@ class Scenario:
     texts: tuple[str, ...]
     step_types: tuple[str, ...]
     files: int
+    cells: int
 
 
 SCENARIOS = {
-    "text": Scenario(_text, 1, ("Hello.",), ("message_creation",), 0),
+    "text": Scenario(_text, 1, ("Hello.",), ("message_creation",), 0, 0),
     "code": Scenario(
         _code,
         2,
         ("Let me see.", "It is 42: [out](sandbox:/mnt/data/out.csv)"),
         ("message_creation", "tool_calls", "message_creation"),
         2,
+        1,
     ),
-    "functions": Scenario(_functions, 3, ("Sunny.",), ("tool_calls", "tool_calls", "message_creation"), 0),
-    "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0),
+    "functions": Scenario(_functions, 3, ("Sunny.",), ("tool_calls", "tool_calls", "message_creation"), 0, 1),
+    "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0, 2),
 }
 
 
@@ -178,6 +183,14 @@ def check(server: ServerProcess, upstream: ScriptedUpstream, scenario: Scenario,
         for file in mine:
             assert len(api.files.content(file.id).read()) == file.bytes
     assert len(upstream.requests) - asked <= scenario.model_calls + 1
+    assert metered(server, thread) == ((1, scenario.cells) if scenario.cells else (0, 0))
+
+
+def metered(server: ServerProcess, thread: str) -> tuple[int, int]:
+    """Sessions and cells of the thread as its owner would bill them."""
+    reply = asyncio.run(admin.ask(server.data_dir, SumUsage(by="thread", resource=None, since=0)))
+    assert isinstance(reply, UsageSums)
+    return next(((row.sessions, row.cells) for row in reply.rows if row.thread_id == thread), (0, 0))
 
 
 def blobs(server: ServerProcess) -> set[str]:

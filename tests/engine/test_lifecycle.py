@@ -8,7 +8,7 @@ writing. After every step the rows must make sense.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,14 +113,25 @@ class Stage:
 
     # the sandbox
 
-    async def open(self, session: str) -> Opened:
+    async def open(self, session: str, *, lost: bool = False) -> Opened:
         return Opened(fresh=False, files={})
 
-    async def execute(self, session: str, call_id: str, code: str) -> CellResult:
+    async def execute(
+        self,
+        session: str,
+        call_id: str,
+        code: str,
+        on_output: Callable[[str], None] | None = None,
+        *,
+        preface: str = "",
+    ) -> CellResult:
         return CellResult(logs=await self.stand_still(at_model=False), ok=True)
 
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         raise AssertionError("no file is put here")
+
+    async def usage(self, session: str) -> None:
+        return None
 
     def get(self, session: str, key: str) -> AsyncIterator[bytes]:
         raise AssertionError("no file is made here")

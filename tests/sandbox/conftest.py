@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 
 SMALL = Limits(
-    cell_seconds=10,
+    cell_seconds=30,
     grace_seconds=0.5,
     memory_bytes=320 * MIB,
     disk_bytes=48 * MIB,
@@ -91,6 +93,38 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def folders_with(name: str, content: bytes) -> list[Path]:
+    """The /mnt/data of sessions on this machine that hold such a file, seen through their process 1."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        data = entry / "root/mnt/data"
+        with contextlib.suppress(OSError):
+            if (data / name).exists() and (data / name).read_bytes() == content:
+                found[(data / name).stat().st_ino, (data / name).stat().st_dev] = data
+    return list(found.values())
+
+
+class Gate:
+    """A cell that prints, waits until it is let through, and prints again."""
+
+    def __init__(self) -> None:
+        self.name = f"gate-{secrets.token_hex(8)}"
+        self.code = (
+            f"import os, time\nopen({self.name!r}, 'w').write('gate')\nprint('begun')\n"
+            f"while not os.path.exists('go'): time.sleep(0.01)\nos.remove('go'); print('ended')"
+        )
+
+    @property
+    def folder(self) -> Path | None:
+        """The cell's /mnt/data, once it has come so far."""
+        return next(iter(folders_with(self.name, b"gate")), None)
+
+    def open(self) -> None:
+        wait_until(lambda: self.folder)
+        assert self.folder is not None
+        (self.folder / "go").touch()
 
 
 def start(directory: Path, limits: Limits = SMALL, **settings: Any) -> Box:

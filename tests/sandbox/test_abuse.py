@@ -113,6 +113,12 @@ def test_memory_beyond_one_process_is_watched(box: Box, key: str) -> None:
     assert "more than 320 MiB of memory" in result.logs
 
 
+def test_memory_is_not_kept_beyond_the_cell_that_took_too_much(box: Box, key: str) -> None:
+    children = "for _ in range(4):\n    if os.fork() == 0: b = bytearray(120 << 20); time.sleep(60)"
+    box.cell(key, f"import os, time\nm = 1\n{children}\ntime.sleep(1)")
+    assert box.cell(key, "'m' in globals()").logs == "False\n"
+
+
 def test_shared_memory_without_a_file_is_refused(box: Box, key: str) -> None:
     """Of what is not mapped any more nobody would know; a file does as well, and counts."""
     assert box.cell(key, "import mmap; mmap.mmap(-1, 4096)").error == "PermissionError"
@@ -142,6 +148,12 @@ def test_a_flood_of_output_is_cut_in_the_middle_and_costs_the_writer(hasty: Box)
     assert len(result.logs) < SMALL.output_bytes + 500
     omitted = int(result.logs.split(" bytes of output left out")[0].split("[... ")[1])
     assert omitted < 8 * SMALL.drain_bytes
+
+
+def test_code_gives_way_to_the_server_and_cannot_help_it(box: Box, key: str) -> None:
+    result = box.cell(key, "import os\nprint(os.nice(0) >= 10)\nos.nice(-1)")
+    assert result.logs.startswith("True\n")
+    assert result.error == "PermissionError"
 
 
 def test_processes_left_behind_do_not_run_between_cells(box: Box, key: str) -> None:

@@ -32,6 +32,18 @@ def test_version_2_is_one_hierarchy_for_all() -> None:
     assert found == {"": Path("/sys/fs/cgroup/system.slice/locum.service")}
 
 
+def test_the_limit_of_a_container_is_found_in_the_groups_above(tmp_path: Path) -> None:
+    top = tmp_path / "memory"
+    (top / "service/inner").mkdir(parents=True)
+    for folder, limit in (("", 2**63 - 4096), ("service", 512 * MIB), ("service/inner", 2**63 - 4096)):
+        (top / folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (tmp_path / "cgroup").write_text("4:memory:/service/inner\n")
+    (tmp_path / "mountinfo").write_text(f"25 24 0:21 / {top} rw shared:10 - cgroup cgroup rw,memory\n")
+    assert cgroups.memory_limit(tmp_path) == 512 * MIB
+    (tmp_path / "cgroup").write_text("0::/\n")
+    assert cgroups.memory_limit(tmp_path) is None
+
+
 @pytest.fixture
 def groups() -> cgroups.Groups:
     found = cgroups.find()

@@ -126,6 +126,58 @@ def test_a_file_comes_in_whole_or_not_at_all(folder: int, tmp_path: Path) -> Non
     assert (tmp_path / "data/a.txt").read_bytes() == b"whole"
 
 
+def test_a_file_comes_in_through_no_link(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "data/sub").mkdir()
+    (tmp_path / "data/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "data/sub/up").symlink_to("..")
+    (tmp_path / "data/sub/a").symlink_to("/etc/passwd")
+    for name in ("link/x", "sub/up/x", "link/new/x", "sub/a/x"):
+        with pytest.raises(OSError, match="openat2"):
+            collect.Incoming(folder, name, -1)
+    incoming = collect.Incoming(folder, "sub/a", -1)  # the last name is not followed
+    incoming.write(b"mine")
+    incoming.keep()
+    incoming.close()
+    assert not (tmp_path / "data/sub/a").is_symlink()
+    assert (tmp_path / "data/sub/a").read_bytes() == b"mine"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_folder_that_becomes_a_link_on_the_way_takes_nothing_out(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    incoming = collect.Incoming(folder, "sub/x", -1)
+    (tmp_path / "data/sub").rename(tmp_path / "data/moved")
+    (tmp_path / "data/sub").symlink_to(tmp_path / "outside")
+    incoming.write(b"mine")
+    incoming.keep()
+    incoming.close()
+    assert (tmp_path / "data/moved/x").read_bytes() == b"mine"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_removed_files_are_named_unless_their_name_is_there_again(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data/sub").mkdir()
+    for name in ("a", "b", "sub/c", "x\x01", "kept"):
+        (tmp_path / "data" / name).write_text("x")
+    before = collect.snapshot(folder)
+    for name in ("a", "b", "sub/c", "x\x01"):
+        (tmp_path / "data" / name).unlink()
+    (tmp_path / "data/b").symlink_to("kept")
+    (tmp_path / "data/x").write_text("x")
+    assert collect.removed_files(folder, before) == ("a", "b", "sub/c")
+
+
+def test_files_beyond_what_is_walked_are_not_taken_for_removed(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data/sub").mkdir()
+    (tmp_path / "data/sub/a").write_text("x")
+    before = collect.snapshot(folder)
+    for number in range(4100):
+        (tmp_path / f"data/{number}").touch()
+    assert b"data/sub/a" not in collect.snapshot(folder)
+    assert collect.removed_files(folder, before) == ()
+
+
 def test_files_of_a_dead_session_are_copied_to_the_next(folder: int, tmp_path: Path) -> None:
     (tmp_path / "data/sub").mkdir()
     (tmp_path / "data/sub/a").write_text("a")

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from locum.sandbox.client import Sandbox
+from locum.sandbox.client import Sandbox, end
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import SandboxUnavailable, SessionLost
-from tests.sandbox.conftest import SMALL, Box, start, wait_until
+from tests.sandbox.conftest import SMALL, Box, Gate, folders_with, start, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,8 @@ def test_kill_of_sandboxd_takes_everything_along_and_the_next_call_starts_anew(o
         own.cell(key, "1")  # a new sandboxd is there, and knows no session
     assert own.open(key).fresh
     result = own.cell(key, "1 + 1")
-    assert (result.logs, result.reset) == ("2\n", True)
+    assert result.logs == "[This session is new: the variables of earlier calls are gone.]\n2\n"
+    assert result.reset
     wait_until(lambda: not alive(everyone))
 
 
@@ -128,7 +129,10 @@ def test_a_dead_zygote_is_replaced(own: Box, tmp_path: Path) -> None:
     wait_until(lambda: alive(everyone) == {daemon})
     assert own.open(key).files == {"a.txt": "tag"}
     result = own.cell(key, "open('a.txt').read()")
-    assert (result.logs, result.reset) == ("'kept'\n", True)
+    assert result.logs == (
+        "[This session is new: the variables of earlier calls are gone. The files in /mnt/data were kept.]\n'kept'\n"
+    )
+    assert result.reset
 
 
 def test_a_zygote_that_has_served_for_long_is_replaced_and_its_sessions_live_on(tmp_path: Path) -> None:
@@ -207,21 +211,63 @@ def test_a_killed_server_finds_its_running_cell_again(tmp_path: Path) -> None:
 async def _open_and_let_go(box: Box) -> dict[str, str]:
     """The session is busy with the cell that the dead server began: tell the cell to go on by its own channel."""
     cell = asyncio.create_task(box.sandbox.execute("thread", "call", ""))
-    (data,) = _folders_with("a.txt")
+    (data,) = folders_with("a.txt", b"data")
     (data / "go").touch()
     assert (await cell).logs == "begun\n42\n"
     return (await box.sandbox.open("thread")).files
 
 
-def _folders_with(name: str) -> list[Path]:
-    """The /mnt/data of sessions on this machine that hold such a file, seen through their process 1."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        data = entry / "root/mnt/data"
-        with contextlib.suppress(OSError):
-            if (data / name).exists() and (data / name).read_bytes() == b"data":
-                found[(data / name).stat().st_ino, (data / name).stat().st_dev] = data
-    return list(found.values())
+_LEAVING = """
+import asyncio, sys
+from pathlib import Path
+import msgspec
+from locum.sandbox.client import Limits, Sandbox
+
+async def main():
+    sandbox = Sandbox(Path(sys.argv[1]), limits=msgspec.json.decode(sys.argv[2], type=Limits))
+    await sandbox.start()
+    await sandbox.open("thread")
+    begun = asyncio.Event()
+    cell = asyncio.create_task(sandbox.execute("thread", "call", sys.argv[3], lambda piece: begun.set()))
+    await begun.wait()
+    sandbox.leave()
+    cell.cancel()
+    await asyncio.wait([cell])
+    await sandbox.hang_up()
+
+asyncio.run(main())
+"""
+
+
+def test_a_server_that_leaves_does_not_interrupt_its_cells(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory, gate = tmp_path / "sandbox", Gate()
+    arguments = [sys.executable, "-c", _LEAVING, str(directory), msgspec.json.encode(SMALL).decode(), gate.code]
+    subprocess.run(arguments, cwd=ROOT, check=True)
+    box = start(directory)
+    try:
+
+        async def attach() -> str:
+            begun = asyncio.Event()
+            cell = asyncio.create_task(box.sandbox.execute("thread", "call", "", lambda piece: begun.set()))
+            await begun.wait()
+            gate.open()
+            return (await cell).logs
+
+        assert box.run(attach()) == "begun\nended\n"
+    finally:
+        box.close()
+
+
+def test_who_throws_the_folder_away_can_end_its_sandboxd(tmp_path: Path) -> None:
+    _needs_sandbox(tmp_path)
+    directory = tmp_path / "sandbox"
+    end(directory)  # there is none
+    _killed_server(directory, SMALL)
+    everyone = processes_of(directory)
+    end(directory)
+    wait_until(lambda: not alive(everyone))
+    end(directory)
 
 
 def test_sandboxd_ends_by_itself_when_no_server_comes_back(tmp_path: Path) -> None:
@@ -263,6 +309,7 @@ def test_two_servers_that_start_at_once_start_one(tmp_path: Path) -> None:
         both = [Sandbox(tmp_path / "sandbox", limits=SMALL) for _ in range(2)]
         await asyncio.gather(*(sandbox.start() for sandbox in both))
         await both[0].open("a")
+        await both[0].execute("a", "c", "1")
         assert not (await both[1].open("a")).fresh
         for sandbox in both:
             await sandbox.close()
@@ -302,7 +349,8 @@ def test_the_session_that_was_idle_longest_makes_room(tmp_path: Path) -> None:
         opened = box.open("a")
         assert opened.fresh
         result = box.cell("a", "'x' in globals()")
-        assert (result.logs, result.reset) == ("False\n", True)
+        assert result.logs == "[This session is new: the variables of earlier calls are gone.]\nFalse\n"
+        assert result.reset
         assert not box.cell("a", "1").reset
     finally:
         box.close()

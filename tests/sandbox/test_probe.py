@@ -29,7 +29,7 @@ def test_one_hole_is_enough_to_refuse() -> None:
         ("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict_unprivileged_userns=0"),
         ("proc/sys/kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1"),
         ("proc/sys/user/max_user_namespaces", "0", "max_user_namespaces"),
-        (".dockerenv", "", "--security-opt seccomp=unconfined"),
+        (".dockerenv", "", "--security-opt seccomp=deploy/seccomp.json"),
         ("unrelated", "", "as root"),
     ],
 )

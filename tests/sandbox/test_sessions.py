@@ -8,7 +8,7 @@ import base64
 import pytest
 
 from locum.errors import LocumError
-from locum.sandbox.session import QuotaExceeded, SessionLost
+from locum.sandbox.session import NotWritable, QuotaExceeded, SessionLost
 from tests.sandbox.conftest import SMALL, Box, pieces
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(box: Box, key: str) -> N
     assert box.open(key).files == {}
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "x\0y", "n" * 256])
+@pytest.mark.parametrize("name", ["../x", "a/../b", "/a", "a//b", "", ".", "..", "x\0y", "n" * 256, "d/" * 9 + "x"])
 def test_a_name_that_is_no_file_name_is_refused(name: str, box: Box, key: str) -> None:
     with pytest.raises(LocumError):
         box.put(key, name, b"x")
@@ -253,6 +253,91 @@ def test_a_deleted_session_starts_from_nothing(box: Box) -> None:
     assert (opened.fresh, opened.files) == (True, {})
     result = box.cell(key, "import os; 'x' in globals(), os.listdir()")
     assert (result.logs, result.reset) == ("(False, [])\n", False)
+
+
+def test_a_file_can_be_put_into_a_folder(box: Box, key: str) -> None:
+    box.put(key, "a/b/한.txt", b"deep")
+    box.put(key, "a/x.txt", b"flat")
+    code = (
+        "import os\nprint(open('/mnt/data/a/b/한.txt').read(), sorted(os.listdir('a')))\nopen('a/b/new', 'w').close()"
+    )
+    assert box.cell(key, code).logs == "deep ['b', 'x.txt']\n"
+    box.put(key, "a/b/한.txt", b"changed")
+    assert box.cell(key, "open('a/b/한.txt').read()").logs == "'changed'\n"
+
+
+def test_what_stands_in_the_way_of_a_file_is_said(box: Box, key: str) -> None:
+    box.cell(key, "import os\nopen('f', 'w').close(); os.mkdir('d'); os.symlink('/tmp', 'l')")
+    for name in ("f/x", "d", "l/x"):
+        with pytest.raises(NotWritable):
+            box.put(key, name, b"x")
+    assert box.cell(key, "sorted(os.listdir()), os.listdir('/tmp/')").logs == "(['d', 'f', 'l'], [])\n"
+
+
+def test_a_cell_tells_which_files_it_removed(box: Box, key: str) -> None:
+    box.put(key, "put.txt", b"x")
+    box.cell(key, "import os\nfor n in ('a', 'b', 'c', 'e'): open(n, 'w').close()")
+    result = box.cell(key, "os.remove('a'); os.remove('put.txt'); os.rename('b', 'd'); open('c', 'w').write('x')")
+    assert result.removed == ("a", "b", "put.txt")
+    assert {file.name for file in result.files} == {"c", "d"}
+    assert box.cell(key, "1").removed == ()
+
+
+def test_output_begins_with_what_its_caller_has_to_say_and_pieces_add_up(box: Box, key: str) -> None:
+    async def check() -> None:
+        pieces: list[str] = []
+        code = "for n in range(3000): print(n)"
+        result = await box.sandbox.execute(key, "said", code, pieces.append, preface="Note: x\n")
+        assert result.logs.startswith("Note: x\n0\n1\n")
+        assert "left out" in result.logs
+        assert "".join(pieces) == result.logs
+        again: list[str] = []
+        assert await box.sandbox.execute(key, "said", code, again.append, preface="another") == result
+        assert "".join(again) == result.logs
+
+    box.run(check())
+
+
+def test_a_session_whose_cell_ignored_its_interruption_says_so_in_the_next(box: Box, key: str) -> None:
+    async def check() -> None:
+        begun = asyncio.Event()
+        code = "import signal, time\nx = 7\nopen('kept', 'w').write('k')\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
+        code += "\nprint('begun')\nwhile True: time.sleep(0.01)"
+        cell = asyncio.create_task(box.sandbox.execute(key, "deaf", code, lambda piece: begun.set()))
+        await begun.wait()
+        cell.cancel()
+
+    box.run(check())
+    result = box.cell(key, "'x' in globals(), open('kept').read()")
+    assert result.logs == (
+        "[This session is new: the variables of earlier calls are gone. The files in /mnt/data were kept.]\n"
+        "(False, 'k')\n"
+    )
+    assert result.reset
+    assert box.cell(key, "1").logs == "1\n"
+
+
+def test_a_session_that_runs_a_cell_is_open_at_once(box: Box, key: str) -> None:
+    async def check() -> None:
+        begun = asyncio.Event()
+        cell = asyncio.create_task(
+            box.sandbox.execute(key, "long", "print('begun')\nimport time; time.sleep(60)", lambda piece: begun.set())
+        )
+        await begun.wait()
+        assert not (await box.sandbox.open(key)).fresh
+        assert not cell.done()
+        cell.cancel()
+
+    box.run(check())
+
+
+def test_variables_that_a_caller_knows_of_are_said_to_be_gone(box: Box) -> None:
+    key = "known to the caller"
+    assert box.open(key).fresh
+    assert box.run(box.sandbox.open(key, lost=True)).fresh
+    assert box.cell(key, "1").logs == "[This session is new: the variables of earlier calls are gone.]\n1\n"
+    box.run(box.sandbox.open(key, lost=True))
+    assert box.cell(key, "2").logs == "2\n"
 
 
 def test_opening_twice_is_opening_once(box: Box) -> None:

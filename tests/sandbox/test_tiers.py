@@ -14,8 +14,28 @@ import msgspec
 import pytest
 
 from locum.sandbox import landlock
+from locum.sandbox.jail import SLOTS, first_uid
 from locum.sandbox.limits import MIB
 from tests.sandbox.conftest import SMALL, Box, start, wait_until
+
+
+@pytest.mark.parametrize(
+    ("id_map", "share", "first"),
+    [
+        ("         0          0 4294967295\n", 0, 1_900_000_000),
+        ("         0          0 4294967295\n", 3, 1_900_000_000 + 3 * SLOTS),
+        ("0 100000 65536\n", 0, 65536 - SLOTS),
+        ("0 100000 65536\n", 1, 65536 - 2 * SLOTS),
+        ("0 100000 65536\n", 15, 65536 - SLOTS),
+        ("0 1000 1\n1 100000 65535\n", 0, 65536 - SLOTS),
+        ("0 1000 1\n", 0, None),
+        ("0 100000 8000\n", 0, None),
+        ("", 0, None),
+    ],
+)
+def test_user_ids_for_sessions_are_those_that_nobody_else_has(id_map: str, share: int, first: int | None) -> None:
+    assert first_uid(id_map, share) == first
+
 
 LIMITS = msgspec.structs.replace(SMALL, cell_seconds=20.0)
 
@@ -104,6 +124,16 @@ def test_the_folders_of_a_session_go_with_it(shared: Box) -> None:
     home = next(path for path in Path(tempfile.gettempdir()).glob("locum-sandbox-*/*/data/a/b/c/mark-of-this-session"))
     shared.run(shared.sandbox.delete(key))
     wait_until(lambda: not home.parents[4].exists())
+
+
+def test_two_sandboxds_of_one_machine_share_no_user(tmp_path: Path, shared: Box) -> None:
+    tier = shared.sandbox.status.tier
+    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=_system_python())
+    try:
+        users = [each.cell(each.session(), "import os; print(os.getuid())").logs for each in (shared, box)]
+        assert (users[0] == users[1]) == (tier == "weak")
+    finally:
+        box.close()
 
 
 def test_the_watchdog_is_the_quota(shared: Box) -> None:

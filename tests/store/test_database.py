@@ -254,6 +254,16 @@ def test_a_thread_has_one_active_run(db: Database, runner: asyncio.Runner) -> No
         runner.run(db.write(lambda conn: runs.insert(conn, "r", run(2))))
 
 
+def test_runs_that_are_not_over_are_counted_by_status(db: Database, runner: asyncio.Runner) -> None:
+    def insert(conn: sa.Connection) -> None:
+        for number, status in enumerate(("queued", "queued", "in_progress", "completed")):
+            each = msgspec.structs.replace(run(number, thread=f"t{number}"), status=status)
+            runs.insert(conn, "r" if number else "another", each)
+
+    runner.run(db.write(insert))
+    assert runner.run(db.read(runs.count_active)) == {"queued": 2, "in_progress": 1}
+
+
 def test_the_index_keeps_a_second_active_run_out_even_without_the_look(db: Database, runner: asyncio.Runner) -> None:
     runner.run(db.write(lambda conn: runs.insert(conn, "r", run(1))))
 

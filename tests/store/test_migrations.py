@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from locum.domain.pages import Page
-from locum.store import assistants, keys, runs
+from locum.store import assistants, keys, runs, usage
 from locum.store import messages as message_store
 from locum.store.database import Database
 from locum.store.migrations import HEAD, current_revision, upgrade
@@ -41,6 +41,11 @@ RELEASES["0002"] = [
     *RELEASES["0001"],
     """INSERT INTO threads (id, resource, doc) VALUES ('thread_2', 'default',
     '{"id":"thread_2","created_at":2,"metadata":{"누구":"Ann"},"tool_resources":{}}')""",
+]
+
+RELEASES["0003"] = [
+    *RELEASES["0002"],
+    "INSERT INTO keys (id, resource, sha256, created_at, permissions) VALUES ('key_1', 'r', 'cd', 1, 'threads:list')",
 ]
 
 
@@ -91,6 +96,7 @@ def test_what_an_earlier_release_stored_is_there_after_an_upgrade(
         assert [each.text for each in said.data] == ["hello"]
         assert runner.run(db.read(lambda conn: runs.any_claimable(conn, "me", now=2.0)))
         assert runner.run(db.read(lambda conn: keys.owner(conn, "ab"))) == ("key_default", "default")
+        assert runner.run(db.read(lambda conn: usage.sums(conn, by="resource"))) == []
     finally:
         runner.run(db.close())
 

@@ -12,9 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locum.api.v2.objects import render_event
-from locum.domain.events import Done, Event, MessageDelta, MessageEvent, RunEvent, TextDelta, TextPartDelta
+from locum.domain.events import (
+    CodeInterpreterCallDelta,
+    CodeInterpreterDelta,
+    Done,
+    Event,
+    LogOutputDelta,
+    MessageDelta,
+    MessageEvent,
+    RunEvent,
+    StepDelta,
+    StepEvent,
+    TextDelta,
+    TextPartDelta,
+)
 from locum.domain.messages import Message, Text, TextPart
 from locum.domain.runs import RequiredCall, RequiredFunction, Run
+from locum.domain.steps import CodeInterpreter, CodeInterpreterCall, LogOutput, Step, ToolCallsDetails
 from locum.streams.hub import KEEP_SECONDS, MAX_KEPT, Reader, Streams
 
 RUN = Run(
@@ -40,6 +54,34 @@ def message(text: str = "") -> Message:
 
 def say(text: str, *, index: int = 0) -> Event:
     return MessageDelta("msg_1", (TextPartDelta(index=index, text=TextDelta(value=text)),))
+
+
+def prints(text: str, *, index: int = 0) -> Event:
+    output = CodeInterpreterDelta(outputs=(LogOutputDelta(index=0, logs=text),))
+    return StepDelta("step_1", (CodeInterpreterCallDelta(index=index, code_interpreter=output),))
+
+
+def step(*outputs: str | None) -> Step:
+    """A step whose calls have printed that, or are still to be made."""
+    calls = tuple(
+        CodeInterpreterCall(
+            f"call_{number}",
+            CodeInterpreter(input="code", outputs=None if text is None else (LogOutput(text),)),
+        )
+        for number, text in enumerate(outputs)
+    )
+    return Step(
+        id="step_1",
+        created_at=1,
+        assistant_id="asst_1",
+        thread_id="thread_1",
+        run_id="run_1",
+        step_details=ToolCallsDetails(calls),
+    )
+
+
+def logs(read: list[Frame]) -> list[str]:
+    return re.findall(r'"logs":"([^"]*)"', "".join(frame.data for frame in read if "delta" in frame.name))
 
 
 def begun() -> Streams:
@@ -86,6 +128,7 @@ def texts(read: list[Frame]) -> list[str]:
     st.lists(
         st.one_of(
             st.tuples(st.just("say"), st.text("ab\n\U0001f600", min_size=1, max_size=3), st.integers(0, 1)),
+            st.tuples(st.just("print"), st.text("ab\n\U0001f600", min_size=1, max_size=3), st.integers(0, 1)),
             st.tuples(st.just("started")),
             st.tuples(st.just("open")),
             st.tuples(st.just("whole")),
@@ -110,6 +153,15 @@ def test_every_reader_sees_every_event_once_and_in_order_whatever_happens_betwee
                 streams.publish("run_1", say(text, index=index))
                 told.append(
                     ("thread.message.delta", f'"index":{index},"text":{{"value":{msgspec.json.encode(text).decode()}}}')
+                )
+            case ("print", text, index):
+                streams.publish("run_1", prints(text, index=index))
+                told.append(
+                    (
+                        "thread.run.step.delta",
+                        f'"index":{index},"code_interpreter":{{"outputs":[{{"type":"logs","index":0,'
+                        f'"logs":{msgspec.json.encode(text).decode()}}}]}}',
+                    )
                 )
             case ("started",):
                 streams.publish("run_1", STARTED)
@@ -213,6 +265,29 @@ def test_a_run_that_nobody_read_costs_no_deltas_and_a_late_reader_gets_its_open_
         "done",
     ]
     assert texts(read) == ["so far"]
+
+
+def test_what_a_call_printed_before_anybody_listened_is_told_once() -> None:
+    streams = Streams()
+    streams.publish("run_1", STARTED, StepEvent("created", step()), prints("one"))
+    late = streams.open_whole("run_1", (), goes_on=True)
+    streams.publish("run_1", prints("two", index=1))
+    streams.publish("run_1", StepEvent("completed", step("one", "two")), Done())
+    assert logs(take(late)) == ["one", "two"] == logs(take(streams.open_whole("run_1", (), goes_on=False)))
+
+
+def test_who_comes_while_a_call_is_made_is_told_the_call_and_what_it_prints() -> None:
+    streams = Streams()
+    streams.publish("run_1", STARTED, StepEvent("created", step()))
+    late = streams.open_whole("run_1", (), goes_on=True)
+    for text in ("a", "b"):
+        streams.make_up("run_1", StepEvent("in_progress", step("x", None)))
+        streams.publish("run_1", prints(text, index=1))
+    read = take(late)
+    assert names(read) == ["run.in_progress", "run.step.created", *["run.step.delta"] * 7]
+    assert logs(read) == ["x", "a", "b"]
+    streams.publish("run_1", StepEvent("completed", step("x", "ab")), Done())
+    assert names(take(late)) == ["run.step.completed", "done"]
 
 
 def test_a_run_whose_reader_has_gone_is_told_on_for_the_case_that_it_comes_back() -> None:

@@ -1,0 +1,105 @@
+"""What `/metrics` says: figures of the whole server in Prometheus' format, gathered when somebody asks for them.
+
+Nothing is counted here. Runs are counted in the database, sessions and cells by sandboxd; no figure names a resource,
+a thread or a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import accumulate
+
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from locum import __version__
+from locum.domain.runs import ACTIVE
+from locum.sandbox.session import Status
+from locum.sandbox.tally import Distribution, Tally
+from locum.store import runs as run_store
+from locum.store.database import Database
+from locum.streams.hub import Streams
+
+
+class Metrics:
+    """Call it for the text."""
+
+    def __init__(
+        self,
+        db: Database,
+        streams: Streams,
+        sandbox_status: Callable[[], Status],
+        sandbox_tally: Callable[[], Awaitable[Tally | None]],
+    ) -> None:
+        self._db = db
+        self._streams = streams
+        self._sandbox_status = sandbox_status
+        self._sandbox_tally = sandbox_tally
+        self._process = ProcessCollector(registry=None)
+
+    async def __call__(self) -> bytes:
+        runs = await self._db.read(run_store.count_active)
+        tally = await self._sandbox_tally()
+        families = [*self._of_server(runs), *_of_sandbox(self._sandbox_status()), *self._process.collect()]
+        if tally is not None:
+            families += _of_sessions(tally)
+        return generate_latest(_Gathered(families))
+
+    def _of_server(self, runs: dict[str, int]) -> Iterator[Metric]:
+        yield InfoMetricFamily("locum", "The server.", value={"version": __version__})
+        active = GaugeMetricFamily(
+            "locum_runs", "Runs that are not over, of all servers on this database.", labels=["status"]
+        )
+        for status in ACTIVE:
+            active.add_metric([status], runs.get(status, 0))
+        yield active
+        yield GaugeMetricFamily("locum_streams", "Clients that follow a run here.", value=self._streams.count_readers())
+
+
+class _Gathered(Collector):
+    """Families that are there already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _of_sandbox(status: Status) -> Iterator[Metric]:
+    info = {"tier": status.tier, "reason": status.why}
+    yield InfoMetricFamily("locum_sandbox", "How the code interpreter's code is held.", value=info)
+
+
+def _of_sessions(tally: Tally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("locum_sandbox_sessions", "Sessions there are.", value=tally.sessions)
+    yield GaugeMetricFamily("locum_sandbox_busy_sessions", "Sessions that are in use now.", value=tally.busy_sessions)
+    yield GaugeMetricFamily(
+        "locum_sandbox_memory_bytes", "Memory of all sessions as it was last seen.", value=tally.memory_bytes
+    )
+    yield CounterMetricFamily("locum_sandbox_sessions_opened", "Sessions opened.", value=tally.opened)
+    ended = CounterMetricFamily(
+        "locum_sandbox_sessions_ended",
+        "Sessions ended; one that died goes on with a new process and its files.",
+        labels=["reason"],
+    )
+    for reason, count in tally.ended.items():
+        ended.add_metric([reason], count)
+    yield ended
+    cells = CounterMetricFamily("locum_sandbox_cells", "Cells run.", labels=["outcome"])
+    for outcome, count in tally.cells.items():
+        cells.add_metric([outcome], count)
+    yield cells
+    yield CounterMetricFamily("locum_sandbox_cpu_seconds", "CPU time of all sessions.", value=tally.cpu_seconds)
+    yield _histogram("locum_sandbox_cell_seconds", "How long cells ran.", tally.cell_seconds)
+    yield _histogram(
+        "locum_sandbox_session_start_seconds", "How long it took to have a session's process.", tally.start_seconds
+    )
+
+
+def _histogram(name: str, about: str, values: Distribution) -> Metric:
+    bounds = [*map(str, values.bounds), "+Inf"]
+    buckets = list(zip(bounds, map(float, accumulate(values.counts)), strict=True))
+    return HistogramMetricFamily(name, about, buckets=buckets, sum_value=values.sum)

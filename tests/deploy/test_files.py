@@ -1,0 +1,165 @@
+"""The files of `deploy/` are well-formed, name what there is, and ask for what the sandbox needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from locum.settings import Settings
+from tests.serving import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")
+SETTINGS = {f"LOCUM_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_variables_that_a_file_names_are_settings(path: Path) -> None:
+    named = set(re.findall(r"\bLOCUM_[A-Z_]+", path.read_text()))
+    assert named <= SETTINGS, named - SETTINGS
+
+
+# ---- Dockerfile
+
+
+def instructions(file: Path) -> list[tuple[str, str]]:
+    """`(instruction, the rest)`, with comments gone and continued lines joined."""
+    lines = "\n".join(line for line in file.read_text().splitlines() if not line.startswith("#"))
+    joined = lines.replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+DOCKERFILE = instructions(DEPLOY / "Dockerfile")
+
+
+def last(word: str) -> str:
+    return [rest for each, rest in DOCKERFILE if each == word][-1]
+
+
+def test_what_the_dockerfile_copies_is_here_and_not_ignored() -> None:
+    shown = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    sources = [name for word, rest in DOCKERFILE if word == "COPY" for name in shlex.split(rest)[:-1]]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source}" in shown, source
+
+
+def test_the_image_runs_as_an_ordinary_user_by_default() -> None:
+    user = last("USER")
+    assert any(word == "RUN" and rest.startswith("useradd --uid 1000") and user in rest for word, rest in DOCKERFILE)
+    assert (last("ENTRYPOINT"), last("CMD")) == ('["locum"]', '["serve"]')
+
+
+def test_the_images_python_is_one_that_locum_supports() -> None:
+    (version,) = re.findall(r"^python:3\.(\d+)-slim$", last("FROM"))
+    assert int(version) >= 11
+
+
+def test_the_images_health_check_tells_a_server_from_none(server: ServerProcess) -> None:
+    program = json.loads(last("HEALTHCHECK").partition(" CMD ")[2])
+    assert program[0] == "python"
+    ports = {str(urlsplit(server.base_url).port): 0, "1": 1}
+    for port, code in ports.items():
+        env = {**os.environ, "LOCUM_PORT": port}
+        done = subprocess.run([sys.executable, *program[1:]], env=env, capture_output=True, timeout=30, check=False)
+        assert done.returncode == code, done.stderr
+
+
+# ---- Compose
+
+
+def test_the_compose_file_builds_this_checkout_and_asks_for_a_key() -> None:
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["locum"]
+    assert (DEPLOY / service["build"]["context"]).resolve() == ROOT
+    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    assert service["environment"]["LOCUM_API_KEY"].startswith("${LOCUM_API_KEY:?")
+    (profile,) = (option for option in service["security_opt"] if option.startswith("seccomp="))
+    assert (DEPLOY / profile.removeprefix("seccomp=")).is_file()
+
+
+# ---- Kubernetes
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    return {each["kind"]: each for each in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+
+
+def test_the_pod_is_selected_by_its_service_and_set() -> None:
+    kinds = manifests()
+    labels = kinds["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert kinds["Service"]["spec"]["selector"] == labels
+    assert kinds["StatefulSet"]["spec"]["selector"]["matchLabels"] == labels
+    assert kinds["StatefulSet"]["spec"]["serviceName"] == kinds["Service"]["metadata"]["name"]
+    assert kinds["StatefulSet"]["spec"]["replicas"] == 1
+
+
+def test_the_pods_mounts_and_ports_are_defined() -> None:
+    spec = manifests()["StatefulSet"]["spec"]
+    pod = spec["template"]["spec"]
+    (locum,) = pod["containers"]
+    volumes = {each["name"] for each in pod["volumes"]}
+    volumes |= {each["metadata"]["name"] for each in spec["volumeClaimTemplates"]}
+    assert {mount["name"] for mount in locum["volumeMounts"]} == volumes
+    ports = {port["name"] for port in locum["ports"]}
+    assert {port["targetPort"] for port in manifests()["Service"]["spec"]["ports"]} <= ports
+    assert {locum[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} == {"/readyz", "/healthz"}
+
+
+def test_the_pod_gives_up_what_it_needs_not_and_gets_the_profile() -> None:
+    pod = manifests()["StatefulSet"]["spec"]["template"]["spec"]
+    (locum,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "Localhost", "localhostProfile": "locum.json"}
+    assert locum["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert locum["securityContext"]["allowPrivilegeEscalation"] is False
+    # Kubernetes would set LOCUM_PORT=tcp://... for the service called locum.
+    assert pod["enableServiceLinks"] is False
+
+
+# ---- systemd
+
+
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / "locum.service"
+    text = (DEPLOY / "locum.service").read_text()
+    unit.write_text(text.replace("/opt/locum/bin/locum", str(Path(sys.executable).with_name("locum"))))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_unit_leaves_alone_what_would_take_the_sandbox_away() -> None:
+    unit = (DEPLOY / "locum.service").read_text()
+    given = dict(re.findall(r"^([A-Za-z]+)=(.*)$", unit, re.MULTILINE))
+    assert not given.keys() & {
+        *("RestrictNamespaces", "ProtectHostname", "SystemCallFilter", "ProtectKernelTunables", "ProtectKernelLogs"),
+        *("ProtectProc", "ProcSubset", "ProtectControlGroups", "PrivateUsers"),
+    }
+    assert (given["Delegate"], given["NoNewPrivileges"], given["KillMode"]) == ("yes", "yes", "process")
+
+
+# ---- AppArmor
+
+
+def test_the_apparmor_profile_can_be_compiled() -> None:
+    parser = shutil.which("apparmor_parser") or shutil.which("apparmor_parser", path="/usr/sbin:/sbin")
+    features = Path("/etc/apparmor.d/abi/4.0")
+    if parser is None or not features.exists():
+        pytest.skip("apparmor_parser of version 4, which knows userns, is not installed")
+    command = [parser, "--skip-kernel-load", "--skip-cache", "--kernel-features", features, DEPLOY / "apparmor/locum"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

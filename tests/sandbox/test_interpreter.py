@@ -1,0 +1,161 @@
+"""Sessions can have another Python than the server: any that is new enough, with the packages it has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from locum.sandbox.client import Sandbox
+from locum.sandbox.interpreter import NoInterpreter, examine, executable
+from locum.sandbox.session import SandboxUnavailable, Status
+from tests.sandbox.conftest import SMALL, Box, start
+from tests.serving import serving
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a virtual environment with one tiny package and nothing else."""
+    folder = tmp_path_factory.mktemp("python") / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (library,) = (folder / "lib").glob("python*/site-packages")
+    (library / "tiny").mkdir()
+    (library / "tiny/__init__.py").write_text("value = 42\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare_box(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    box = start(tmp_path_factory.mktemp("data") / "sandbox", python=bare)
+    yield box
+    box.close()
+
+
+def test_the_folder_of_an_environment_stands_for_its_python(bare: Path, bare_box: Box) -> None:
+    key = bare_box.session()
+    assert bare_box.cell(key, "import sys\nsys.prefix").logs == f"{str(bare)!r}\n"
+    assert bare_box.cell(key, "import tiny\ntiny.value").logs == "42\n"
+
+
+def test_without_numpy_and_ipython_a_cell_is_still_a_notebook_s(bare_box: Box) -> None:
+    key = bare_box.session()
+    assert bare_box.cell(key, "x = 1\nimport asyncio\nawait asyncio.sleep(0, x + 1)").logs == "2\n"
+    missing = bare_box.cell(key, "import numpy")
+    assert missing.error == "ModuleNotFoundError"
+    assert "packages cannot be installed. Use those that are here: the standard library." in missing.logs
+    code = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'numpy']).returncode"
+    assert bare_box.cell(key, code).logs.endswith("the standard library.\n1\n")
+    assert "Nobody can type" in bare_box.cell(key, "input()").logs
+
+
+@pytest.mark.long
+def test_figures_come_without_ipython_too(tmp_path: Path) -> None:
+    """An environment with matplotlib and what it needs, linked from our own."""
+    folder = tmp_path / "drawing"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (library,) = (folder / "lib").glob("python*/site-packages")
+    (own,) = (Path(path) for path in sys.path if path.endswith("site-packages"))
+    needed = "numpy numpy.libs matplotlib mpl_toolkits PIL pillow.libs kiwisolver contourpy cycler pyparsing dateutil"
+    for name in needed.split():
+        if (own / name).is_dir():
+            shutil.copytree(own / name, library / name, copy_function=_link)
+    for name in ("packaging", "fontTools"):
+        shutil.copytree(own / name, library / name, copy_function=_link)
+    shutil.copy2(own / "six.py", library)
+    box = start(tmp_path / "sandbox", python=folder / "bin/python")
+    try:
+        key = box.session()
+        plot = "import matplotlib.pyplot as plt\nfig, axes = plt.subplots(); axes.plot([1, 2])\n"
+        assert len(box.cell(key, f"{plot}plt.show(); plt.plot([3])").images) == 2
+        assert len(box.cell(key, f"{plot}fig").images) == 1
+        assert len(box.cell(key, "from PIL import Image\nImage.new('RGB', (9, 9))").images) == 1
+    finally:
+        box.close()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
+def test_every_python_that_is_new_enough_runs_cells(version: str, tmp_path: Path) -> None:
+    python = _other_python(version)
+    box = start(tmp_path / "sandbox", python=python)
+    try:
+        key = box.session()
+        code = "import sys\nprint(*sys.version_info[:2], sep='.')\nopen('a.txt', 'w').write('x')"
+        result = box.cell(key, code)
+        assert (result.logs, [file.name for file in result.files]) == (f"{version}\n1\n", ["a.txt"])
+        assert box.cell(key, "def f(): raise ValueError('no')\nf()").error == "ValueError"
+    finally:
+        box.close()
+
+
+def _other_python(version: str) -> Path:
+    candidates = [Path(found) for found in (shutil.which(f"python{version}"),) if found]
+    candidates += (Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python")
+    for path in candidates:
+        if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return path
+    pytest.skip(f"there is no Python {version} here")
+
+
+def test_what_is_no_python_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("words")
+    for path, words in (
+        ("/no/such/python", "does not exist"),
+        (tmp_path / "text", "is not a program that can be run"),
+        ("/bin/false", "is no Python"),
+        ("/bin/ls", "is no Python"),
+    ):
+        with pytest.raises(NoInterpreter, match=words):
+            examine(Path(path))
+
+
+def test_an_old_python_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho 3 9\n")
+    old.chmod(0o755)
+    with pytest.raises(NoInterpreter, match="is Python 3.9, and sessions need 3.10 or newer"):
+        examine(old)
+
+
+def test_links_to_a_python_are_kept(bare: Path) -> None:
+    assert executable(bare) == bare / "bin" / "python"
+    assert executable(bare / "bin" / "python").is_symlink()
+
+
+def test_a_wrong_path_is_said_at_the_start_and_to_whoever_wants_code_run(tmp_path: Path) -> None:
+    async def check() -> Status:
+        sandbox = Sandbox(tmp_path / "sandbox", limits=SMALL, python=tmp_path / "no-python")
+        status = await sandbox.start()
+        with pytest.raises(SandboxUnavailable, match="LOCUM_SANDBOX_PYTHON: .*no-python does not exist"):
+            await sandbox.open("a")
+        await sandbox.close()
+        return status
+
+    status = asyncio.run(check())
+    assert status.tier == "off"
+    assert "set LOCUM_SANDBOX_PYTHON" in (status.fix or "")
+
+
+def test_a_server_with_a_wrong_path_says_so_and_serves_all_else(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", LOCUM_SANDBOX_PYTHON="/no/such/python") as server:
+        client = server.openai()
+        assistant = client.beta.assistants.create(model="gpt-4o", tools=[{"type": "code_interpreter"}])
+        thread = client.beta.threads.create(messages=[{"role": "user", "content": "```python\nprint(1)\n```"}])
+        run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+        assert run.status == "completed"
+        said = client.beta.threads.messages.list(thread.id).data[0].content[0].text.value  # type: ignore[union-attr]
+        assert "LOCUM_SANDBOX_PYTHON: /no/such/python does not exist" in said
+        assert "LOCUM_SANDBOX_PYTHON" in server.output
