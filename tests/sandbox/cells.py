@@ -34,6 +34,20 @@ _STOOD_STILL = "(ok.*stood still\n|SessionDied.*)"
 
 _PROCESSES = (
     Attack(
+        13,
+        "descriptors beyond its own four",
+        (
+            """
+            import os
+            more = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd") if int(fd) > 3]
+            print([os.readlink(path) for path in more if os.path.lexists(path)])
+            """,
+        ),
+        "ok \\|  \\| \\[\\]\n",
+        "fresh",
+        shared="ok \\|  \\| \\['/mnt/data'\\]\n",
+    ),
+    Attack(
         46,
         "processes without end",
         (
@@ -267,29 +281,29 @@ def _endless(number: int, name: str, code: str, expected: str = "Timeout.*") -> 
 
 
 _TIME = (
-    _endless(54, "sleep", "import time; time.sleep(9); print('to its end')"),
+    _endless(54, "sleep", "import time; time.sleep(6); print('to its end')"),
     _endless(54, "a loop in C", "sum(range(10 ** 9)); print('to its end')"),
     _endless(54, "a regular expression without end", "import re; re.match('(a*)*b', 'a' * 30); print('to its end')"),
     _endless(
         55,
         "ignore being interrupted",
-        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(9); print('to its end')",
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(6); print('to its end')",
     ),
     _endless(
         55,
         "swallow being interrupted",
         """
         import time
-        end = time.monotonic() + 9
+        end = time.monotonic() + 6
         while time.monotonic() < end:
             try:
-                time.sleep(9)
+                time.sleep(6)
             except KeyboardInterrupt:
                 pass
         print("to its end")
         """,
     ),
-    _endless(65, "never answer", "import signal, time\nsignal.pthread_sigmask(0, [2])\ntime.sleep(9)"),
+    _endless(65, "never answer", "import signal, time\nsignal.pthread_sigmask(0, [2])\ntime.sleep(6)"),
     Attack(
         61,
         "an early answer, then deaf to a long cell",

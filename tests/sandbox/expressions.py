@@ -56,10 +56,6 @@ _FILES = (
     Attack(13, "sockets it was born with",
            "some([fd for fd in range(4, 4096) if os.path.exists(f'/proc/self/fd/{fd}')"
            " and 'socket' in os.readlink(f'/proc/self/fd/{fd}')])", "Nothing", "exec", ("fresh",)),
-    Attack(13, "descriptors beyond its own four",
-           "some([fd for fd in range(4, 4096) if os.path.exists(f'/proc/self/fd/{fd}')"
-           " and '/proc' in os.readlink(f'/proc/self/fd/{fd}') and 'fd' not in os.readlink(f'/proc/self/fd/{fd}')])",
-           "Nothing", "fresh", outside="", harm="what is looked for is the zygote's"),
     Attack(14, "a secret in the zygote's memory", "in_memory(rb'locum-canary-[0-9a-f]{32}')", "Nothing", "exec"),
     Attack(14, "where the server is, in the zygote's arguments",
            "some(SERVER in open('/proc/1/cmdline').read())", "Nothing|EACCES", "exec", ("pids",), outside="",
