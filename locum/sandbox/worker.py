@@ -207,8 +207,9 @@ class Worker:
             self.kill(verdict)
 
     def _note_last_use(self) -> None:
-        """While its group, if it has one, still knows."""
-        self.consumption.note_use()
+        """While its group, if it has one, still knows; the number of a process that was buried may mean another."""
+        if self.group is not None or self.alive:
+            self.consumption.note_use()
         self._verdict = self._verdict or self.consumption.ran_out_of_memory()
 
     def stop(self) -> None:
@@ -311,8 +312,8 @@ class Worker:
             self._transcript.feed(data)
 
     def _notice_death(self) -> None:
-        self.alive = False
         self._note_last_use()
+        self.alive = False
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
         self._ended.set()
