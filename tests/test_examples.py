@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
+from PIL import Image
 
 from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text
 from tests.serving import ServerProcess
@@ -26,12 +28,15 @@ SDKS = {"openai 3.52": Path(sys.executable), "openai 1.35": OLD_PYTHON}
 def _scripted(body: dict[str, Any]) -> Reply:
     """A model that does what the examples ask for."""
     asked = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user").lower()
-    results = [m["content"] for m in body["messages"] if m["role"] == "tool"]
+    last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
+    results = [m["content"] for m in body["messages"][last:] if m["role"] == "tool"]
     if offered := {tool["function"]["name"] for tool in body.get("tools", [])} - {"code_interpreter"}:
         return _scripted_calls(asked, offered, results)
     announced = re.findall(r"- (/mnt/data/\S+)", body["messages"][0]["content"])
     if not results:
-        if "sin(x)" in asked:
+        if any("orders.xlsx" in path for path in announced):
+            code = _sales_code(asked)
+        elif "sin(x)" in asked:
             code = (
                 "import numpy as np, matplotlib.pyplot as plt\nx = np.linspace(0, 7)\nplt.plot(np.sin(x))\nplt.show()"
             )
@@ -53,8 +58,42 @@ def _scripted(body: dict[str, Any]) -> Reply:
                 f"sympy.solve(sympy.Eq({left.strip()}, {right.strip()}))"
             )
         return Call("code_interpreter", {"code": code})
-    link = " [summary.csv](sandbox:/mnt/data/summary.csv)" if "summary.csv" in results[-1] else ""
-    return Text(f"Here you are: {results[-1].splitlines()[0]}{link}")
+    links = [f" [{name}](sandbox:/mnt/data/{name})" for name in ("summary.csv", "report.xlsx") if name in results[-1]]
+    return Text(f"Here you are: {results[-1].splitlines()[0]}{''.join(links)}")
+
+
+def _sales_code(asked: str) -> str:
+    """What a model writes for the questions of the sales analysis; later turns use the variables of the first."""
+    if "clean" in asked:
+        return (
+            "import pandas as pd\n"
+            "orders = pd.read_excel('/mnt/data/orders.xlsx')\norders['지역'] = orders['지역'].str.strip()\n"
+            "orders = orders.drop_duplicates().dropna(subset=['수량'])\n"
+            "sales = orders.merge(pd.read_csv('/mnt/data/products.csv'), on='상품코드', how='left')\n"
+            "sales['매출'] = sales['수량'] * sales['단가']\n"
+            "months = sales.groupby(sales['주문일'].dt.strftime('%Y-%m'))['매출'].sum()\nlen(sales)"
+        )
+    if "차트로" in asked:
+        return (
+            "import matplotlib.pyplot as plt, seaborn as sns\nsns.set_theme()\n"
+            "months.plot.bar(title='월별 매출', ylabel='매출 (원)', xlabel='월', figsize=(9, 4.5))\nplt.show()\n"
+            "print(f'{months.sum():,.0f}')"
+        )
+    if "top five" in asked:
+        return "top = sales.groupby('상품명')['매출'].sum().nlargest(5)\nprint(top.index[0])\ntop"
+    if "next quarter" in asked:
+        return (
+            "import numpy as np\nslope, level = np.polyfit(range(6), months.tail(6), 1)\n"
+            "quarter = sum(level + slope * n for n in (6, 7, 8))\nprint(f'{quarter:,.0f} or {quarter * 1.05:,.0f}')"
+        )
+    return (
+        "import openpyxl\nfrom openpyxl.chart import BarChart, Reference\n"
+        "book = openpyxl.load_workbook('/mnt/data/orders.xlsx')\nsheet = book.create_sheet('월별 매출')\n"
+        "sheet.append(['월', '매출'])\nfor month, value in months.items(): sheet.append([month, float(value)])\n"
+        "chart = BarChart()\n"
+        "chart.add_data(Reference(sheet, min_col=2, min_row=1, max_row=13), titles_from_data=True)\n"
+        "sheet.add_chart(chart, 'D2'); book.save('/mnt/data/report.xlsx')\nprint('saved report.xlsx')"
+    )
 
 
 def _scripted_calls(asked: str, offered: set[str], results: list[str]) -> Reply:
@@ -175,6 +214,32 @@ def test_functions_of_the_program_are_called_polled_and_streamed(
     assert "Seoul" in arguments
     assert "14" in answer
     assert said.rstrip().endswith("streamed: completed")
+
+
+def test_a_workbook_and_a_csv_are_analysed_over_several_turns(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "sales_analysis.py", str(tmp_path), "--code")
+    turns = said.split("\n=== ")
+    assert [turn.count("[ran ") for turn in turns] == [0, 1, 1, 1, 1, 1]
+    assert "235" in turns[1]  # of 246 rows, without 6 doubles and 5 that lack a quantity
+    assert "19,608,100" in turns[2]
+    assert "한라봉 2kg" in turns[3]
+    assert "5,993,586" in turns[4]
+    assert "6,293,265" in turns[4]
+    with Image.open(tmp_path / "chart-2.png") as chart:
+        assert chart.format == "PNG"
+        assert chart.width > 600
+    assert "letters such as" not in said  # there is a font, and it was used
+    (report,) = tmp_path.glob("*.xlsx")
+    book = openpyxl.load_workbook(report)
+    assert book.sheetnames[0] == "주문"
+    assert book["주문"].max_row == 247
+    months = book[book.sheetnames[1]]
+    assert [cell.value for cell in months["A"]][:2] == ["월", "2025-01"]
+    assert months.max_row == 13
+    assert round(sum(cell.value for cell in months["B"][1:])) == 19_608_100
+    assert len(months._charts) == 1
 
 
 def test_every_example_is_described(tmp_path: Path) -> None:

@@ -151,8 +151,9 @@ def remove(folder: int, path: bytes) -> None:
 
 
 def _is_png(folder: int, found: Found) -> bool:
+    """Only the first bytes are read: there may be thousands of large files that are none."""
     try:
-        return next(read(folder, found), b"").startswith(_PNG)
+        return b"".join(read(folder, msgspec.structs.replace(found, size=min(found.size, len(_PNG))))) == _PNG
     except OSError:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from math import ceil
 from typing import Any
 
 import matplotlib as mpl
@@ -56,12 +57,17 @@ def _drawn_once(figure: Any) -> bytes | None:
         return None
     canvas: Any = figure.canvas
     canvas.draw()
-    extent = figure.get_tightbbox(canvas.get_renderer()).padded(mpl.rcParams["savefig.pad_inches"])
+    extent = figure.get_tightbbox(canvas.get_renderer())
     left, bottom, right, top = (edge * figure.dpi for edge in extent.extents)
     width, height = canvas.get_width_height()
     if left < 0 or bottom < 0 or right > width or top > height:
         return None
-    image = Image.frombuffer("RGBA", (width, height), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    drawn = Image.frombuffer("RGBA", (width, height), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    margin = round(mpl.rcParams["savefig.pad_inches"] * figure.dpi)
+    paper = tuple(round(255 * part) for part in figure.get_facecolor())
+    size = (ceil(right) - int(left) + 2 * margin, ceil(top) - int(bottom) + 2 * margin)
+    image = Image.new("RGBA", size, paper)
+    image.paste(drawn, (margin - int(left), margin + ceil(top) - height))
     buffer = io.BytesIO()
-    image.crop((int(left), height - int(top), int(right) + 1, height - int(bottom))).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()

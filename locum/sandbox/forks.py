@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -42,7 +43,8 @@ _ENVIRONMENT = {
 _START_SECONDS = 20.0
 _WARM_SECONDS = 180.0
 _CLOSE_ATTEMPTS = 100
-_SHARES = 64
+_SHARES = 60_000  # up to the last id that is positive everywhere
+_SHARE_ATTEMPTS = 8
 
 
 class ForkFailed(LocumError):
@@ -87,11 +89,14 @@ class Machine:
 
 
 def _take_share(name: socket.socket) -> int:
-    for share in range(_SHARES):
+    """By chance first: where names are seen by fewer than ids are (two containers), they should differ all the same."""
+    share = 0
+    for _ in range(_SHARE_ATTEMPTS):
+        share = secrets.randbelow(_SHARES)
         with contextlib.suppress(OSError):
             name.bind(f"\0locum-sandbox-{share}")
-            return share
-    return 0  # somebody holds all names to no good: better the same ids than no sessions
+            break
+    return share
 
 
 def _is_removed(home: str) -> bool:

@@ -28,7 +28,8 @@ MODULES = "modules"
 
 PROGRAM_FILES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 SETTINGS = ("fonts", "ld.so.cache", "localtime", "mime.types", "alternatives")
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
+"""And `zero`, which may only be read: a shared mapping of it is memory that no limit counts."""
 # Modules of this package that are imported only when the zygote already sits behind its walls.
 LATE_MODULES = ("notebook.py", "figures.py", "fonts.py")
 _INSTALLERS = ("pip", "pip3", "uv", "conda", "mamba", "apt", "apt-get")
@@ -86,13 +87,14 @@ class Walls(Protocol):
 
 def first_uid(id_map: str, share: int) -> int | None:
     """From /proc/self/uid_map: where the ids for the sessions of one sandboxd of several (its `share`) begin. In a user
-    namespace, whose root has some thousands of ids only, they are the last ones; None where there are not enough."""
+    namespace, whose root has some thousands of ids only, they are among the last; None where there are not enough."""
     ranges = [(int(first), int(count)) for first, _, count in map(str.split, id_map.splitlines())]
     wanted = _FIRST_UID + share * SLOTS
     if any(first <= wanted and first + count >= wanted + SLOTS for first, count in ranges):
         return wanted
     first, count = max(ranges, key=lambda each: each[1], default=(0, 0))
-    return first + count - (share + 1) * SLOTS if count >= (share + 2) * SLOTS else None
+    shares = count // SLOTS - 1  # the first ids are those of people and services
+    return first + count - (share % shares + 1) * SLOTS if shares > 0 else None
 
 
 _place = Place("/mnt/data", "/tmp", "/tmp", "")  # noqa: S108  (before anything is set)

@@ -38,6 +38,7 @@ _ALLOWED = (
     ("/", landlock.RUN),
     *((f"{_SESSION_ROOT}/{name}", landlock.OWN) for name in (DATA, SCRATCH, IMAGES)),
     *((f"/dev/{name}", landlock.USE) for name in jail.DEVICES),
+    ("/dev/zero", landlock.READ),
 )
 _MADE_UP = {
     "/etc/passwd": "root:x:0:0:root:/:/bin/false\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
@@ -190,7 +191,8 @@ def _build_root(at: str) -> int:
     for name in jail.LATE_MODULES:
         (library / name).write_bytes(Path(__file__).with_name(name).read_bytes())
     for name in jail.DEVICES:
-        _show_device(root, f"/dev/{name}")
+        _show_device(root, name, name)
+    _show_device(root, "zero", "full")  # which reads the same, and cannot be mapped
     for folder in ("proc", _SESSION_ROOT[1:], "mnt/data", _CACHE[1:]):
         (root / folder).mkdir(parents=True, exist_ok=True)
     _link_scratch(root)
@@ -217,11 +219,11 @@ def _show(root: Path, path: Path) -> None:
         _bind(path, target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV)
 
 
-def _show_device(root: Path, path: str) -> None:
-    target = root / path[1:]
+def _show_device(root: Path, name: str, device: str) -> None:
+    target = root / "dev" / name
     target.parent.mkdir(exist_ok=True)
     target.touch()
-    _bind(Path(path), target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
+    _bind(Path("/dev") / device, target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
 
 
 def _bind(path: Path, target: Path, attributes: int) -> None:
@@ -250,7 +252,8 @@ def _mount_session(settings: dict[str, Any], uid: int) -> int:
         os.mkdir(name, 0o755, dir_fd=folder)
         os.chown(name, uid, uid, dir_fd=folder)
     linux.mount(f"{_SESSION_ROOT}/{DATA}", "/mnt/data", None, linux.MS_BIND)
-    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    # Read-only: else a session could take back that the kernel ends it first when memory runs out (oom_score_adj).
+    flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     for attempt in ("hidepid=2,subset=pid", "hidepid=2"):
         with contextlib.suppress(OSError):
             linux.mount("proc", "/proc", "proc", flags, attempt)

@@ -7,6 +7,7 @@ can hold, so of what shows itself as a page only the words are shown.
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import os
 import re
@@ -239,6 +240,17 @@ def _line_of_cell(error: BaseException) -> str:
     return ""
 
 
+_module_of = inspect.getmodule
+
+
+def _module_of_file(thing: Any, _filename: str | None = None) -> Any:
+    """Of a cell's own lines there is no module. inspect would go through all of the thousands that are loaded, four
+    times for each frame of a traceback: half a minute for an endless recursion."""
+    frame = getattr(thing, "tb_frame", thing)
+    name = str(_filename or getattr(getattr(frame, "f_code", frame), "co_filename", ""))
+    return None if name.startswith("<ipython-input-") else _module_of(thing, _filename)
+
+
 class NotebookShell:
     """One IPython, warmed up before the first fork so that no session pays for it."""
 
@@ -255,6 +267,7 @@ class NotebookShell:
         for name in ("pip", "conda", "mamba", "micromamba", "uv"):
             self._shell.register_magic_function(_pip, "line", name)
         warnings.filterwarnings("ignore", message="To exit: use")
+        inspect.getmodule = cast(Any, _module_of_file)
         _prepare_tables()
         if figures := sys.modules.get("locum.sandbox.figures"):
             self._shell.display_formatter.formatters["image/png"].for_type(figures.Figure, figures.take)

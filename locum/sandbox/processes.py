@@ -1,9 +1,9 @@
 """The processes of a session as the host sees them: stop and continue all of them, add up their memory and CPU time.
 
 Covered: every descendant, also those that detached themselves (the kernel hands them to the session's process 1, or to
-its keeper), and none outside the session, even when a number is used again. Not covered: what a process uses up
-between two looks; resource limits bound each single process meanwhile. The CPU time of a process that ended under a
-parent that ignores SIGCHLD is lost with it.
+its keeper), those whose first thread has ended, and those that may not be looked into; none outside the session, even
+when a number is used again. Not covered: what a process uses up between two looks; resource limits bound each single
+process meanwhile. The CPU time of a process that ended under a parent that ignores SIGCHLD is lost with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from locum.sandbox import linux
 
-_MOST_PASSES = 20
+# Stopped, ended, or in a call that does not return before a pending stop is obeyed (a parent in vfork).
+_STILL = frozenset("TtZXD")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -32,7 +33,6 @@ class ProcessTree:
         self._pidfd = pidfd
         self._keeper = keeper
         self._uid = uid
-        self._namespace = _namespace(self._pid)
 
     def kill(self) -> None:
         """The first takes all others with it."""
@@ -41,21 +41,19 @@ class ProcessTree:
     def interrupt(self) -> None:
         self._signal_first(signal.SIGINT)
 
-    def stop(self) -> None:
-        """Nobody computes between two cells. A pass that finds nobody new is the last."""
-        self._signal_first(signal.SIGSTOP)
-        stopped: set[int] = set()
-        for _ in range(_MOST_PASSES):
-            new = [pid for pid in self._others() if pid not in stopped]
-            for pid in new:
-                self._signal(pid, signal.SIGSTOP)
-            if not new:
-                return
-            stopped.update(new)
+    def stop(self) -> bool:
+        """Stop whatever moves. True: nothing did.
+
+        Once is not enough: a process that is not stopped yet can continue those that are, or have a child meanwhile.
+        """
+        moving = [pid for pid in (self._pid, *self._others()) if _moves(pid)]
+        if self._pid in moving:
+            self._signal_first(signal.SIGSTOP)
+        self._signal(moving, signal.SIGSTOP)
+        return not moving
 
     def go_on(self) -> None:
-        for pid in self._others():
-            self._signal(pid, signal.SIGCONT)
+        self._signal(self._others(), signal.SIGCONT)
         self._signal_first(signal.SIGCONT)
 
     def memory_bytes(self, inherited: int, heirs: int, enough: int) -> int:
@@ -76,11 +74,11 @@ class ProcessTree:
 
     def resident_bytes(self) -> int:
         """More than it uses up, for next to nothing: whatever is shared counts in full, and for each process."""
-        return sum(_resident(pid)[0] for pid in (self._pid, *self._others()))
+        return sum(_resident(f"/proc/{pid}")[0] for pid in (self._pid, *self._others()))
 
     def private_bytes(self) -> int:
         """Of its first process all that is neither file nor shared memory; right after the fork, what it inherited."""
-        resident, shared = _resident(self._pid)
+        resident, shared = _resident(f"/proc/{self._pid}")
         return resident - shared
 
     def cpu_seconds(self) -> float:
@@ -97,13 +95,19 @@ class ProcessTree:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
-    def _signal(self, pid: int, number: int) -> None:
-        with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                if self._is_member(pid):
-                    signal.pidfd_send_signal(pidfd, number)
-            finally:
+    def _signal(self, pids: list[int], number: int) -> None:
+        """Those that are ours still after they were opened: a number may belong to somebody else a moment later."""
+        opened: dict[int, int] = {}
+        try:
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    opened[pid] = os.pidfd_open(pid)
+            ours = self._others() if opened else []
+            for pid in opened.keys() & set(ours):
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(opened[pid], number)
+        finally:
+            for pidfd in opened.values():
                 os.close(pidfd)
 
     def _others(self) -> list[int]:
@@ -116,54 +120,54 @@ class ProcessTree:
                     found.append(child)
         return found
 
-    def _is_member(self, pid: int) -> bool:
-        """Asked once we hold its pidfd: the number cannot come to mean another process any more."""
-        if not self._keeper:
-            return _namespace(pid) == self._namespace
-        while pid > 1:
-            pid = _parent(pid)
-            if pid == self._keeper:
-                return True
-        return False
 
-
-def _namespace(pid: int) -> str:
+def _threads(pid: int) -> list[str]:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
+        return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
     except OSError:
-        return ""
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+        return []
 
 
 def _children(pid: int) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with contextlib.suppress(OSError):
-                yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):
+            yield from map(int, Path(f"{thread}/children").read_text().split())
+
+
+def _moves(pid: int) -> bool:
+    """Each thread is asked: a process whose first thread has ended looks like a dead one."""
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):
+            if Path(f"{thread}/stat").read_text().rpartition(")")[2].split()[0] not in _STILL:
+                return True
+    return False
 
 
 def _memory(pid: int, inherited: int, share: int) -> int:
-    """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing."""
-    try:
-        fields = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
-        return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024 - share
-    except (OSError, KeyError):
-        pass
-    resident, shared = _resident(pid)
-    return max(0, resident - shared - inherited)
+    """Private memory, and this process's share of what it shares; files that are merely mapped cost nothing.
+
+    A first thread that has ended has no memory to show; any other thread shows that of all.
+    """
+    for folder in _views(pid):
+        with contextlib.suppress(OSError, KeyError):
+            fields = Path(f"{folder}/smaps_rollup").read_text().splitlines()
+            sizes = {line.split(":")[0]: line.split()[1] for line in fields[1:]}
+            return (int(sizes["Pss_Anon"]) + int(sizes["Pss_Shmem"])) * 1024 - share
+        resident, shared = _resident(folder)
+        if resident:
+            return max(0, resident - shared - inherited)
+    return 0
 
 
-def _resident(pid: int) -> tuple[int, int]:
-    """All of its memory that is there, and what of that are files or shared memory."""
+def _views(pid: int) -> Iterator[str]:
+    yield f"/proc/{pid}"
+    yield from _threads(pid)
+
+
+def _resident(folder: str) -> tuple[int, int]:
+    """All memory that is there, and what of that are files or shared memory."""
     try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()
+        pages = Path(f"{folder}/statm").read_text().split()
     except OSError:
         return 0, 0
     return int(pages[1]) * _PAGE, int(pages[2]) * _PAGE

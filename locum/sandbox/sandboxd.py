@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
@@ -28,6 +29,7 @@ from locum.sandbox.session import Status, Tier
 from locum.sandbox.sessions import Call, Sessions
 
 _DISCARD_SECONDS = 10.0
+_OPEN_FILES = 65_536
 
 log = logging.getLogger("locum.sandbox")
 
@@ -207,9 +209,17 @@ def _listen(directory: Path) -> socket.socket:
     return listening
 
 
+def _allow_many_files() -> None:
+    """Each session takes four and each call one; the usual limit of 1024 is less than 200 sessions need."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def main() -> None:
     """`sandboxd <folder>`, with its configuration as JSON on standard input."""
     os.umask(0o077)
+    _allow_many_files()
     directory = Path(sys.argv[1])
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=wire.Config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

@@ -4,9 +4,14 @@ Covered: everything not on the list is refused with EPERM, and what the list's k
 that a libc falls back). Sockets of every family (a socketpair is allowed), namespaces, mounts, ptrace, keys, bpf,
 perf, io_uring, userfaultfd, System V and POSIX IPC, memfd (resource limits do not see it), mknod, set*id and new
 seccomp filters are refused by not being listed. Arguments are checked where a listed call can do more than its usual
-work: clone, prctl, ioctl, fcntl, prlimit64 and the scheduler calls. A call by a foreign ABI (i386, x32) kills. Where
-all sessions are one user, modes, owners and times of files stay as they are (the calls claim to succeed, since so much
-code makes them by the way), and signals go nowhere else, see `Shared`.
+work: clone, prctl, ioctl, fcntl, mmap, socket pairs, prlimit64 and the scheduler calls. A call by a foreign ABI (i386,
+x32) kills. Where all sessions are one user, modes, owners and times of files stay as they are (the calls claim to
+succeed, since so much code makes them by the way), and signals go nowhere else, see `Shared`.
+
+Two kinds of rules guard what the host does to a session. Memory that nobody sees: shared anonymous memory (mmap) stays
+when all but one page of it is unmapped, and neither resource limits nor the watchdog find it; buffers of sockets
+likewise. Being stopped between two cells: the kernel continues a process by itself when a timer (timer_create), a
+lease or a notification (fcntl) was told to send SIGCONT.
 
 Not covered: bugs of the kernel in the calls that are listed.
 """
@@ -39,9 +44,9 @@ _ALLOWED = {
     sched_rr_get_interval:148 mlock:149 munlock:150 prctl:157 arch_prctl:158 setrlimit:160 gettid:186 getxattr:191
     lgetxattr:192 fgetxattr:193 listxattr:194 llistxattr:195 flistxattr:196 tkill:200 time:201 futex:202
     sched_setaffinity:203 sched_getaffinity:204 epoll_create:213 getdents64:217 set_tid_address:218
-    restart_syscall:219 fadvise64:221 timer_create:222 timer_settime:223 timer_gettime:224 timer_getoverrun:225
-    timer_delete:226 clock_gettime:228 clock_getres:229 clock_nanosleep:230 exit_group:231 epoll_wait:232
-    epoll_ctl:233 tgkill:234 utimes:235 get_mempolicy:239 waitid:247 openat:257 mkdirat:258 fchownat:260 futimesat:261
+    restart_syscall:219 fadvise64:221 clock_gettime:228 clock_getres:229 clock_nanosleep:230 exit_group:231
+    epoll_wait:232 epoll_ctl:233 tgkill:234 utimes:235 get_mempolicy:239 waitid:247 openat:257
+    mkdirat:258 fchownat:260 futimesat:261
     newfstatat:262 unlinkat:263 renameat:264 linkat:265 symlinkat:266 readlinkat:267 fchmodat:268 faccessat:269
     pselect6:270 ppoll:271 set_robust_list:273 get_robust_list:274 sync_file_range:277 utimensat:280 epoll_pwait:281
     signalfd:282 timerfd_create:283 eventfd:284 fallocate:285 timerfd_settime:286 timerfd_gettime:287 signalfd4:289
@@ -58,8 +63,8 @@ _ALLOWED = {
     read:63 write:64 readv:65 writev:66 pread64:67 pwrite64:68 preadv:69 pwritev:70 sendfile:71 pselect6:72 ppoll:73
     signalfd4:74 readlinkat:78 newfstatat:79 fstat:80 fsync:82 fdatasync:83 sync_file_range:84 timerfd_create:85
     timerfd_settime:86 timerfd_gettime:87 utimensat:88 capget:90 exit:93 exit_group:94 waitid:95 set_tid_address:96
-    futex:98 set_robust_list:99 get_robust_list:100 nanosleep:101 getitimer:102 setitimer:103 timer_create:107
-    timer_gettime:108 timer_getoverrun:109 timer_settime:110 timer_delete:111 clock_gettime:113 clock_getres:114
+    futex:98 set_robust_list:99 get_robust_list:100 nanosleep:101 getitimer:102 setitimer:103
+    clock_gettime:113 clock_getres:114
     clock_nanosleep:115 sched_getscheduler:120 sched_getparam:121 sched_setaffinity:122 sched_getaffinity:123
     sched_yield:124 sched_get_priority_max:125 sched_get_priority_min:126 sched_rr_get_interval:127
     restart_syscall:128 kill:129 tkill:130 tgkill:131 sigaltstack:132 rt_sigsuspend:133 rt_sigaction:134
@@ -79,10 +84,20 @@ _AUDIT_ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _NEWEST_KNOWN = 462
 _X32_BIT = 0x4000_0000
 
-# Refused as if the kernel were older: the C library then takes the older way (clone3 hides its flags from this filter).
+# Refused as if the kernel were older: programs then take the older way (clone3 hides its flags from this filter;
+# `timeout` falls back from timer_create to an alarm).
 _ABSENT = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "clone3": 435}
+_TIMER_CREATE = {"x86_64": 222, "aarch64": 107}
 
 _NEW_NAMESPACES = 0x7E02_0000
+_CLONE_PARENT = 0x8000  # a child of one's parent is no descendant, and would not be found
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x4_0000
+_AF_UNIX, _SOCK_STREAM, _SOCK_SEQPACKET = 1, 1, 5  # a pair of datagram sockets can send to any socket that has a name
+_SOCK_FLAGS = 0x8_0800
+_MSG_OOB = 1  # out-of-band data on local sockets: nobody uses it, and it has let programs out of sandboxes
+_FLAGS_OF_MESSAGES = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3, "recvfrom": 3, "recvmsg": 2, "recvmmsg": 3}
+# Larger buffers (7, 32) and programs for the kernel (26, 50, 51, 52).
+_SOCKET_OPTIONS_REFUSED = (7, 26, 32, 50, 51, 52)
 # Typing into a terminal; who gets the signals of a descriptor.
 _IOCTL_REFUSED = (0x5412, 0x541C, 0x8901, 0x8902)
 # Who gets the signals of a descriptor, and which (SETOWN, SETSIG, SETOWN_EX); making another process's open wait, or
@@ -93,7 +108,7 @@ _FCNTL_REFUSED = (8, 10, 15, 1024, 1026, 1031)
 _PRCTL_ALLOWED = (1, 2, 3, 15, 16, 21, 23, 29, 30, 36, 37, 38, 39, 41, 42, 0x5356_4D41)
 _OWN_ONLY = ("prlimit64", "sched_setaffinity")
 
-_LOAD, _JEQ, _JGE, _JGT, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
+_LOAD, _AND, _JEQ, _JGE, _JGT, _JSET, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x25, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF_0000, 0x8000_0000
 _NR, _ARCH, _ARGS = 0, 4, 16
 
@@ -138,6 +153,31 @@ def _never(index: int, values: tuple[int, ...]) -> list[Instruction]:
 
 def _without(index: int, bits: int) -> list[Instruction]:
     return [_argument(index), (_JSET, 1, 0, bits), _return(_ALLOW), _return(_EPERM)]
+
+
+def _private_or_of_a_file() -> list[Instruction]:
+    """No memory that is shared without a file, and no huge pages set aside for others."""
+    return [
+        _argument(3),
+        (_JSET, 3, 0, _MAP_HUGETLB),
+        (_JSET, 0, 1, _MAP_ANONYMOUS),
+        (_JSET, 1, 0, _MAP_SHARED),
+        _return(_ALLOW),
+        _return(_EPERM),
+    ]
+
+
+def _local_and_connected() -> list[Instruction]:
+    return [
+        _argument(0),
+        (_JEQ, 0, 4, _AF_UNIX),
+        _argument(1),
+        (_AND, 0, 0, 0xFFFF_FFFF ^ _SOCK_FLAGS),
+        (_JEQ, 2, 0, _SOCK_STREAM),
+        (_JEQ, 1, 0, _SOCK_SEQPACKET),
+        _return(_EPERM),
+        _return(_ALLOW),
+    ]
 
 
 def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
@@ -192,10 +232,15 @@ def instructions(machine: str, shared: Shared | None = None) -> list[Instruction
         (_JGE, 0, 1, _X32_BIT),
         _return(_KILL),
     ]
-    program += _rule(calls["clone"], _without(0, _NEW_NAMESPACES))
+    program += _rule(calls["mmap"], _private_or_of_a_file())
+    program += _rule(calls["clone"], _without(0, _NEW_NAMESPACES | _CLONE_PARENT))
     program += _rule(calls["prctl"], _only(0, _PRCTL_ALLOWED))
     program += _rule(calls["ioctl"], _never(1, _IOCTL_REFUSED))
     program += _rule(calls["fcntl"], _never(1, _FCNTL_REFUSED))
+    program += _rule(calls["socketpair"], _local_and_connected())
+    program += _rule(calls["setsockopt"], _never(2, _SOCKET_OPTIONS_REFUSED))
+    for name, index in _FLAGS_OF_MESSAGES.items():
+        program += _rule(calls[name], _without(index, _MSG_OOB))
     program += _rule(calls["setpriority"], [_argument(0), (_JEQ, 1, 0, 0), _return(_EPERM), *_only(1, (0,))])
     for name in _OWN_ONLY:
         program += _rule(calls[name], _only(0, (0,)))
@@ -203,7 +248,7 @@ def instructions(machine: str, shared: Shared | None = None) -> list[Instruction
         program += _shared_rules(calls, shared)
     for low, high in _ranges(list(calls.values())):
         program += [(_JGE, 0, 2, low), (_JGT, 1, 0, high), _return(_ALLOW)]
-    for number in _ABSENT.values():
+    for number in (_TIMER_CREATE[machine], *_ABSENT.values()):
         program += _rule(number, [_return(_ENOSYS)])
     return [*program, (_JGT, 0, 1, _NEWEST_KNOWN), _return(_ENOSYS), _return(_EPERM)]
 

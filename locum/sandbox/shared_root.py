@@ -60,6 +60,7 @@ class Walls:
         allowed = [(path, landlock.RUN) for path in (*jail.PROGRAM_FILES, *jail.interpreter_folders())]
         allowed += [(f"/etc/{name}", landlock.READ) for name in jail.SETTINGS]
         allowed += [(f"/dev/{name}", landlock.USE) for name in jail.DEVICES]
+        allowed += [("/dev/zero", landlock.READ)]
         allowed += [(self.place.tools, landlock.RUN)]
         allowed += [(path, landlock.READ) for path in _READABLE]
         self._allowed = allowed

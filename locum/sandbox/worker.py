@@ -34,6 +34,10 @@ _LONGEST_MESSAGE = 4096
 _REQUESTS = 3
 _DATA_FOLDER = "/mnt/data"
 _LAST_MOMENTS = 0.5  # between the end of its channel and its own
+# A process needs a moment of the processor to stop; a busy machine may let it wait for one.
+_LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, *[0.05] * 60)
+_LOOKS_TO_BE_SURE = 2
+_CPU_TO_STOP = 0.25  # what takes more of it than a long system call does not want to stop
 
 How = Literal["done", "timeout", "interrupted", "died"]
 
@@ -91,6 +95,7 @@ class Worker:
         self._transcript: Transcript | None = None
         self._ended = asyncio.Event()
         self._stopped = False
+        self._standing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pidfd, self._notice_death)
         self._loop.add_reader(control, self._hear)
@@ -110,11 +115,13 @@ class Worker:
         self._transcript = transcript
         self._go_on()
         self._loop.add_reader(self._output, self._read)
+        sending = asyncio.create_task(self._send(code))  # the time runs meanwhile: nobody may be listening
         try:
-            await self._send(code)
             ending = await self._follow(self._answer, interrupt)
             self._drain()
         finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
             if self._output >= 0:
                 self._loop.remove_reader(self._output)
             self._transcript = self._answer = None
@@ -168,7 +175,7 @@ class Worker:
             return self._verdict
         with contextlib.suppress(TimeoutError):
             status = await asyncio.wait_for(asyncio.shield(self.status), 1)
-            return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         return "its process ended"
 
     def bury(self, status: int) -> None:
@@ -209,8 +216,23 @@ class Worker:
             self._stopped = True
             if self.group is None or not self.group.freeze(True):
                 self._tree.stop()
+                self._standing = asyncio.create_task(self._stand_still())
+
+    async def _stand_still(self) -> None:
+        """Until nothing in the session moves. What cannot be stopped is ended: it would run unwatched."""
+        still, used = 0, self._tree.cpu_seconds()
+        for pause in _LOOKS:
+            await asyncio.sleep(pause)
+            still = still + 1 if self._tree.stop() else 0
+            if still == _LOOKS_TO_BE_SURE:
+                return
+            if not still and self._tree.cpu_seconds() - used > _CPU_TO_STOP:
+                break
+        self.kill("processes it had left behind could not be stopped")
 
     def _go_on(self) -> None:
+        if self._standing is not None:
+            self._standing.cancel()
         if self._stopped:
             self._stopped = False
             if self.group is None or not self.group.freeze(False):
@@ -224,6 +246,8 @@ class Worker:
     def release(self) -> None:
         """Let go of the files; the kernel frees them, where they are not in a folder of the host."""
         self.kill("no longer used")
+        if self._standing is not None:
+            self._standing.cancel()
         self._close_channels()
         if self.folder >= 0:
             if self._home is None:
@@ -302,6 +326,7 @@ class Worker:
             self._loop.remove_reader(fd)
             os.close(fd)
         self._loop.remove_reader(self._control)
+        self._loop.remove_writer(self._control)
         self._control.close()
         self._output = self._pidfd = -1
         self.alive = False
@@ -311,6 +336,13 @@ class Worker:
 def _remove_home(folder: int, home: str, status: asyncio.Future[int]) -> None:
     collect.remove_folder(folder, home)
     os.close(folder)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _error_name(name: str | None) -> str | None:

@@ -136,6 +136,9 @@ class ForkServer:
 
     def _become_session(self, settings: dict[str, Any], control: int, output: int) -> NoReturn:
         try:
+            os.dup2(
+                os.open(os.devnull, os.O_RDONLY), 0
+            )  # opened anew: flags of an open file are seen by all who share it
             os.dup2(output, 1)
             os.dup2(output, 2)
             self._control.detach()

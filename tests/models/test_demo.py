@@ -288,6 +288,81 @@ def test_the_file_that_is_named_is_taken_else_the_last_one_given(sandbox: Sandbo
     assert "`b.csv`" in talk("describe the data", sandbox, files)[0]
 
 
+# ---- several tables
+
+VISITS = "day,shop_id,visitors\n2024-01-05,1,10\n2024-01-09,2,20\n2024-01-09,2,20\n2024-02-01, 1 ,30\n2024-03-01,2,\n"
+SHOPS = "shop_id,city,entrance_price\n1,Bonn,2\n2,Köln,3\n"
+
+
+def visits(sandbox: Sandbox) -> tuple[str, ...]:
+    return sandbox.put("visits.csv", VISITS), sandbox.put("shops.csv", SHOPS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "Clean the two tables and join them",
+            [
+                "visits.csv: 5 rows",
+                "1 rows that were there twice",
+                "1 rows that lack a number",
+                "joined on shop_id: 3 rows",
+            ],
+        ),
+        ("두 표를 합쳐 줘", ["shop_id 기준으로 합침: 3행"]),
+        ("Top 1 city by visitors", ["1. Bonn: 40 (66.7%)"]),
+        ("어느 도시가 상위인지 순위를 알려 줘", ["1위 Bonn: 40", "2위 Köln: 20"]),
+        (
+            "Forecast the visitors of the next months",
+            ["2024-03: about 30", "2024-05: about 30", "the three months together: 90"],
+        ),
+        ("다음 분기를 예측해 줘. 가격이 10% 내리면?", ["-10% 바뀌면: 81"]),
+    ],
+)
+def test_tables_are_cleaned_joined_and_reckoned_with(text: str, words: list[str], sandbox: Sandbox) -> None:
+    answer, attempts = talk(text, sandbox, visits(sandbox))
+    assert len(attempts) == 1, attempts[0].output
+    for word in words:
+        assert word in answer
+
+
+def test_what_has_a_quantity_and_a_price_has_a_revenue(sandbox: Sandbox) -> None:
+    files = (
+        sandbox.put("a.csv", "date,sku,qty\n2024/1/5,x,2\n2024/2/5,y,3\n"),
+        sandbox.put("b.csv", "sku,price\nx,5\ny,7\n"),
+    )
+    answer, _ = talk("Chart the monthly revenue", sandbox, files)
+    assert "total of revenue: 31" in answer
+    assert "most: 2024-02 with 21" in answer
+    assert sandbox.figures == 1
+
+
+def test_a_workbook_gets_a_sheet_with_a_chart_and_keeps_the_others(sandbox: Sandbox) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.title = "data"
+    for row in (["date", "amount"], ["2024-01-05", 10], ["2024-01-06", 20], ["2024-02-01", 5]):
+        book.active.append(row)
+    book.save(sandbox.root / "my book.xlsx")
+    answer, _ = talk("Add a sheet with monthly sums to the workbook", sandbox, ("/mnt/data/my book.xlsx",))
+    assert "[my_book_monthly.xlsx](sandbox:/mnt/data/my_book_monthly.xlsx)" in answer
+    made = openpyxl.load_workbook(sandbox.root / "my_book_monthly.xlsx")
+    assert made.sheetnames == ["data", "Monthly"]
+    assert [[cell.value for cell in row] for row in made["Monthly"]["A1:B3"]] == [
+        ["month", "amount"],
+        ["2024-01", 30],
+        ["2024-02", 5],
+    ]
+    assert len(made["Monthly"]._charts) == 1
+
+
+def test_without_dates_there_are_no_months_and_that_is_said(sandbox: Sandbox) -> None:
+    answer, _ = talk("monthly totals, please", sandbox, (sandbox.put("a.csv", "name,amount\nx,1\n"),))
+    assert "no column of these tables holds dates: name, amount" in answer
+
+
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [

@@ -159,8 +159,11 @@ def readable_python() -> Iterator[Path]:
         (own,) = (Path(path) for path in sys.path if path.endswith("site-packages"))
         unneeded = shutil.ignore_patterns("*locum*", "__pycache__", "tests", "mypy", "ruff", "sklearn")
         shutil.copytree(own, library, copy_function=_link, dirs_exist_ok=True, ignore=unneeded)
-        shutil.copytree(ROOT / "locum", library / "locum", ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run(["chmod", "-R", "o+rX", library / "locum"], check=True)
+        (library / "tests").mkdir()
+        shutil.copy(ROOT / "tests/__init__.py", library / "tests")
+        for part in ("locum", "tests/sandbox"):
+            shutil.copytree(ROOT / part, library / part, ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run(["chmod", "-R", "o+rX", library / "locum", library / "tests"], check=True)
         yield folder / "venv/bin/python"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -376,16 +375,15 @@ def test_a_session_that_has_used_pandas_is_small(box: Box, key: str) -> None:
     assert int(logs) < 24 * 1024  # 15 MiB on x86-64
 
 
-@pytest.mark.long
 def test_the_first_figure_of_a_session_comes_quickly(box: Box) -> None:
-    """120 ms is what a quiet machine of two cores stays below; the bound here is for busy ones."""
-    times = []
-    for _ in range(5):
+    """120 ms is what a quiet machine of two cores stays below. Processor time is counted here, for busy ones."""
+    spent = []
+    for _ in range(3):
         key = box.session()
-        began = time.monotonic()
+        box.cell(key, "import time\nbegan = time.process_time()")
         assert box.cell(key, PLT + "plt.plot([1, 2, 3]); plt.title('매출'); plt.legend(['a']); plt.show()").images
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.6
+        spent.append(float(box.cell(key, "print(time.process_time() - began)").logs))
+    assert min(spent) < 0.4
 
 
 # ---- elsewhere
@@ -399,7 +397,9 @@ def test_behind_other_walls_the_same_works(tmp_path: Path) -> None:
     box = start(tmp_path / "sandbox", mode="weak")
     try:
         key = box.session()
-        code = "import pandas as pd\npd.DataFrame({'a': [1]}).to_excel('a.xlsx')\npd.read_excel('a.xlsx').a.sum()"
+        code = (
+            "import pandas as pd\npd.DataFrame({'a': [1]}).to_excel('a.xlsx')\nprint(pd.read_excel('a.xlsx').a.sum())"
+        )
         result = box.cell(key, code)
         assert (result.logs, [file.name for file in result.files]) == ("1\n", ["a.xlsx"])
         assert len(box.cell(key, PLT + "plt.plot([1, -2]); plt.title('매출');").images) == 1

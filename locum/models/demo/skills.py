@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from locum.models.demo import expressions, functions, programs
+from locum.models.demo import expressions, functions, programs, tables
 from locum.models.demo.conversation import Call, Conversation
 from locum.models.demo.words import text
 
@@ -290,6 +290,51 @@ def _described(conversation: Conversation, output: str) -> str | None:
     return said + (text("saved", conversation.language, links=_links(saved)) if saved else "")
 
 
+# ---- several tables, and what they add up to
+
+_TASKS: tuple[tuple[tables.Task, str, Callable[[Conversation], bool]], ...] = (
+    (
+        "workbook",
+        "workbook",
+        _says(
+            r"\b(add|write|save|put|give|return|new)\b.{0,80}\b(xlsx|excel|workbook|sheet)"
+            r"|(xlsx|엑셀|시트).{0,80}(추가|넣|만들|저장|돌려)"
+        ),
+    ),
+    ("forecast", "forecast", _says(r"\bforecast|\bpredict|\bnext (quarter|months?)\b|예측|전망|다음 ?(분기|달)")),
+    ("rank", "ranked", _says(r"\btop (\d|three|five|ten)\b|\bbest.sell|\bsells? best\b|상위|순위|(많이|잘) 팔")),
+    ("months", "months", _says(r"\bmonthly\b|\b(each|every|per|by) month\b|월별|달별")),
+    ("join", "joined", _says(r"\b(join|merge|combine)\w{0,3}\b|\bclean\b|합치|합쳐|결합|병합|정제")),
+)
+"""What is asked of tables, in order: the task, the text that answers it, and when it is meant."""
+
+
+def _task(conversation: Conversation) -> tuple[tables.Task, str] | None:
+    asked = _without_file_names(conversation)
+    return next(((task, answer) for task, answer, is_meant in _TASKS if is_meant(asked)), None)
+
+
+def _tables(conversation: Conversation) -> list[str]:
+    """The data files that were given, not those the demo model itself saved."""
+    given = [path for path in conversation.files if _DATA_FILE.search(path)]
+    return [path for path in given if not path.endswith("_summary.csv") and not tables.is_own(path)]
+
+
+def _reckon(conversation: Conversation) -> list[str]:
+    task, _ = _task(conversation) or ("join", "")
+    return tables.write(task, _tables(conversation), conversation.text, conversation.language)
+
+
+def _reckoned(conversation: Conversation, output: str) -> str | None:
+    facts = _facts(output)
+    _, answer = _task(conversation) or ("", "joined")
+    if facts is None:
+        return None
+    said = text(answer, conversation.language, facts=facts)
+    saved = re.findall(r"^saved (/mnt/data/\S+)$", output, re.MULTILINE)
+    return said + (text("saved", conversation.language, links=_links(saved)) if saved else "")
+
+
 _NAMED_CURVES = (
     (re.compile(r"\bsine|사인", re.IGNORECASE), expressions.Function("sin(x)", "x")),
     (re.compile(r"\bcosine|코사인", re.IGNORECASE), expressions.Function("cos(x)", "x")),
@@ -351,6 +396,7 @@ SKILLS: tuple[Skill, ...] = (
         _says_text("introduction"),
     ),
     Skill(lambda c: _asks_for_sum(c) and bool(_sum(c)), _programmed(lambda c: programs.calculate(_sum(c)), _result)),
+    Skill(lambda c: bool(_tables(c) and _task(c)), _programmed(_reckon, _reckoned)),
     Skill(_concerns_data, _programmed(_describe, _described)),
     Skill(lambda c: c.has_images, _says_text("no_images"), is_last_resort=True),
     Skill(

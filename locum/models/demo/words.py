@@ -15,6 +15,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "I am the demo model built into Locum: a rule-based script, not a language model. I can\n"
         "- solve equations in one unknown (`3x + 11 = 14`) and do sums,\n"
         "- describe and plot data files (csv, tsv, xlsx, json) and save a summary as a csv file,\n"
+        "- clean and join tables, chart and rank what they add up to, carry its trend on, and add it to a workbook,\n"
         "- plot functions (`plot y = x^2`),\n"
         "- run Python that you put into a ```python block,\n"
         "- call the functions you offer, when a message has the words of their names,\n"
@@ -25,6 +26,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "할 수 있는 일:\n"
         "- 미지수가 하나인 방정식 풀기(`3x + 11 = 14`)와 계산\n"
         "- 데이터 파일(csv, tsv, xlsx, json)을 설명하고 그래프로 그리고 요약을 csv 파일로 저장하기\n"
+        "- 여러 표를 정리하고 합쳐서 월별 합계와 순위, 추세를 구하고 엑셀 파일에 시트로 추가하기\n"
         "- 함수 그래프 그리기(`y = x^2 그래프를 그려줘`)\n"
         "- ```python 블록에 넣은 파이썬 코드 실행하기\n"
         "- 메시지에 이름의 단어가 들어 있으면, 제공하신 함수 호출하기\n"
@@ -81,6 +83,24 @@ _TEXTS: dict[str, dict[Language, str]] = {
     },
     "data": {"en": "What `{name}` contains:\n\n{facts}", "ko": "`{name}`의 내용입니다.\n\n{facts}"},
     "saved": {"en": "\n\nI saved it as {links}.", "ko": "\n\n결과를 파일로 저장했습니다: {links}"},
+    "joined": {
+        "en": "I cleaned the data and put it together:\n\n{facts}",
+        "ko": "데이터를 정리해서 합쳤습니다.\n\n{facts}",
+    },
+    "months": {"en": "Month by month:\n\n{facts}", "ko": "월별로 정리했습니다.\n\n{facts}"},
+    "ranked": {"en": "In this order:\n\n{facts}", "ko": "순위는 다음과 같습니다.\n\n{facts}"},
+    "forecast": {
+        "en": "If the trend goes on (a straight line through the last months, nothing cleverer):\n\n{facts}",
+        "ko": "최근 몇 달의 추세(직선)가 이어진다면 다음과 같습니다.\n\n{facts}",
+    },
+    "workbook": {
+        "en": "I added a sheet with a chart to a copy of the workbook:\n\n{facts}",
+        "ko": "엑셀 파일의 사본에 차트가 있는 시트를 추가했습니다.\n\n{facts}",
+    },
+    "revenue": {"en": "revenue", "ko": "매출"},
+    "month": {"en": "month", "ko": "월"},
+    "sheet": {"en": "Monthly", "ko": "월별 합계"},
+    "months_of": {"en": "{name} by month", "ko": "월별 {name}"},
     "plotted": {
         "en": "Here is the plot of `{functions}`.\n\n{facts}",
         "ko": "`{functions}`의 그래프입니다.\n\n{facts}",
@@ -124,6 +144,38 @@ _TEXTS: dict[str, dict[Language, str]] = {
     "fact_chart": {"en": "chart: {what}", "ko": "차트: {what}"},
     "fact_lines": {"en": "not a table; {count} lines of text", "ko": "표가 아닙니다. 텍스트 {count}줄"},
     "fact_range": {"en": "from {least:.4g} to {most:.4g}", "ko": "{least:.4g}부터 {most:.4g}까지"},
+    "fact_table": {"en": "{name}: {rows} rows", "ko": "{name}: {rows}행"},
+    "fact_doubles": {
+        "en": "{name}: {count} rows that were there twice removed",
+        "ko": "{name}: 중복된 {count}행을 지웠습니다",
+    },
+    "fact_incomplete": {
+        "en": "{name}: {count} rows that lack a number left out",
+        "ko": "{name}: 숫자가 빠진 {count}행을 제외했습니다",
+    },
+    "fact_joined": {"en": "joined on {columns}: {rows} rows", "ko": "{columns} 기준으로 합침: {rows}행"},
+    "fact_product": {"en": "{name} = {left} × {right}", "ko": "{name} = {left} × {right}"},
+    "fact_sum": {"en": "total of {name}: {total:,.0f}", "ko": "{name} 합계: {total:,.0f}"},
+    "fact_most": {"en": "most: {month} with {amount:,.0f}", "ko": "가장 많은 달: {month} ({amount:,.0f})"},
+    "fact_least": {"en": "least: {month} with {amount:,.0f}", "ko": "가장 적은 달: {month} ({amount:,.0f})"},
+    "fact_rank": {
+        "en": "{place}. {name}: {total:,.0f} ({share:.1%})",
+        "ko": "{place}위 {name}: {total:,.0f} ({share:.1%})",
+    },
+    "fact_trend": {
+        "en": "over the last {count} months it changed by {slope:+,.0f} a month",
+        "ko": "최근 {count}개월 동안 한 달에 {slope:+,.0f}씩 변함",
+    },
+    "fact_expected": {"en": "{month}: about {amount:,.0f}", "ko": "{month}: 약 {amount:,.0f}"},
+    "fact_quarter": {"en": "the three months together: {amount:,.0f}", "ko": "세 달 합계: {amount:,.0f}"},
+    "fact_changed": {
+        "en": "with prices changed by {percent:+g} % and the same quantities: {amount:,.0f}",
+        "ko": "수량이 같고 가격이 {percent:+g}% 바뀌면: {amount:,.0f}",
+    },
+    "fact_sheet": {
+        "en": "sheet `{name}` with {rows} months; sheets now: {sheets}",
+        "ko": "시트 `{name}`에 {rows}개월; 지금 있는 시트: {sheets}",
+    },
     "fact_total": {"en": "total of {name}: {total}", "ko": "{name} 합계: {total}"},
 }
 
