@@ -13,10 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import stat
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -324,12 +324,44 @@ def disk_use(folder: int, most: int) -> tuple[int, int]:
     return count, size
 
 
-def remove_folder(folder: int, path: str) -> None:
-    """All that a session had, and the folder itself; nothing in there is a way to anywhere else."""
-    for name in os.listdir(folder):
-        shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+def remove_folder(path: str | Path) -> None:
+    """A folder and all that hostile code has put there; nothing in it is a way to anywhere else. What cannot be removed
+    stays. Folders may be nested deeper than a path is long, or a function calls itself: what is in one moves up."""
     with contextlib.suppress(OSError):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            while names := os.listdir(folder):  # noqa: PTH208
+                for name in names:
+                    _remove_or_raise_content(folder, name)
+        finally:
+            os.close(folder)
         os.rmdir(path)  # noqa: PTH106
+
+
+def _remove_or_raise_content(folder: int, name: str) -> None:
+    """Remove an entry that is no folder, or an empty one; else its content becomes the folder's own."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=folder)
+        return
+    inner = _open_for_removal(folder, name)
+    try:
+        for each in os.listdir(inner):  # noqa: PTH208
+            if stat.S_ISDIR(os.stat(each, dir_fd=inner, follow_symlinks=False).st_mode):
+                os.close(_open_for_removal(inner, each))  # a folder that may not be written does not move
+            os.rename(each, f".{secrets.token_hex(8)}", src_dir_fd=inner, dst_dir_fd=folder)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=folder)
+
+
+def _open_for_removal(folder: int, name: str) -> int:
+    """Its owner may have taken the right to look inside."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)  # noqa: PTH101
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(fd)
 
 
 def used_bytes(folder: int) -> int:

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from locum.errors import LocumError
-from locum.sandbox import jail, processes
+from locum.sandbox import collect, jail, processes
 from locum.sandbox.cgroups import Group, Groups
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Tier
@@ -100,7 +99,7 @@ def _take_share(name: socket.socket) -> int:
 
 
 def _is_removed(home: str) -> bool:
-    shutil.rmtree(home, ignore_errors=True)
+    collect.remove_folder(home)
     return not Path(home).exists()
 
 
@@ -333,7 +332,7 @@ def _make_home() -> str:
     for folder in above.glob(f"{beginning}*"):
         pid = folder.name.removeprefix(beginning).split("-")[0]
         if folder.lstat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            collect.remove_folder(folder)
     home = tempfile.mkdtemp(prefix=f"{beginning}{os.getpid()}-")
     Path(home).chmod(0o711)
     return home

@@ -108,13 +108,19 @@ class Walls:
             with contextlib.suppress(OSError):
                 report.send(str(failure).encode()[:4000])
             os._exit(1)
-        try:
-            os.closerange(3, 65_536)  # the ends of the session's channels: who listens must see them close
-            status = _wait_for(worker)
-        except SystemExit:
-            status = signal.SIGKILL.value
-            os.kill(worker, signal.SIGKILL)
-        _end_the_rest(uid)
+        status: int | None = None
+        while True:
+            try:
+                os.closerange(3, 65_536)  # the ends of the session's channels: who listens must see them close
+                if status is None:
+                    status = _wait_for(worker)
+                _end_the_rest(uid)
+                break
+            except SystemExit:  # told to leave, at whatever moment that is
+                if status is None:
+                    status = -signal.SIGKILL.value
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended, too
+                        os.kill(worker, signal.SIGKILL)
         _end_like(status)
 
     def _uid(self, settings: dict[str, Any]) -> int:

@@ -335,8 +335,8 @@ class Worker:
 
 
 def _remove_home(folder: int, home: str, status: asyncio.Future[int]) -> None:
-    collect.remove_folder(folder, home)
     os.close(folder)
+    status.get_loop().run_in_executor(None, collect.remove_folder, home)  # as many files as a session wanted
 
 
 def _signal_name(number: int) -> str:

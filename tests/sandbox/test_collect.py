@@ -188,3 +188,21 @@ def test_files_of_a_dead_session_are_copied_to_the_next(folder: int, tmp_path: P
     os.close(target)
     copied = [path for path in (tmp_path / "next/data").rglob("*") if not path.is_dir()]
     assert [path.read_text() for path in copied] == ["a"]
+
+
+def test_a_folder_goes_however_deep_and_closed_it_is(folder: int, tmp_path: Path) -> None:
+    here = os.open(tmp_path / "data", os.O_RDONLY)
+    for number in range(3000):
+        os.mkdir("d", dir_fd=here)
+        os.close(os.open(f"file-{number}", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    (tmp_path / "tmp/closed/inner").mkdir(parents=True)
+    (tmp_path / "tmp/closed/link").symlink_to("/etc")
+    (tmp_path / "tmp/closed").chmod(0o300)
+    collect.remove_folder(str(tmp_path))
+    assert not tmp_path.exists()
+    assert Path("/etc").exists()
+    tmp_path.mkdir()

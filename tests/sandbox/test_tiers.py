@@ -109,6 +109,18 @@ def test_a_session_that_dies_takes_along_what_it_began_and_its_files_are_kept(sh
     assert shared.cell(key, "open('a.txt').read()").logs == "'kept'\n"
 
 
+def test_all_ends_with_the_zygote_also_where_some_of_it_has_just_ended(tmp_path: Path, shared: Box) -> None:
+    tier = shared.sandbox.status.tier
+    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=_system_python())
+    last = "import time; time.sleep(600)  # last mark"
+    code = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {last!r}], start_new_session=True);"
+    for _ in range(8):
+        assert box.cell(box.session(), code).ok
+    box.close()
+    wait_until(lambda: not _running("# last mark"))
+    assert "Traceback" not in (tmp_path / "sandbox/sandboxd.log").read_text()
+
+
 def test_what_is_left_behind_does_not_run_between_cells(shared: Box) -> None:
     key = shared.session()
     busy = "import time\nwhile True: time.sleep(0.001)  # busy mark"
@@ -134,6 +146,15 @@ def test_two_sandboxds_of_one_machine_share_no_user(tmp_path: Path, shared: Box)
         assert (users[0] == users[1]) == (tier == "weak")
     finally:
         box.close()
+
+
+def test_a_folder_so_deep_that_it_cannot_be_named_goes_with_its_session_too(shared: Box) -> None:
+    key = shared.session()
+    code = "import os\nopen('deep-mark', 'w').close()\nfor _ in range(1900):\n    os.mkdir('d'); os.chdir('d')"
+    shared.cell(key, code)
+    home = next(path for path in Path(tempfile.gettempdir()).glob("locum-sandbox-*/*/data/deep-mark")).parents[1]
+    shared.run(shared.sandbox.delete(key))
+    wait_until(lambda: not home.exists())
 
 
 def test_the_watchdog_is_the_quota(shared: Box) -> None:
