@@ -55,9 +55,9 @@ EDITS: dict[str, list[Edit]] = {
         ("landlock", "return _SCOPES if self.number >= 6 else 0", "return 0"),
     ],
     "user": [
-        ("namespaces", 'jail.FIRST_HOST_UID + int(settings["slot"]) if self.own_users else 0', "0"),
+        ("namespaces", '0 if self.first_uid is None else self.first_uid + int(settings["slot"])', "0"),
         ("namespaces", "admin = 1 << linux.CAP_SYS_ADMIN", "admin = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_SETFCAP"),
-        ("namespaces", "kept = _NEEDED_AS_ROOT if self.own_users else", "kept ="),
+        ("namespaces", "kept = _NEEDED_AS_ROOT if self.first_uid is not None else", "kept ="),
     ],
     "capabilities": [("namespaces", "        jail.drop_capabilities()\n", "")],
     "seccomp": [("namespaces", "        self._filter.install()\n", "")],
@@ -70,7 +70,7 @@ EDITS: dict[str, list[Edit]] = {
         )
     ],
     "cgroup": [("cgroups", "    return _version_1(own) or _version_2(own)\n", "    return None\n")],
-    "watchdog": [("worker", "            if memory > limit:\n", "            if False:\n")],
+    "watchdog": [("consumption", "too_much = memory > self._limits.memory_bytes", "too_much = False")],
     "timer": [("worker", "timeout=seconds, return_when", "timeout=None, return_when")],
     "stop": [("worker", "        if self.alive:\n            self._stopped = True\n", "        if False:\n")],
     "exec": [
