@@ -106,6 +106,7 @@ async def running(
                 memory_bytes=settings.sandbox_memory_bytes,
                 disk_bytes=settings.sandbox_disk_bytes,
                 processes=settings.sandbox_processes,
+                cpus=settings.sandbox_cpus,
                 max_sessions=settings.sandbox_max_sessions,
             ),
             python=settings.sandbox_python,

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
         512 * 1024**2, ge=1024**2, description="What one session's /mnt/data and /tmp may hold together."
     )
     sandbox_processes: int = Field(64, ge=2, description="How many processes and threads one session may have.")
+    sandbox_cpus: float = Field(
+        1, ge=0, description="Processors one session may keep busy, where control groups are to be had; 0 for all."
+    )
     sandbox_max_sessions: int | None = Field(
         None,
         ge=1,
