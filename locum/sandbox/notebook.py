@@ -267,6 +267,7 @@ class NotebookShell:
         for name in ("pip", "conda", "mamba", "micromamba", "uv"):
             self._shell.register_magic_function(_pip, "line", name)
         warnings.filterwarnings("ignore", message="To exit: use")
+        warnings.filterwarnings("ignore", message="Output cache limit")  # every 1,000 values; nobody uses Out[n]
         inspect.getmodule = cast(Any, _module_of_file)
         _prepare_tables()
         if figures := sys.modules.get("locum.sandbox.figures"):

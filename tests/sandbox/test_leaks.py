@@ -69,7 +69,8 @@ class Crowd:
                     self.kept[key] = "None"
                     return
                 held = "None" if result.reset else self.kept[key]
-                assert (result.logs, result.ok) == (f"{held} {key} ['mine.txt']\n", True)
+                *note, answer = result.logs.splitlines()
+                assert (answer, len(note), result.ok) == (f"{held} {key} ['mine.txt']", result.reset, True)
                 self.lost[key] += result.reset
                 self.kept[key] = key
             except SessionLost:

@@ -386,6 +386,11 @@ def test_the_first_figure_of_a_session_comes_quickly(box: Box) -> None:
     assert min(spent) < 0.4
 
 
+def test_the_thousandth_value_is_shown_like_the_first(box: Box, key: str) -> None:
+    box.cell(key, "get_ipython().displayhook.cache_size = 4")
+    assert [box.cell(key, f"{number}").logs for number in range(8)] == [f"{number}\n" for number in range(8)]
+
+
 # ---- elsewhere
 
 
