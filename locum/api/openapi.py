@@ -158,7 +158,7 @@ class GatewayError(msgspec.Struct):
 _Sampling: dict[str, Any] = {"temperature": float, "top_p": float}
 _MessageIncomplete = _shown(messages.IncompleteDetails, "MessageIncompleteDetails")
 _RunIncomplete = _shown(runs.IncompleteDetails, "RunIncompleteDetails")
-_Cell = _shown(steps.CodeInterpreter, without="written", outputs=_many(steps.CodeOutput))
+_Cell = _shown(steps.CodeInterpreter, without="written removed", outputs=_many(steps.CodeOutput))
 _CodeCall = _shown(steps.CodeInterpreterCall, code_interpreter=_Cell)
 _ToolCalls = _shown(steps.ToolCallsDetails, tool_calls=_many(_CodeCall | steps.FunctionCall))
 _File = _shown(

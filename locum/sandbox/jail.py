@@ -195,7 +195,6 @@ def prepare_folder(directory: Path) -> None:
 
 def forget_host_paths(text: str) -> str:
     """A traceback's paths without where on the host the interpreter, and this package, happen to be installed."""
-    text = text.replace(f"{Path(__file__).parents[2]}/", "")
-    for key in ("purelib", "platlib"):
+    for key in ("purelib", "platlib", "stdlib"):
         text = text.replace(sysconfig.get_path(key) + "/", "")
-    return text.replace(sysconfig.get_path("stdlib") + "/", "")
+    return text.replace(f"{Path(__file__).parents[2]}/", "")

@@ -26,7 +26,7 @@ from locum.sandbox import jail, landlock, linux
 from locum.sandbox.jail import DATA, IMAGES, SCRATCH, Forked, Place
 from locum.sandbox.seccomp import Filter
 
-_SESSION_ROOT = "/run/session"
+_SESSION_ROOT, _TMP = "/run/session", "/tmp"  # noqa: S108
 _CACHE = "/var/cache/matplotlib"
 _TOOLS, _LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
 _PLACE = Place("/mnt/data", f"{_SESSION_ROOT}/{SCRATCH}", f"{_SESSION_ROOT}/{IMAGES}", _TOOLS)
@@ -65,6 +65,7 @@ class Walls:
         id_map = Path("/proc/self/uid_map").read_text()
         self.first_uid = jail.first_uid(id_map, share) if _is_privileged() else None
         self._root = root
+        self._below_tmp = [folder for folder in jail.interpreter_folders() if Path(folder).is_relative_to(_TMP)]
         self._filter = Filter()
         self._landlock = landlock.version()
         self._kept_cache = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -111,6 +112,9 @@ class Walls:
         linux.unshare(_NAMESPACES)
         host_uid = 0 if self.first_uid is None else self.first_uid + int(settings["slot"])
         folder = _mount_session(settings, host_uid)
+        if self._below_tmp:
+            _mount_scratch(self._below_tmp)
+        _mount_proc()
         with contextlib.suppress(PermissionError):  # some containers refuse this call and no other
             socket.sethostname("sandbox")
         if self.first_uid is not None:
@@ -252,6 +256,11 @@ def _mount_session(settings: dict[str, Any], uid: int) -> int:
         os.mkdir(name, 0o755, dir_fd=folder)
         os.chown(name, uid, uid, dir_fd=folder)
     linux.mount(f"{_SESSION_ROOT}/{DATA}", "/mnt/data", None, linux.MS_BIND)
+    return folder
+
+
+def _mount_proc() -> None:
+    """Its own processes, where the machine allows it; else nothing."""
     # Read-only: else a session could take back that the kernel ends it first when memory runs out (oom_score_adj).
     flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     for attempt in ("hidepid=2,subset=pid", "hidepid=2"):
@@ -260,7 +269,18 @@ def _mount_session(settings: dict[str, Any], uid: int) -> int:
             break
     else:
         linux.mount("tmpfs", "/proc", "tmpfs", flags, "mode=0555,size=4k")
-    return folder
+
+
+def _mount_scratch(shown: list[str]) -> None:
+    """Its own folder for temporary files, where the interpreter lives below the real one and a link cannot stand for it."""
+    held = [(folder, os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) for folder in shown]
+    scratch = f"{_SESSION_ROOT}/{SCRATCH}"
+    for folder in shown:
+        Path(scratch, Path(folder).relative_to(_TMP)).mkdir(parents=True, mode=0o755, exist_ok=True)
+    linux.mount(scratch, _TMP, None, linux.MS_BIND)
+    for folder, fd in held:
+        linux.mount(f"/proc/self/fd/{fd}", folder, None, linux.MS_BIND | linux.MS_REC)
+        os.close(fd)
 
 
 def _become(uid: int) -> None:

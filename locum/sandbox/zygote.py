@@ -98,6 +98,8 @@ class ForkServer:
     def _warm(self) -> None:
         began = time.perf_counter()
         os.environ["MPLCONFIGDIR"] = os.environ["XDG_CACHE_HOME"] = self._walls.cache
+        os.environ["TMPDIR"] = self._walls.place.scratch
+        Path(self._walls.place.scratch).mkdir(parents=True, exist_ok=True)
         jail.settle(self._walls.place)
         missing = preload()
         self._shell = runner.make_shell()

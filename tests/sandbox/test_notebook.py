@@ -168,7 +168,7 @@ def test_a_warning_is_shown_once_with_its_place(box: Box, key: str) -> None:
         ("print('a')\n!echo b\nprint('c')", "a\nb\nc\n"),
         ("found = !echo one; echo two\nfound", "['one', 'two']\n"),
         ("%%bash\nfor n in 1 2; do echo $n; done", "1\n2\n"),
-        ("%cd /tmp\n%cd /mnt/data\n!pwd", "/run/session/tmp\n/mnt/data\n/mnt/data\n"),
+        ("import os; os.mkdir('sub')\n%cd sub\n%cd /mnt/data\n!pwd", "/mnt/data/sub\n/mnt/data\n/mnt/data\n"),
         ("%%writefile /mnt/data/own_module.py\nvalue = 3", "Writing /mnt/data/own_module.py\n"),
         ("import asyncio\nawait asyncio.sleep(0)\nawait asyncio.sleep(0, 'b')", "'b'\n"),
         ("breakpoint()\nprint('on')", "on\n"),

@@ -100,6 +100,14 @@ def test_a_figure_that_cannot_be_drawn_is_an_error_of_the_cell(box: Box, key: st
     assert box.cell(key, "1 + 1").logs == "2\n"
 
 
+def test_temporary_files_have_a_place_wherever_the_interpreter_lives(box: Box, key: str) -> None:
+    code = "import os, sys\nopen('/tmp/x', 'w').write('mine')\nprint(open(os.environ['TMPDIR'] + '/x').read())"
+    assert box.cell(key, code).logs == "mine\n"
+    with pytest.raises(StopIteration):
+        next(name for name in box.cell(key, "print(*os.listdir('/tmp'))").logs.split() if name.startswith("pytest"))
+    assert box.cell(key, "open(os.path.dirname(sys.executable) + '/x', 'w')").error in ("OSError", "PermissionError")
+
+
 def test_korean_in_a_figure_gives_an_image(box: Box, key: str) -> None:
     result = box.cell(key, "import matplotlib.pyplot as plt\nplt.plot([1, -2]); plt.title('매출');")
     assert len(result.images) == 1
@@ -271,7 +279,7 @@ def test_what_stands_in_the_way_of_a_file_is_said(box: Box, key: str) -> None:
     for name in ("f/x", "d", "l/x"):
         with pytest.raises(NotWritable):
             box.put(key, name, b"x")
-    assert box.cell(key, "sorted(os.listdir()), os.listdir('/tmp/')").logs == "(['d', 'f', 'l'], [])\n"
+    assert box.cell(key, "sorted(os.listdir()), os.path.exists('/tmp/x')").logs == "(['d', 'f', 'l'], False)\n"
 
 
 def test_a_cell_tells_which_files_it_removed(box: Box, key: str) -> None:
