@@ -29,7 +29,8 @@ from locum.sandbox.seccomp import Filter
 _SESSION_ROOT, _TMP = "/run/session", "/tmp"  # noqa: S108
 _CACHE = "/var/cache/matplotlib"
 _TOOLS, _LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
-_PLACE = Place("/mnt/data", f"{_SESSION_ROOT}/{SCRATCH}", f"{_SESSION_ROOT}/{IMAGES}", _TOOLS)
+_SCRATCH = f"{_SESSION_ROOT}/{SCRATCH}"
+_PLACE = Place("/mnt/data", _SCRATCH, f"{_SESSION_ROOT}/{IMAGES}", _TOOLS)
 
 _NEEDED_AS_ROOT = (linux.CAP_CHOWN, linux.CAP_SETGID, linux.CAP_SETUID, linux.CAP_SETPCAP, linux.CAP_SYS_ADMIN)
 _NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWNET
@@ -111,7 +112,7 @@ class Walls:
         os.setsid()
         linux.unshare(_NAMESPACES)
         host_uid = 0 if self.first_uid is None else self.first_uid + int(settings["slot"])
-        folder = _mount_session(settings, host_uid)
+        folder = _mount_session(settings, host_uid, self._below_tmp)
         if self._below_tmp:
             _mount_scratch(self._below_tmp)
         _mount_proc()
@@ -238,7 +239,7 @@ def _bind(path: Path, target: Path, attributes: int) -> None:
 def _link_scratch(root: Path) -> None:
     """Let /tmp lead to the session's own, unless the interpreter itself lives below the real one."""
     for name, target in {
-        "tmp": f"{_SESSION_ROOT}/{SCRATCH}",
+        "tmp": _SCRATCH,
         "var/tmp": "/tmp",  # noqa: S108
         "dev/shm": "/tmp",  # noqa: S108
         "dev/fd": "/proc/self/fd",
@@ -247,13 +248,16 @@ def _link_scratch(root: Path) -> None:
             (root / name).symlink_to(target)
 
 
-def _mount_session(settings: dict[str, Any], uid: int) -> int:
+def _mount_session(settings: dict[str, Any], uid: int, below_tmp: list[str]) -> int:
     """One tmpfs is the session's whole disk: its size is the quota, and one open folder gives the host all of it."""
     options = f"mode=0755,size={settings['disk_bytes']},nr_inodes={settings['inodes']}"
     linux.mount("tmpfs", _SESSION_ROOT, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     folder = os.open(_SESSION_ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in (DATA, SCRATCH, IMAGES):
         os.mkdir(name, 0o755, dir_fd=folder)
+    for shown in below_tmp:
+        Path(_SCRATCH, Path(shown).relative_to(_TMP)).mkdir(parents=True, exist_ok=True)
+    for name in (DATA, SCRATCH, IMAGES):
         os.chown(name, uid, uid, dir_fd=folder)
     linux.mount(f"{_SESSION_ROOT}/{DATA}", "/mnt/data", None, linux.MS_BIND)
     return folder
@@ -272,12 +276,9 @@ def _mount_proc() -> None:
 
 
 def _mount_scratch(shown: list[str]) -> None:
-    """Its own folder for temporary files, where the interpreter lives below the real one and a link cannot stand for it."""
+    """A folder for temporary files, where the interpreter lives below the real one and a link cannot stand for it."""
     held = [(folder, os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) for folder in shown]
-    scratch = f"{_SESSION_ROOT}/{SCRATCH}"
-    for folder in shown:
-        Path(scratch, Path(folder).relative_to(_TMP)).mkdir(parents=True, mode=0o755, exist_ok=True)
-    linux.mount(scratch, _TMP, None, linux.MS_BIND)
+    linux.mount(_SCRATCH, _TMP, None, linux.MS_BIND)
     for folder, fd in held:
         linux.mount(f"/proc/self/fd/{fd}", folder, None, linux.MS_BIND | linux.MS_REC)
         os.close(fd)
