@@ -7,7 +7,7 @@ import ipaddress
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
-from locum.sandbox.session import SandboxUnavailable, SessionLost, Status
+from locum.sandbox.session import Status
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
 from locum.services.files import Files
@@ -41,6 +41,7 @@ from locum.services.uploads import Uploads
 from locum.settings import Settings
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
+from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.sqlite import SQLite, lock_data_dir
 from locum.streams.hub import Streams
@@ -116,10 +117,10 @@ async def running(
         sandbox_start = asyncio.create_task(sandbox.start(), name="sandbox")
         stack.callback(sandbox_start.cancel)
 
-        async def forget_session(thread_id: str) -> None:
-            if sandbox_start.done() and sandbox.status.tier != "off":
-                with suppress(SandboxUnavailable, SessionLost):
-                    await sandbox.delete(thread_id)
+        async def forget_session(resource: str, thread_id: str) -> None:
+            if usage := await sandbox.usage(thread_id):  # its last cell may still run, and nobody waits for that
+                await db.write(lambda conn: usage_store.record(conn, resource, thread_id, usage))
+            await sandbox.delete(thread_id)
 
         queue = ThreadQueue(signals)
         services = Services(

@@ -51,7 +51,7 @@ def end_run(
             message = message_domain.incomplete(message, _WHY[ending], now=now, said=said)
             message_store.save(conn, resource, message)
             events.append(MessageEvent("incomplete", message))
-        if printed is not None:
+        if printed is not None and not _has_made(step, printed):
             step = step_domain.with_call(step, printed)
         if usage is not None:
             step, usage = msgspec.structs.replace(step, usage=usage), None
@@ -72,6 +72,11 @@ def end_run(
             run = run_domain.run_short(run, budget, now=now, usage=total)
     run_store.save(conn, resource, run)
     return (*events, RunEvent(ending, run))
+
+
+def _has_made(step: Step, call: ToolCall) -> bool:
+    """Whether the call's outcome was written before the end came."""
+    return any(each.id == call.id and each.is_done for each in step.tool_calls)
 
 
 def _message(conn: Connection, resource: str, run: Run, step: Step) -> Message | None:

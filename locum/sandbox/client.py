@@ -45,6 +45,7 @@ _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sa
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_CONNECT_ATTEMPTS = 100
 _LOOK_SECONDS = 2.0
 _STREAM_LIMIT = 1024 * 1024
 _ERRORS: dict[str, type[LocumError]] = {
@@ -99,10 +100,13 @@ class Sandbox:
         async with self._starting:
             if self._presence is None or self._presence[0].at_eof():
                 try:
-                    await self._find_or_start()
+                    async with asyncio.timeout(2 * _START_SECONDS):  # one that hangs is none
+                        await self._find_or_start()
                 except (OSError, TimeoutError, *_GONE) as failure:
                     reason = f"sandboxd did not start: {failure or type(failure).__name__}"
-                    self._status = Status(tier="off", reason=reason, fix=f"see {self._directory / 'sandboxd.log'}")
+                    self._status = Status(
+                        tier="off", reason=reason, fix="see sandbox/sandboxd.log in the data directory"
+                    )
         return self._status
 
     async def open(self, session: str, *, lost: bool = False) -> Opened:
@@ -171,8 +175,7 @@ class Sandbox:
 
     async def delete(self, session: str) -> None:
         self._opened.pop(session, None)
-        if self._presence is not None:
-            await self._ask(wire.Delete(session))
+        await self._ask_if_there(wire.Delete(session))
 
     async def usage(self, session: str) -> SessionUsage | None:
         """What the session has used so far, also while it runs a cell; None when there is none."""
@@ -244,7 +247,11 @@ class Sandbox:
     async def _connect(self) -> Connection:
         with _open(self._directory) as folder:
             path = f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
-            return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
+            for _ in range(_CONNECT_ATTEMPTS):
+                with contextlib.suppress(BlockingIOError):  # more calls at once than wait in its queue: it is busy
+                    return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
+                await asyncio.sleep(_POLL_SECONDS)
+            raise ConnectionRefusedError("sandboxd takes no more calls")
 
     async def _find_or_start(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -363,6 +370,7 @@ def end(directory: Path) -> None:
 
 def _tell_to_end(directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection, _open(directory) as folder:
+        connection.settimeout(_LOOK_SECONDS)
         connection.connect(f"/proc/self/fd/{folder}/{_SOCKET_NAME}")
         connection.sendall(wire.frame(wire.Shutdown()))
         connection.recv(1)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import msgspec
 
-from locum.errors import LocumError
 from locum.sandbox import jail, linux
 from locum.sandbox.limits import Limits
 from locum.sandbox.output import clean
+from locum.sandbox.session import NotWritable
 
 _CHUNK = 256 * 1024
 _MOST_ENTRIES = 4000
@@ -82,16 +82,17 @@ def _mark(about: os.stat_result) -> tuple[int, int, int]:
     return about.st_ino, about.st_mtime_ns, about.st_size
 
 
-def changed_files(folder: int, before: Snapshot, limits: Limits) -> tuple[list[Found], int]:
-    """Files that are new or different since `before`, within the limits, and how many were left out for them."""
+def changed_files(folder: int, before: Snapshot, limits: Limits) -> tuple[list[Found], list[bytes]]:
+    """Files that are new or different since `before`, within the limits, and the paths of those left out for them."""
     kept: list[Found] = []
+    left_out: list[bytes] = []
     names: set[str] = set()
-    total = left_out = 0
+    total = 0
     for path, about in walk(folder, jail.DATA):
         if before.get(path) == _mark(about):
             continue
         if len(kept) >= limits.files_per_cell or total + about.st_size > limits.files_bytes_per_cell:
-            left_out += 1
+            left_out.append(path)
             continue
         total += about.st_size
         name = _unique(_name(path), names)
@@ -99,13 +100,14 @@ def changed_files(folder: int, before: Snapshot, limits: Limits) -> tuple[list[F
     return kept, left_out
 
 
-def removed_files(folder: int, before: Snapshot) -> tuple[str, ...]:
-    """Names of the files in `before` that are no longer there, unless another one has that name now."""
+def outdated_files(folder: int, before: Snapshot, left_out: list[bytes]) -> tuple[str, ...]:
+    """Names of the files in `before` that are no longer there, unless another one has that name now, or that have
+    changed and are `left_out`: what is known of them elsewhere is no longer so."""
     there = {path for path, _ in walk(folder, jail.DATA)}
     # A folder that has grown too large is not walked to its end: what was not seen is looked for by itself.
     gone = [path for path in before if path not in there and not _is_file(folder, path)]
     names = {_name(path) for path in gone} - {_name(path) for path in there} if gone else set()
-    return tuple(sorted(names))
+    return tuple(sorted(names | {_name(path) for path in left_out if path in before}))
 
 
 def _is_file(folder: int, path: bytes) -> bool:
@@ -197,7 +199,8 @@ def _unique(name: str, taken: set[str]) -> str:
     number = 2
     candidate = name
     while candidate in taken:
-        candidate = f"{stem}-{number}{dot}{ending}"
+        rest = f"-{number}{dot}{ending}"
+        candidate = stem.encode()[: 255 - len(rest.encode())].decode(errors="ignore") + rest
         number += 1
     taken.add(candidate)
     return candidate
@@ -217,7 +220,7 @@ class Incoming:
             or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
             or len(parts) > _MOST_DEPTH + 1
         ):
-            raise LocumError(f"{name!r} cannot be the name of a file in /mnt/data")
+            raise NotWritable(f"{name!r} cannot be the name of a file in /mnt/data")
         self._name = parts[-1]
         self._hidden = f".incoming-{secrets.token_hex(8)}"
         self._parent = _open_folder(folder, [jail.DATA, *parts[:-1]], owner)

@@ -30,6 +30,7 @@ from locum.sandbox.sessions import Call, Sessions
 
 _DISCARD_SECONDS = 10.0
 _OPEN_FILES = 65_536
+_CALLS_WAITING = 4096
 
 log = logging.getLogger("locum.sandbox")
 
@@ -51,7 +52,7 @@ class Daemon:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def run(self, listening: socket.socket) -> None:
-        server = await asyncio.start_unix_server(self._serve, sock=listening)
+        server = await asyncio.start_unix_server(self._serve, sock=listening, backlog=_CALLS_WAITING)
         self._wait_for_company()
         start = asyncio.create_task(self._start())
         await self._over.wait()
@@ -205,7 +206,7 @@ def _listen(directory: Path) -> socket.socket:
     os.chdir(directory)  # a socket's whole path may be too long for the kernel
     listening.bind(SOCKET_NAME)
     path.chmod(0o600)
-    listening.listen(128)
+    listening.listen(_CALLS_WAITING)
     return listening
 
 

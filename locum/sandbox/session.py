@@ -52,7 +52,8 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
     `SessionDied`.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
-    removed: names of files that stood in /mnt/data before the cell and are gone after it.
+    removed: names of files that stood in /mnt/data before the cell and are gone after it, or have changed and are not
+    among `files`.
     usage: of the whole session, this cell included.
     """
 

@@ -252,7 +252,7 @@ class Sessions:
         session.lost_reported = ending.lost and ending.how != "interrupted"
         files, files_left_out = collect.changed_files(worker.folder, before, self._limits)
         images, images_left_out = collect.images(worker.folder, self._limits)
-        note = self._note(ending, files_left_out, images_left_out)
+        note = self._note(ending, len(files_left_out), images_left_out)
         error = {"timeout": "Timeout", "interrupted": "KeyboardInterrupt", "died": "SessionDied"}.get(ending.how)
         error = error or ending.error
         return CellResult(
@@ -261,7 +261,7 @@ class Sessions:
             error=error,
             images=_offer(session, "image", images),
             files=_offer(session, "file", files),
-            removed=collect.removed_files(worker.folder, before),
+            removed=collect.outdated_files(worker.folder, before, files_left_out),
             reset=lost_before or ending.lost,
             usage=session.usage(self._clock()),
         )

@@ -27,7 +27,7 @@ from locum.streams.hub import Streams
 
 
 class Threads:
-    """`forget_session` ends the code interpreter's session of a deleted thread."""
+    """`forget_session` ends the code interpreter's session of a deleted thread (resource, thread id)."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Threads:
         clock: Clock,
         signals: LocalSignals,
         streams: Streams,
-        forget_session: Callable[[str], Awaitable[None]],
+        forget_session: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._db = db
         self._streams = streams
@@ -132,7 +132,7 @@ class Threads:
             self._streams.break_off(stopped, "its thread was deleted.")
             self._signals.cancel(stopped)
             self._signals.changed(stopped)
-        await self._forget_session(thread_id)
+        await self._forget_session(principal.resource, thread_id)
 
 
 def _check_whole(message: Message) -> None:

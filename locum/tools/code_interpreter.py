@@ -166,12 +166,14 @@ class CodeInterpreterTool:
             images: list[File] = []
             made: list[File] = []
             lines = [result.logs]
+            removed = list(result.removed)
             for output in (*result.images, *result.files):
                 path = output.name if output in result.files else None
                 try:
                     file = await self._keep(output, path, call, thread_id, run_id, surface)
                 except (Unavailable, TooLarge) as error:
                     lines.append(f"Note: {output.name} could not be kept: {error.message}\n")
+                    removed += [path] if path else []  # what is kept of an earlier one is not what stands there
                 else:
                     (images if path is None else made).append(file)
         except SandboxUnavailable as error:
@@ -183,7 +185,7 @@ class CodeInterpreterTool:
                 "run again what is needed."
             )
             return _done(call, _lines("".join(printed), lost), usage=usage)
-        return _done(call, _lines(*lines), tuple(images), tuple(made), result.removed, usage)
+        return _done(call, _lines(*lines), tuple(images), tuple(made), tuple(removed), usage)
 
     async def usage(self, thread_id: str) -> SessionUsage | None:
         """What the thread's session has used so far, with a call that nobody waits for any more."""

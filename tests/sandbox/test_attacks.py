@@ -163,10 +163,10 @@ def test_sessions_do_not_see_each_other(box: Box, key: str) -> None:
     box.cell(other, "import subprocess; child = subprocess.Popen(['sleep', '30'])")
     logs = box.cell(
         key,
-        "import os\nprint(os.listdir('/mnt/data'), os.listdir(os.environ['TMPDIR']),"
+        "import os\nprint(os.listdir('/mnt/data'), os.path.exists(os.environ['TMPDIR'] + '/secret.txt'),"
         " [n for n in os.listdir('/proc') if n.isdigit()])",
     ).logs
-    assert logs.strip() == "[] [] ['1']"
+    assert logs.strip() == "[] False ['1']"
     box.run(box.sandbox.delete(other))
 
 

@@ -16,9 +16,16 @@ from locum.models.demo.words import template, text
 Task = Literal["join", "months", "rank", "forecast", "workbook"]
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,2})?) ?(?:%|percent|퍼센트|프로)", re.IGNORECASE)
-_LOWER = re.compile(r"\b(fall|drop|cut|lower|decrease|reduc)\w*|인하|내리|내려|떨어|줄", re.IGNORECASE)
+_LOWER = re.compile(r"\b(fall|drop|cut|lower|decrease|reduc)\w*|인하|내리|내려|떨어|줄(?:이|여|어|인)", re.IGNORECASE)
 _COUNT = re.compile(r"\b(?:top|best|first) (\d{1,2})\b|상위 ?(\d{1,2})|(\d{1,2})(?:개|위)", re.IGNORECASE)
-_NUMBER_WORDS = {"three": 3, "five": 5, "ten": 10, "다섯": 5, "열": 10, "세": 3}
+_NUMBER_WORDS = {
+    r"\bthree\b": 3,
+    r"\bfive\b": 5,
+    r"\bten\b": 10,
+    "다섯 ?(?:개|가지)": 5,
+    "열 ?(?:개|가지)": 10,
+    "세 ?(?:개|가지)": 3,
+}
 _THINGS = {
     r"product|item|sell|상품|제품|품목|팔": [
         "상품명|제품명|품명|product.?name|item.?name",
@@ -67,7 +74,7 @@ def is_own(path: str) -> bool:
 def _top(question: str) -> int:
     if match := _COUNT.search(question):
         return max(1, int(next(group for group in match.groups() if group)))
-    return next((number for word, number in _NUMBER_WORDS.items() if word in question.lower()), 5)
+    return next((number for word, number in _NUMBER_WORDS.items() if re.search(word, question.lower())), 5)
 
 
 def _percent(question: str) -> float:
