@@ -63,6 +63,8 @@ class Groups:
         """A group with these limits and this process in it, or None when the kernel refuses. In any thread."""
         group = Group({kind: folder / name for kind, folder in self._folders.items()}, version=self.version)
         try:
+            if not pid:  # it has ended; written there, it would mean ourselves
+                return None
             group.begin(limits)
             group.add(pid)
         except OSError:
@@ -106,7 +108,8 @@ class Group:
             self._write("pids", "pids.max", str(limits.processes))
         if "cpu" in self._folders and limits.cpus:
             quota = int(limits.cpus * _PERIOD_US)
-            self._write("cpu", self._names.cpu_limit, str(quota) if self._version == 1 else f"{quota} {_PERIOD_US}")
+            with contextlib.suppress(OSError):  # more than the groups above have, which is limit enough
+                self._write("cpu", self._names.cpu_limit, str(quota) if self._version == 1 else f"{quota} {_PERIOD_US}")
 
     def add(self, pid: int) -> None:
         for folder in self._all():
@@ -246,7 +249,7 @@ def folders(groups: str, mounts: str) -> dict[str, Path]:
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         root, at = before.split()[3:5]
-        kind, _, options = after.split(maxsplit=2)
+        kind, _, options = after.split(" ", 2)  # what is mounted may have no name
         if kind == "cgroup2":
             mounted[""] = root, at
         elif kind == "cgroup":

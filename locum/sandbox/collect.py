@@ -254,19 +254,34 @@ class Incoming:
         os.close(self._parent)
 
 
-def copy_files(source: int, target: int, owner: int) -> None:
-    """What a session that died had in /mnt/data, for the one that follows it. What does not fit stays behind."""
+def copy_files(source: int, target: int, owner: int, limits: Limits) -> None:
+    """What a session that died had in /mnt/data, for the one that follows it. What does not fit stays behind, and
+    nothing is there in part."""
+    left = limits.disk_bytes
     for path, about in walk(source, jail.DATA):
-        with contextlib.suppress(OSError):
-            os.close(_open_folder(target, os.fsdecode(path).split("/")[:-1], owner))
-            fd = linux.open_beneath(target, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            try:
-                os.fchown(fd, owner, owner)
-                for data in read(source, Found(path, "", about.st_size, about.st_ino)):
-                    os.write(fd, data)
-                os.utime(fd, ns=(about.st_atime_ns, about.st_mtime_ns))
-            finally:
-                os.close(fd)
+        if about.st_size <= left:
+            with contextlib.suppress(OSError):
+                left -= _copy_file(source, target, owner, Found(path, "", about.st_size, about.st_ino), about)
+
+
+def _copy_file(source: int, target: int, owner: int, found: Found, about: os.stat_result) -> int:
+    os.close(_open_folder(target, os.fsdecode(found.path).split("/")[:-1], owner))
+    fd = linux.open_beneath(target, found.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    written = 0
+    try:
+        os.fchown(fd, owner, owner)
+        for data in read(source, found):
+            view = memoryview(data)
+            while view:
+                size = os.write(fd, view)
+                view, written = view[size:], written + size
+        os.utime(fd, ns=(about.st_atime_ns, about.st_mtime_ns))
+    except OSError:
+        remove(target, found.path)
+        raise
+    finally:
+        os.close(fd)
+    return written
 
 
 def _open_folder(folder: int, parts: list[str], owner: int) -> int:
@@ -370,3 +385,8 @@ def _open_for_removal(folder: int, name: str) -> int:
 def used_bytes(folder: int) -> int:
     about = os.statvfs(folder)
     return (about.f_blocks - about.f_bfree) * about.f_frsize
+
+
+def free_bytes(folder: int) -> int:
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize

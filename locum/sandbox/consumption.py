@@ -4,7 +4,8 @@ Covered: all processes of the session and its files. A control group's figures a
 Without one the pages of every process are counted, which takes milliseconds and can be made to take seconds (many
 processes that share much): it is done in a thread, one look at a time, and no further than the limit.
 
-Not covered: what is taken and given back between two looks.
+Not covered: what is taken and given back between two looks; on a disk without a quota, unlinked files that are only
+mapped, until the disk is nearly full.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.processes import ProcessTree
 
 _MUCH = 16 * MIB
+_LEAST_FREE, _LITTLE = 256 * MIB, 1 * MIB
 
 
 class Consumption:
@@ -39,9 +41,8 @@ class Consumption:
         self._limits = limits
         self._heirs = heirs
         self._looking = False
-        if group is None:
-            self._inherited = tree.private_bytes()
-            self._size = tree.resident_bytes()
+        self._inherited = tree.private_bytes()
+        self._size = tree.resident_bytes()
 
     async def look(self, folder: int) -> str:
         self.is_current = True
@@ -85,21 +86,24 @@ class Consumption:
 
     async def _look_at_files(self, folder: int) -> str:
         """A session without a file system of its own has no quota: its files are counted one by one."""
-        count, size = await asyncio.to_thread(_disk_use, os.dup(folder), self._limits.inodes)
+        count, size, free = await asyncio.to_thread(self._disk_use, os.dup(folder))
         if size > self._limits.disk_bytes:
             return f"it used more than {self._limits.disk_bytes // MIB} MiB of disk"
+        if free < _LEAST_FREE and size > _LITTLE:
+            return "the disk is full"
         return f"it made more than {self._limits.inodes} files" if count >= self._limits.inodes else ""
+
+    def _disk_use(self, folder: int) -> tuple[int, int, int]:
+        """Files, their bytes, and what is free beside them. In a thread, with a descriptor of its own: that of the
+        session may be closed meanwhile."""
+        try:
+            count, size = collect.disk_use(folder, self._limits.inodes)
+            return count, size + self._tree.unlinked_bytes(), collect.free_bytes(folder)
+        finally:
+            os.close(folder)
 
     def _full_size(self, folder: int) -> int:
         return self._tree.resident_bytes() + (0 if self._on_disk else collect.used_bytes(folder))
 
     def _too_much_memory(self) -> str:
         return f"it used more than {self._limits.memory_bytes // MIB} MiB of memory"
-
-
-def _disk_use(folder: int, most: int) -> tuple[int, int]:
-    """In a thread, with a descriptor of its own: the session's may be closed meanwhile."""
-    try:
-        return collect.disk_use(folder, most)
-    finally:
-        os.close(folder)

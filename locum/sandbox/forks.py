@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -68,7 +69,7 @@ class Machine:
         self.share = _take_share(self._name)
         self.slots = deque(range(jail.SLOTS))
         self.numbers = itertools.count(1)
-        self.homes: list[str] = []
+        self.homes: dict[str, int] = {}  # each with its lock
 
     def remove_group(self, group: Group | None) -> None:
         if self.groups is not None and group is not None:
@@ -81,7 +82,8 @@ class Machine:
     async def _clear_away(self) -> None:
         """What was made outside of our own folder goes, as soon as those that were killed let go of it."""
         for _ in range(_CLOSE_ATTEMPTS):
-            self.homes = [home for home in self.homes if not _is_removed(home)]
+            for home in [home for home in self.homes if _is_removed(home)]:
+                os.close(self.homes.pop(home))
             if not self.homes and (self.groups is None or self.groups.close()):
                 return
             await asyncio.sleep(0.02)
@@ -123,6 +125,7 @@ class ForkServer:
         self._few_at_once = asyncio.Semaphore(8)
         self._waiting: dict[int, asyncio.Future[tuple[int, int]]] = {}
         self._workers: dict[int, Worker] = {}
+        self._ended_early: dict[int, int] = {}
         self._jailed: asyncio.Future[None] = self._loop.create_future()
         self._warm: asyncio.Future[None] = self._loop.create_future()
 
@@ -144,8 +147,8 @@ class ForkServer:
         self.alive = True
         self._loop.add_reader(self._control, self._hear)
         if self.tier != "namespaces":
-            self._home = _make_home()
-            self._machine.homes.append(self._home)
+            self._home, lock = _make_home()
+            self._machine.homes[self._home] = lock
         folders = {name: str(self._directory / name) for name in ("root", "cache")}
         self._say(tier=self.tier, home=self._home, share=self._machine.share, **folders)
         try:
@@ -199,6 +202,8 @@ class ForkServer:
             home = None if self._home is None else f"{self._home}/{number}"
             ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
             worker = self._workers[number] = Worker(ends, control, group, self._limits, self._count_heirs)
+            if (status := self._ended_early.pop(number, None)) is not None or not self.alive:
+                self._note_end(number, -signal.SIGKILL if status is None else status)
             return worker
         except (OSError, TimeoutError, ForkFailed) as failure:
             if isinstance(failure, BrokenPipeError):
@@ -218,6 +223,7 @@ class ForkServer:
             raise ForkFailed(f"a session could not start: {failure}") from failure
         finally:
             self._waiting.pop(number, None)
+            self._ended_early.pop(number, None)
 
     async def _group(self, number: int, pidfd: int) -> Group | None:
         """In a thread, while the session closes itself in: after a pause the kernel takes milliseconds over it."""
@@ -283,6 +289,8 @@ class ForkServer:
 
     def _note_end(self, number: int, status: int) -> None:
         worker = self._workers.pop(number, None)
+        if worker is None and number in self._waiting:
+            self._ended_early[number] = status  # whoever waits for it has yet to hear that it is there
         if worker is not None:
             self._machine.slots.append(worker.slot)
             worker.bury(status)
@@ -298,10 +306,8 @@ class ForkServer:
         self._control.close()
         self._process.kill()
         self._process.wait()
-        for worker in self._workers.values():
-            worker.bury(-signal.SIGKILL)
-            self._machine.remove_group(worker.group)
-        self._workers.clear()
+        for fork in list(self._workers):
+            self._note_end(fork, -signal.SIGKILL)
         waiting: list[asyncio.Future[Any]] = [self._jailed, self._warm, *self._waiting.values()]
         for future in waiting:
             if not future.done():
@@ -325,17 +331,29 @@ class ForkServer:
         self._end("the sandbox was closed")
 
 
-def _make_home() -> str:
-    """A folder that every user may walk through and only we may list, without those that killed processes left."""
+def _make_home() -> tuple[str, int]:
+    """A folder that every user may walk through and only we may list, and the lock that says it is in use; those whose
+    lock nobody holds any more go."""
     beginning = f"locum-sandbox-{os.getuid()}-"
-    above = Path(tempfile.gettempdir())
-    for folder in above.glob(f"{beginning}*"):
-        pid = folder.name.removeprefix(beginning).split("-")[0]
-        if folder.lstat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
-            collect.remove_folder(folder)
+    for folder in Path(tempfile.gettempdir()).glob(f"{beginning}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.getuid():
+                os.close(_lock(folder))
+                collect.remove_folder(folder)
     home = tempfile.mkdtemp(prefix=f"{beginning}{os.getpid()}-")
+    lock = _lock(home)
     Path(home).chmod(0o711)
-    return home
+    return home, lock
+
+
+def _lock(folder: str | Path) -> int:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _settle(future: asyncio.Future[None]) -> None:

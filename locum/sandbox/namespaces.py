@@ -50,9 +50,10 @@ _MADE_UP = {
 
 
 def _is_privileged() -> bool:
-    """Real root, or root of a container that was given the right to mount."""
+    """Real root, or root of a container that was given the right to mount; sandboxd has to end others' processes."""
     held = linux.effective_capabilities()
-    return os.geteuid() == 0 and all(held & (1 << capability) for capability in _NEEDED_AS_ROOT)
+    needed = (*_NEEDED_AS_ROOT, linux.CAP_KILL)
+    return os.geteuid() == 0 and all(held & (1 << capability) for capability in needed)
 
 
 class Walls:

@@ -99,10 +99,10 @@ async def _try(forks: ForkServer, directory: Path) -> Status:
         return Status(tier="off", reason=f"this machine does not let code be isolated: {failure}", fix=advise(number))
     text = ""
     try:
-        code = f"DIRECTORY = {str(directory)!r}\nSERVER = {os.getpid()}\n{_HELPERS}{_ATTEMPTS}".replace(
-            "FIND",
-            "os.path.exists" if forks.tier == "namespaces" else "os.listdir",  # names can be seen elsewhere
-        )
+        find = "os.path.exists" if forks.tier == "namespaces" else "os.listdir"  # names can be seen elsewhere
+        path = os.fsencode(directory).hex()  # so that no part of it is taken for a name in the cell's code
+        code = f"import os\nDIRECTORY = bytes.fromhex('{path}')\nSERVER = {os.getpid()}\nFIND = {find}\n"
+        code += f"{_HELPERS}{_ATTEMPTS}"
         transcript = Transcript(16_384, lambda piece: None)
         async with asyncio.timeout(_PROBE_SECONDS):
             await worker.run(code, transcript, asyncio.Event())
@@ -137,18 +137,18 @@ def judge(tier: Tier, outcome: dict[str, bool], directory: Path) -> Status:
 
 
 def advise(number: int | None, root: Path = Path("/")) -> str:
-    """The one thing to do, from what this machine says about itself."""
+    """The one thing to do, from what this machine says about itself. In a container, /proc speaks of its host."""
+    if any((root / mark).exists() for mark in _MARKS_OF_A_CONTAINER):
+        return (
+            "run the container with --security-opt seccomp=deploy/seccomp.json --security-opt apparmor=unconfined "
+            "(a file of Locum's source; docs/security/sandbox.md has more, also for Kubernetes)"
+        )
     if _reads(root / "proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
         return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     if _reads(root / "proc/sys/kernel/unprivileged_userns_clone") == "0":
         return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
     if _reads(root / "proc/sys/user/max_user_namespaces") == "0" or number == errno.ENOSPC:
         return "sudo sysctl -w user.max_user_namespaces=15000"
-    if any((root / mark).exists() for mark in _MARKS_OF_A_CONTAINER):
-        return (
-            "run the container with --security-opt seccomp=deploy/seccomp.json --security-opt apparmor=unconfined "
-            "(a file of Locum's source; docs/security/sandbox.md has more, also for Kubernetes)"
-        )
     return "run the server where user namespaces are allowed (Linux 5.12 or newer), or as root"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,19 @@ class ProcessTree:
         """Of all that are there, ended or not, and of those that somebody waited for, as the keeper does."""
         pids = {self._keeper or self._pid, self._pid, *self._others()}
         return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+
+    def unlinked_bytes(self) -> int:
+        """Disk that its processes hold by files which have no name any more."""
+        held: dict[tuple[int, int], int] = {}
+        with linux.acting_as(self._uid if self._keeper else -1):
+            for pid in (self._pid, *self._others()):
+                with contextlib.suppress(OSError):
+                    for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+                        with contextlib.suppress(OSError):
+                            about = os.stat(f"/proc/{pid}/fd/{fd}")  # noqa: PTH116
+                            if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
+                                held[about.st_dev, about.st_ino] = about.st_blocks * 512
+        return sum(held.values())
 
     def let_go(self) -> None:
         """The descriptor is about to be closed: its number may be another process's a moment later."""

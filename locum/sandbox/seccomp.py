@@ -192,10 +192,9 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 class Shared(NamedTuple):
     """For sessions that are one user among each other, and with the server. signals_to: the only process that may be
-    signalled, and its group (None: Landlock keeps signals in); truncates: Landlock guards truncating, too."""
+    signalled, and its group (None: Landlock keeps signals in)."""
 
     signals_to: int | None
-    truncates: bool
 
 
 _PRETENDED = (
@@ -211,8 +210,6 @@ def _shared_rules(calls: dict[str, int], shared: Shared) -> list[Instruction]:
     for name in _PRETENDED:
         if name in calls:
             program += _rule(calls[name], [_return(_refuse(0))])
-    if not shared.truncates:
-        program += _rule(calls["truncate"], [_return(_EPERM)])
     if shared.signals_to is not None:
         own = shared.signals_to
         for name in _SIGNALS:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -330,14 +331,18 @@ class Sessions:
             return old
         began = self._clock()
         worker = await self._take_worker()
-        if self._sessions.get(session.key) is not session:
+        try:
+            self._ask_whether_deleted(session)
+            self._tally.start_seconds.add(self._clock() - began)
+            if old is not None:
+                await self._copy_files(old, worker)
+                self._ask_whether_deleted(session)
+        except BaseException:
             worker.release()
-            raise SessionLost("the session was deleted meanwhile")
-        self._tally.start_seconds.add(self._clock() - began)
+            raise
         if old is None:
             self._tally.opened += 1
         else:
-            await asyncio.to_thread(collect.copy_files, old.folder, worker.folder, worker.owner)
             old.release()
             session.kept_files = True
             session.lost_variables |= not session.lost_reported
@@ -345,6 +350,24 @@ class Sessions:
         session.succeed(worker)
         session.outputs = {}
         return worker
+
+    def _ask_whether_deleted(self, session: Session) -> None:
+        """After every pause: who deletes a session lets go of its process and its files."""
+        if self._sessions.get(session.key) is not session:
+            raise SessionLost("the session was deleted meanwhile")
+
+    async def _copy_files(self, old: Worker, new: Worker) -> None:
+        """In a thread, with descriptors of its own: their numbers may soon be another session's."""
+        source, target = os.dup(old.folder), os.dup(new.folder)
+
+        def copy() -> None:
+            try:
+                collect.copy_files(source, target, new.owner, self._limits)
+            finally:
+                os.close(source)
+                os.close(target)
+
+        await asyncio.to_thread(copy)
 
     async def _take_worker(self) -> Worker:
         forks = await self._warm_forks()
@@ -429,7 +452,7 @@ class Sessions:
         async with self._refilling:
             await asyncio.sleep(_REFILL_SECONDS)
             with contextlib.suppress(ForkFailed):
-                while forks.alive and len(self._spares) < self._limits.spare_sessions:
+                while forks is self._forks and forks.alive and len(self._spares) < self._limits.spare_sessions:
                     self._spares.append(await forks.fork(spare=True))
 
     def _make_room(self) -> None:

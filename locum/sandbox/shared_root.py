@@ -50,6 +50,8 @@ class Walls:
         self._landlock = landlock.version()
         if not self._landlock.number:
             raise OSError("this kernel has no Landlock, or it is switched off (security/landlock, Linux 5.13)")
+        if not own_users and not self._landlock.guards_truncating:
+            raise OSError("sessions that are one user need a Landlock that guards truncating (Linux 6.2)")
         self.place = self._place("zygote")
 
     def enter(self) -> None:
@@ -172,7 +174,7 @@ class Walls:
         if self.first_uid is not None:
             return Filter()
         signals_to = None if self._landlock.keeps_signals_in else os.getpid()
-        return Filter(Shared(signals_to=signals_to, truncates=self._landlock.guards_truncating))
+        return Filter(Shared(signals_to))
 
 
 def _leave(number: int, frame: object) -> NoReturn:
@@ -190,15 +192,21 @@ def _wait_for(worker: int) -> int:
 def _end_the_rest(uid: int) -> None:
     """Whoever a session left behind became a child of this process, however far away it had gone."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
     while True:
         if uid >= 0:
             _signal_all_of(uid)
-        for pid in _children():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        while pids := os.pread(children, 65_536, 0).split():  # as fast as they can fork away
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            except ChildProcessError:
+                return
         try:
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
+            os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         time.sleep(_RETRY_SECONDS)
@@ -215,18 +223,9 @@ def _signal_all_of(uid: int) -> None:
             os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    os.waitpid(helper, 0)
-
-
-def _children() -> list[int]:
-    own = str(os.getpid())
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1] == own:
-                    found.append(int(entry))
-    return found
+    if os.WIFSTOPPED(os.waitpid(helper, os.WUNTRACED)[1]):  # by those it is about to end, who are the same user
+        os.kill(helper, signal.SIGKILL)
+        os.waitpid(helper, 0)
 
 
 def _tasks_of(uid: int) -> int:
@@ -242,7 +241,10 @@ def _tasks_of(uid: int) -> int:
 
 def _end_like(status: int) -> NoReturn:
     """The end of the session's process is ours, so that whoever waits for us learns how it ended."""
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
-        os.kill(os.getpid(), -status)
-    os._exit(max(status, 0))
+    try:
+        if status < 0:
+            if -status != signal.SIGKILL:
+                signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+    finally:
+        os._exit(status if status >= 0 else 128 - status)

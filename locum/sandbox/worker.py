@@ -314,6 +314,8 @@ class Worker:
     def _notice_death(self) -> None:
         self._note_last_use()
         self.alive = False
+        if self._standing is not None:
+            self._standing.cancel()
         self._loop.remove_reader(self._pidfd)
         self._loop.remove_reader(self._control)
         self._ended.set()

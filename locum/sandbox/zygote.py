@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -36,6 +37,7 @@ _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot", "seaborn", "sympy")
 def main() -> NoReturn:
     linux.die_with_parent(signal.SIGKILL)
     os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # of nobody here is a core of use to anybody
     sys.dont_write_bytecode = True
     inherited = int(sys.argv[1])
     if inherited != CONTROL:

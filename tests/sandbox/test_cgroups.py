@@ -13,6 +13,7 @@ from locum.sandbox.limits import MIB, Limits
 _V1 = """\
 24 30 0:20 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
 25 24 0:21 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory
+27 24 0:23 / /mnt/nameless rw - tmpfs  rw
 26 24 0:22 /docker/abc /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
 """
 
@@ -82,6 +83,13 @@ def test_a_group_counts_what_is_in_it_and_leaves_nothing_behind(groups: cgroups.
         os.waitpid(child, 0)
         for fd in (*ours, *theirs):
             os.close(fd)
+    assert groups.close()
+
+
+def test_a_process_that_has_ended_is_not_taken_for_ourselves(groups: cgroups.Groups) -> None:
+    own = Path("/proc/self/cgroup").read_text()
+    assert groups.make("nobody", Limits(), 0) is None
+    assert Path("/proc/self/cgroup").read_text() == own
     assert groups.close()
 
 

@@ -185,10 +185,20 @@ def test_files_of_a_dead_session_are_copied_to_the_next(folder: int, tmp_path: P
     (tmp_path / "data/link").symlink_to("/etc/passwd")
     (tmp_path / "next/data").mkdir(parents=True)
     target = os.open(tmp_path / "next", os.O_RDONLY)
-    collect.copy_files(folder, target, -1)
+    collect.copy_files(folder, target, -1, Limits())
     os.close(target)
     copied = [path for path in (tmp_path / "next/data").rglob("*") if not path.is_dir()]
     assert [path.read_text() for path in copied] == ["a"]
+
+
+def test_copies_are_bounded_by_what_is_written_and_none_is_there_in_part(folder: int, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        os.truncate(os.open(tmp_path / "data" / name, os.O_CREAT | os.O_WRONLY), 40_000)
+    (tmp_path / "next/data").mkdir(parents=True)
+    target = os.open(tmp_path / "next", os.O_RDONLY)
+    collect.copy_files(folder, target, -1, Limits(disk_bytes=100_000))
+    os.close(target)
+    assert [path.stat().st_size for path in (tmp_path / "next/data").iterdir()] == [40_000, 40_000]
 
 
 def test_a_folder_goes_however_deep_and_closed_it_is(folder: int, tmp_path: Path) -> None:

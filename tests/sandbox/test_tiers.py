@@ -163,6 +163,12 @@ def test_the_watchdog_is_the_quota(shared: Box) -> None:
     result = shared.cell(key, code)
     assert result.error == "SessionDied"
     assert f"more than {LIMITS.disk_bytes // MIB} MiB of disk" in result.logs
+    unlinked = (
+        "import os, time\nheld = []\nfor n in range(9):\n    held.append(open('x', 'wb')); held[-1].write(bytes(8 << 20))\n"
+        "    held[-1].flush(); os.unlink('x')\ntime.sleep(60)"
+    )
+    result = shared.cell(shared.session(), unlinked)
+    assert f"more than {LIMITS.disk_bytes // MIB} MiB of disk" in result.logs
     nested = "import os, time\nfor _ in range(100):\n    os.mkdir('d'); os.chdir('d')\ntime.sleep(60)"
     result = shared.cell(shared.session(), nested)
     assert f"more than {LIMITS.inodes} files" in result.logs
