@@ -34,6 +34,8 @@ _READABLE = (
     *("/proc/loadavg", "/proc/filesystems", "/sys/devices/system/cpu/online"),
 )
 _RETRY_SECONDS = 0.005
+_AWAITED = (signal.SIGTERM, signal.SIGCHLD)
+"""What a keeper is told: blocked, so that it comes where it is waited for and nowhere else."""
 
 
 class Walls:
@@ -94,7 +96,7 @@ class Walls:
     ) -> NoReturn:
         try:
             os.setsid()
-            signal.signal(signal.SIGTERM, _leave)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
             linux.die_with_parent(signal.SIGTERM)
             if os.getppid() != above:
@@ -103,26 +105,16 @@ class Walls:
             self._make_folders(settings, uid)
             worker = os.fork()
             if worker == 0:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
                 session()
             socket.send_fds(report, [b"forked"], (os.pidfd_open(worker),))
         except BaseException as failure:
             with contextlib.suppress(OSError):
                 report.send(str(failure).encode()[:4000])
             os._exit(1)
-        status: int | None = None
-        while True:
-            try:
-                os.closerange(3, 65_536)  # the ends of the session's channels: who listens must see them close
-                if status is None:
-                    status = _wait_for(worker)
-                _end_the_rest(uid)
-                break
-            except SystemExit:  # told to leave, at whatever moment that is
-                if status is None:
-                    status = -signal.SIGKILL.value
-                    with contextlib.suppress(ProcessLookupError):  # it has just ended, too
-                        os.kill(worker, signal.SIGKILL)
+        os.closerange(3, 65_536)  # the ends of the session's channels: who listens must see them close
+        status = _wait_for(worker)
+        _end_the_rest(uid)
         _end_like(status)
 
     def _uid(self, settings: dict[str, Any]) -> int:
@@ -177,21 +169,18 @@ class Walls:
         return Filter(Shared(signals_to))
 
 
-def _leave(number: int, frame: object) -> NoReturn:
-    raise SystemExit
-
-
 def _wait_for(worker: int) -> int:
-    """Bury whoever comes, until it is the session's own process."""
+    """Bury whoever comes, until it is the session's own process, or until our own parent is gone."""
     while True:
-        pid, status = os.wait()
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == worker:
             return os.waitstatus_to_exitcode(status)
+        if pid == 0 and signal.sigwaitinfo(_AWAITED).si_signo == signal.SIGTERM:
+            os.kill(worker, signal.SIGKILL)
 
 
 def _end_the_rest(uid: int) -> None:
     """Whoever a session left behind became a child of this process, however far away it had gone."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
     while True:
         if uid >= 0:
@@ -242,6 +231,7 @@ def _tasks_of(uid: int) -> int:
 def _end_like(status: int) -> NoReturn:
     """The end of the session's process is ours, so that whoever waits for us learns how it ended."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if status < 0:
             if -status != signal.SIGKILL:
                 signal.signal(-status, signal.SIG_DFL)

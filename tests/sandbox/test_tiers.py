@@ -164,8 +164,8 @@ def test_the_watchdog_is_the_quota(shared: Box) -> None:
     assert result.error == "SessionDied"
     assert f"more than {LIMITS.disk_bytes // MIB} MiB of disk" in result.logs
     unlinked = (
-        "import os, time\nheld = []\nfor n in range(9):\n    held.append(open('x', 'wb')); held[-1].write(bytes(8 << 20))\n"
-        "    held[-1].flush(); os.unlink('x')\ntime.sleep(60)"
+        "import os, time\nheld = []\nfor n in range(9):\n    held.append(open('x', 'wb', buffering=0))\n"
+        "    held[-1].write(bytes(8 << 20)); os.unlink('x')\ntime.sleep(60)"
     )
     result = shared.cell(shared.session(), unlinked)
     assert f"more than {LIMITS.disk_bytes // MIB} MiB of disk" in result.logs
