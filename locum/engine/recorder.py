@@ -51,12 +51,12 @@ class Unanswered(msgspec.Struct, frozen=True):
 
     messages: tuple[tuple[Step, Message], ...] = ()
     tool_calls: Step | None = None
-    bereft: tuple[Step, ...] = ()
-    """Steps whose message a caller has deleted: of no use again."""
+    useless: tuple[Step, ...] = ()
+    """Steps whose message a caller has deleted, and those of calls behind the first."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()), *self.bereft)
+        return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()), *self.useless)
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,10 +111,12 @@ class Recorder:
             made=file_store.made_in_thread(conn, resource, thread_id),
             images=before.images if before else {},
         )
+        # Two, where a turn was cut, began again with words, called, and was cut once more.
+        called = [step for step in left if not step.message_id]
         unanswered = Unanswered(
             messages=tuple((step, own[step.message_id]) for step in left if step.message_id in own),
-            tool_calls=next((step for step in left if not step.message_id), None),
-            bereft=tuple(step for step in left if step.message_id and step.message_id not in own),
+            tool_calls=called[0] if called else None,
+            useless=(*called[1:], *(step for step in left if step.message_id and step.message_id not in own)),
         )
         return journal, unanswered
 

@@ -178,7 +178,7 @@ class EdgeServer:
         await db.close()
 
     def _services(self, db: SQLite) -> Services:
-        async def forget_session(thread_id: str) -> None:
+        async def forget_session(resource: str, thread_id: str) -> None:
             pass
 
         async def names() -> list[str]:

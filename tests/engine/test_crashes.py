@@ -253,6 +253,7 @@ def test_a_text_run_survives_a_crash_at_every_point(crashing: ServerProcess, ups
     assert reached.count("commit") >= 4
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_code_run_survives_a_crash_at_every_point(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
     reached = try_every_point(crashing, upstream, "code")

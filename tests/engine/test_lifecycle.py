@@ -218,7 +218,7 @@ class Node:
         self.worker = Worker(*args, OneModel(world.stage), tool, blobs, owner=name, slots=3)
 
 
-async def _forget(thread_id: str) -> None:
+async def _forget(resource: str, thread_id: str) -> None:
     pass
 
 
