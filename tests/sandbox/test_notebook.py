@@ -328,6 +328,7 @@ def test_letters_that_no_font_has_are_told_once(box: Box, key: str) -> None:
 def test_fonts_that_came_or_went_since_the_last_start_are_noticed(box: Box, tmp_path: Path) -> None:
     """matplotlib alone would trust the list of fonts it wrote at the first start."""
     directory: Path = box.sandbox._directory
+    assert box.cell(box.session(), "1").ok  # it is warm, so the list is there
     (kept,) = (directory / "cache").glob("fontlist-*.json")
     fonts = json.loads(kept.read_text())
     known = [font for font in fonts["ttflist"] if "CJK" not in font["name"] and "Nanum" not in font["name"]]
