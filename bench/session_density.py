@@ -42,7 +42,9 @@ _SETTLE_SECONDS = 1.0
 async def crowd(most: int) -> AsyncIterator[tuple[Sandbox, Meter]]:
     """A warm sandbox without a session, and the meter of it."""
     # No session is to leave for another: it is this benchmark that counts their memory.
-    limits = Limits(max_sessions=most + 1, memory_budget_bytes=1024 * 1024 * MIB, spare_sessions=0)
+    limits = Limits(
+        max_sessions=most + 1, memory_budget_bytes=1024 * 1024 * MIB, spare_sessions=0, zygote_sessions=10 * most + 1000
+    )
     with metering() as meter, tempfile.TemporaryDirectory(prefix="locum-bench-", dir=scratch()) as folder:
         async with sandbox_in(Path(folder) / "sandbox", limits) as sandbox:
             await sandbox.open("first")
