@@ -24,8 +24,8 @@ ROOT = Path(__file__).absolute().parents[1]
 _ASK, _MARK = "# with clocks", "@steps "
 _CLOCKED = (
     *("linux.unshare", "linux.mount", "linux.prctl", "linux.set_capabilities", "seccomp.Filter.install"),
-    *("jail.enter_session", "jail._mount_session", "jail._become", "jail._map_ids", "jail._limit"),
-    *("jail._drop_capabilities", "runner._settle"),
+    *("namespaces.Walls.close_in", "namespaces._mount_session", "namespaces._mount_proc", "namespaces._become"),
+    *("namespaces._map_ids", "jail.limit", "jail.drop_capabilities", "landlock.restrict", "runner._settle"),
 )
 _Step = tuple[str, int, int]
 
@@ -96,7 +96,8 @@ async def measure(folder: Path, count: int) -> tuple[list[list[_Step]], dict[str
     from locum.sandbox.limits import Limits
 
     entry = folder / "python"
-    entry.write_text(f'#!/bin/sh\nexec {sys.executable} -I -B {ROOT}/bench/where_session_time_goes.py --zygote "$5"\n')
+    ours = f'{sys.executable} -I -B {ROOT}/bench/where_session_time_goes.py --zygote "$5"'
+    entry.write_text(f'#!/bin/sh\n[ $# -ge 5 ] || exec {sys.executable} "$@"\nexec {ours}\n')
     entry.chmod(0o755)
     found: list[list[_Step]] = []
     outside: dict[str, list[float]] = {"open": [], "execute": []}
