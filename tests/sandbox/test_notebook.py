@@ -357,6 +357,7 @@ def test_fonts_that_came_or_went_since_the_last_start_are_noticed(box: Box, tmp_
 
 
 def test_every_cell_that_warms_up_runs_as_meant(box: Box) -> None:
+    assert box.cell(box.session(), "1").ok
     log = (box.sandbox._directory / "sandboxd.log").read_text()
     assert "zygote is warm" in log
     assert "in a cell that warms up" not in log
@@ -374,17 +375,6 @@ def test_a_session_that_has_used_pandas_is_small(box: Box, key: str) -> None:
     if not logs.strip().isdigit():
         pytest.skip("this kernel does not say")
     assert int(logs) < 24 * 1024  # 15 MiB on x86-64
-
-
-def test_the_first_figure_of_a_session_comes_quickly(box: Box) -> None:
-    """120 ms is what a quiet machine of two cores stays below. Processor time is counted here, for busy ones."""
-    spent = []
-    for _ in range(3):
-        key = box.session()
-        box.cell(key, "import time\nbegan = time.process_time()")
-        assert box.cell(key, PLT + "plt.plot([1, 2, 3]); plt.title('매출'); plt.legend(['a']); plt.show()").images
-        spent.append(float(box.cell(key, "print(time.process_time() - began)").logs))
-    assert min(spent) < 0.4
 
 
 def test_the_thousandth_value_is_shown_like_the_first(box: Box, key: str) -> None:
