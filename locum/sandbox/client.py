@@ -40,7 +40,6 @@ __all__ = ["Limits", "Mode", "Sandbox", "end"]
 
 Mode = Literal["auto", "namespaces", "landlock", "weak", "off"]
 
-_SOCKET_NAME = "sandboxd.sock"
 _START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
@@ -246,7 +245,7 @@ class Sandbox:
 
     async def _connect(self) -> Connection:
         with _open(self._directory) as folder:
-            path = f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
+            path = f"/proc/self/fd/{folder}/{wire.SOCKET_NAME}"
             for _ in range(_CONNECT_ATTEMPTS):
                 with contextlib.suppress(BlockingIOError):  # more calls at once than wait in its queue: it is busy
                     return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
@@ -371,7 +370,7 @@ def end(directory: Path) -> None:
 def _tell_to_end(directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection, _open(directory) as folder:
         connection.settimeout(_LOOK_SECONDS)
-        connection.connect(f"/proc/self/fd/{folder}/{_SOCKET_NAME}")
+        connection.connect(f"/proc/self/fd/{folder}/{wire.SOCKET_NAME}")
         connection.sendall(wire.frame(wire.Shutdown()))
         connection.recv(1)
 

@@ -46,6 +46,7 @@ class Consumption:
 
     async def look(self, folder: int) -> str:
         self.is_current = True
+        self.note_use()
         if self._looking:
             return ""
         self._looking = True
@@ -59,6 +60,7 @@ class Consumption:
     async def glance(self, folder: int) -> str:
         """Look only if that is cheap, or if much may have come since: after a cell, somebody waits."""
         if self._group is None and self._full_size(folder) <= self._size + _MUCH:
+            self.note_use()
             return ""
         return await self.look(folder)
 
@@ -74,7 +76,6 @@ class Consumption:
         return self._too_much_memory() if self._group is not None and self._group.ran_out_of_memory() else ""
 
     async def _look_at_memory(self, files: int) -> str:
-        self.note_use()
         memory = self._group.memory_bytes(files) if self._group is not None else None
         if memory is None:
             self._size = self._tree.resident_bytes() + files

@@ -34,8 +34,6 @@ _CALLS_WAITING = 4096
 
 log = logging.getLogger("locum.sandbox")
 
-SOCKET_NAME = "sandboxd.sock"
-
 
 class Daemon:
     """Answers one call per connection; ends when it is told to, or when nobody has been connected for long enough."""
@@ -201,10 +199,10 @@ def _is_own_user(writer: asyncio.StreamWriter) -> bool:
 
 def _listen(directory: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path = directory / SOCKET_NAME
+    path = directory / wire.SOCKET_NAME
     path.unlink(missing_ok=True)
     os.chdir(directory)  # a socket's whole path may be too long for the kernel
-    listening.bind(SOCKET_NAME)
+    listening.bind(wire.SOCKET_NAME)
     path.chmod(0o600)
     listening.listen(_CALLS_WAITING)
     return listening
@@ -231,7 +229,7 @@ def main() -> None:
         return  # another one serves this folder
     listening = _listen(directory)
     asyncio.run(_run(directory, config, listening))
-    (directory / SOCKET_NAME).unlink(missing_ok=True)
+    (directory / wire.SOCKET_NAME).unlink(missing_ok=True)
 
 
 async def _run(directory: Path, config: wire.Config, listening: socket.socket) -> None:

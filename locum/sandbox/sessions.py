@@ -247,7 +247,6 @@ class Sessions:
         began = self._clock()
         ending = await worker.run(code, transcript, call.interrupt)
         await worker.glance()
-        worker.consumption.note_use()
         self._count(ending, self._clock() - began)
         # Who interrupts a cell does not wait for what becomes of it: that is for the next one to say.
         session.lost_reported = ending.lost and ending.how != "interrupted"

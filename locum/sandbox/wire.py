@@ -16,6 +16,7 @@ from locum.sandbox.limits import Limits
 from locum.sandbox.session import CellResult, Opened, Status, Tier
 from locum.sandbox.tally import Tally
 
+SOCKET_NAME = "sandboxd.sock"
 CHUNK = 256 * 1024
 _LONGEST = 64 * 1024 * 1024
 _HEAD = struct.Struct("!IB")
