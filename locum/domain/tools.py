@@ -27,6 +27,28 @@ class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"
     function: FunctionDefinition
 
 
+class RankingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Results below `score_threshold` (0 to 1) are left out. ranker: which one its caller named; there is one."""
+
+    ranker: str = "auto"
+    score_threshold: float = 0.0
+
+
+class FileSearchOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of file search its caller chose; what was not given is not shown."""
+
+    max_num_results: int | None = None
+    ranking_options: RankingOptions | None = None
+
+
+class FileSearchTool(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_search", omit_defaults=True
+):
+    """Passages of the files in the run's vector stores."""
+
+    file_search: FileSearchOptions | None = None
+
+
 Tool = CodeInterpreterTool | FunctionTool
 """The tools that are served. File search joins here when its issue lands."""
 
@@ -35,6 +57,12 @@ class CodeInterpreterResources(msgspec.Struct, frozen=True, kw_only=True):
     """Files that stand at /mnt/data in the code interpreter's session."""
 
     file_ids: tuple[str, ...] = ()
+
+
+class FileSearchResources(msgspec.Struct, frozen=True, kw_only=True):
+    """Stores that file search searches."""
+
+    vector_store_ids: tuple[str, ...] = ()
 
 
 class ToolResources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

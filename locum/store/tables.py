@@ -184,3 +184,65 @@ session_usage = sa.Table(
     sa.Column("peak_memory_bytes", sa.BigInteger, nullable=False),
 )
 sa.Index("ix_session_usage_opened", session_usage.c.opened_at)
+
+vector_stores = sa.Table(
+    "vector_stores",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    # Counts what changes of its files: whoever keeps an index of the store sees whether it is behind.
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default="0"),
+    _doc(),
+)
+sa.Index("ix_vector_stores_resource", vector_stores.c.resource, vector_stores.c.seq)
+
+vector_store_files = sa.Table(
+    "vector_store_files",
+    metadata,
+    _seq(),  # of a file that was removed and added again, another one: a worker's fence
+    sa.Column("id", sa.String(64), nullable=False),  # the file's
+    _resource(),
+    sa.Column("vector_store_id", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("usage_bytes", sa.BigInteger, nullable=False),
+    # The store's generation since it is searched as `doc` says.
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default="0"),
+    # Who ingests it.
+    sa.Column("owner", sa.String(64)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    _doc(),
+    sa.UniqueConstraint("vector_store_id", "id"),
+    sqlite_autoincrement=True,  # a number is not given twice there either
+)
+sa.Index("ix_vector_store_files_store", vector_store_files.c.vector_store_id, vector_store_files.c.seq)
+sa.Index("ix_vector_store_files_status", vector_store_files.c.vector_store_id, vector_store_files.c.status)
+sa.Index("ix_vector_store_files_file", vector_store_files.c.id)
+_is_in_progress = vector_store_files.c.status == "in_progress"
+sa.Index(
+    "ix_vector_store_files_open",
+    vector_store_files.c.seq,
+    sqlite_where=_is_in_progress,
+    postgresql_where=_is_in_progress,
+)
+
+file_batches = sa.Table(
+    "file_batches",
+    metadata,
+    _seq(),
+    _id(),
+    _resource(),
+    sa.Column("vector_store_id", sa.String(64), nullable=False),
+    _doc(),
+)
+sa.Index("ix_file_batches_store", file_batches.c.vector_store_id)
+
+file_batch_files = sa.Table(
+    "file_batch_files",
+    metadata,
+    # The rows of vector_store_files that a batch consists of.
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    sa.Column("file_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+)
+sa.Index("ix_file_batch_files_file", file_batch_files.c.file_seq)

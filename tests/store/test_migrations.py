@@ -47,6 +47,7 @@ RELEASES["0003"] = [
     *RELEASES["0002"],
     "INSERT INTO keys (id, resource, sha256, created_at, permissions) VALUES ('key_1', 'r', 'cd', 1, 'threads:list')",
 ]
+RELEASES["0004"] = RELEASES["0003"]
 
 
 def build(conn: sa.Connection, revision: str) -> None:

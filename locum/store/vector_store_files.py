@@ -1,0 +1,269 @@
+"""Rows of the files of vector stores, and the hands they are in while they are ingested.
+
+What is searched changes with the transaction that changes a row: it moves the store's generation, and a row that
+becomes or is searchable keeps the generation since which it is what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from locum.domain import vector_stores as domain
+from locum.domain.pages import Listing, Page
+from locum.domain.vector_stores import FileCounts, FileError, FileStatus, VectorStoreFile
+from locum.errors import NotFound
+from locum.store import vector_stores as store_rows
+from locum.store.rows import decode, encode, page_of
+from locum.store.tables import file_batch_files as members
+from locum.store.tables import vector_store_files as table
+
+Change = Callable[[VectorStoreFile], VectorStoreFile]
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in a worker's hands. seq: the row's, which no other row ever has; attempts: claims, this one included."""
+
+    seq: int
+    resource: str
+    file: VectorStoreFile
+    attempts: int
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is searched."""
+
+    file: VectorStoreFile
+    generation: int
+
+
+_INSERT = sa.insert(table)
+_AT = sa.and_(
+    table.c.vector_store_id == sa.bindparam("store"),
+    table.c.id == sa.bindparam("file"),
+    table.c.resource == sa.bindparam("of"),
+)
+_GET = sa.select(table.c.seq, table.c.doc).where(_AT)
+_LOCK = _GET.with_for_update()
+_IS_OPEN = table.c.status == "in_progress"
+_IS_FREE = sa.or_(
+    table.c.owner.is_(None), table.c.owner == sa.bindparam("worker"), table.c.lease_until <= sa.bindparam("now")
+)
+_CLAIMABLE = (
+    sa.select(table.c.seq, table.c.resource, table.c.doc, table.c.attempts)
+    .where(_IS_OPEN, _IS_FREE)
+    .order_by(table.c.seq)
+    .with_for_update(skip_locked=True)
+)
+_CLAIM = (
+    sa.update(table)
+    .where(table.c.seq == sa.bindparam("at"))
+    .values(
+        owner=sa.bindparam("worker"),
+        lease_until=sa.bindparam("until"),
+        attempts=table.c.attempts + 1,
+    )
+)
+
+
+def insert(conn: Connection, resource: str, file: VectorStoreFile) -> int:
+    """Add a file to a store that does not have it; the number of its row."""
+    row = {"id": file.id, "resource": resource, "vector_store_id": file.vector_store_id, "doc": encode(file)}
+    state = {"status": file.status, "usage_bytes": file.usage_bytes}
+    made = conn.execute(_INSERT, {**row, **state}).inserted_primary_key
+    assert made is not None
+    return int(made[0])
+
+
+def get(conn: Connection, resource: str, store_id: str, file_id: str, *, for_update: bool = False) -> VectorStoreFile:
+    found = find(conn, resource, store_id, file_id, for_update=for_update)
+    if found is None:
+        raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
+    return found[1]
+
+
+def find(
+    conn: Connection, resource: str, store_id: str, file_id: str, *, for_update: bool = False
+) -> tuple[int, VectorStoreFile] | None:
+    """The number of its row, and the file; None where the store does not have it."""
+    row = {"store": store_id, "file": file_id, "of": resource}
+    found = conn.execute(_LOCK if for_update else _GET, row).one_or_none()
+    return None if found is None else (found.seq, decode(found.doc, VectorStoreFile))
+
+
+def set_attributes(
+    conn: Connection, resource: str, store_id: str, file_id: str, attributes: dict[str, domain.Attribute]
+) -> VectorStoreFile:
+    """From now on searches filter it by these."""
+    found = find(conn, resource, store_id, file_id, for_update=True)
+    if found is None:
+        raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
+    seq, file = found
+    file = msgspec.structs.replace(file, attributes=attributes)
+    _save(conn, resource, seq, file)
+    return file
+
+
+def delete(conn: Connection, resource: str, store_id: str, file_id: str) -> None:
+    """Take the file out of the store: no search that begins after this transaction finds it."""
+    found = find(conn, resource, store_id, file_id, for_update=True)
+    if found is None:
+        return
+    conn.execute(sa.delete(members).where(members.c.file_seq == found[0]))
+    conn.execute(sa.delete(table).where(table.c.seq == found[0], table.c.resource == resource))
+    store_rows.next_generation(conn, resource, store_id)
+
+
+def stores_of(conn: Connection, resource: str, file_id: str) -> list[str]:
+    """Ids of the stores that have the file."""
+    query = sa.select(table.c.vector_store_id).where(table.c.id == file_id, table.c.resource == resource)
+    return list(conn.execute(query).scalars())
+
+
+def page(
+    conn: Connection,
+    resource: str,
+    store_id: str,
+    page: Page,
+    *,
+    status: FileStatus | None = None,
+    batch_id: str | None = None,
+) -> Listing[VectorStoreFile]:
+    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource)
+    if status is not None:
+        where = sa.and_(where, table.c.status == status)
+    if batch_id is not None:
+        where = sa.and_(where, table.c.seq.in_(_of_batch(batch_id)))
+    return page_of(conn, VectorStoreFile, table, where, page, noun="file")
+
+
+def counts_of_batch(conn: Connection, resource: str, batch_id: str) -> FileCounts:
+    """The states of a batch's files; one that was taken out of the store is not counted any more."""
+    query = (
+        sa.select(table.c.status, sa.func.count())
+        .where(table.c.seq.in_(_of_batch(batch_id)), table.c.resource == resource)
+        .group_by(table.c.status)
+    )
+    numbers: dict[str, int] = {status: number for status, number in conn.execute(query)}  # noqa: C416  (rows are no pairs)
+    return FileCounts(**numbers)
+
+
+def cancel_batch(conn: Connection, resource: str, store_id: str, batch_id: str) -> int:
+    """Cancel those files of a batch that are not done; how many these were."""
+    where = sa.and_(table.c.seq.in_(_of_batch(batch_id)), table.c.resource == resource, _IS_OPEN)
+    rows = conn.execute(sa.select(table.c.seq, table.c.doc).where(where).with_for_update()).all()
+    for row in rows:
+        file = domain.cancelled(decode(row.doc, VectorStoreFile))
+        conn.execute(sa.update(table).where(table.c.seq == row.seq).values(status=file.status, doc=encode(file)))
+    return len(rows)
+
+
+def count(conn: Connection, resource: str, store_id: str) -> int:
+    """How many files the store has, in whatever state."""
+    query = sa.select(sa.func.count()).where(table.c.vector_store_id == store_id, table.c.resource == resource)
+    return conn.execute(query).scalar_one()
+
+
+def is_settled(conn: Connection, resource: str, store_id: str) -> bool:
+    """Whether no file of the store is being ingested or waits for it."""
+    query = sa.select(table.c.seq).where(table.c.vector_store_id == store_id, table.c.resource == resource, _IS_OPEN)
+    return conn.execute(query.limit(1)).first() is None
+
+
+def searchable(conn: Connection, resource: str, store_id: str, *, since: int = -1) -> list[Member]:
+    """The files that are searched, which have been what they are for a generation after `since`."""
+    rows = conn.execute(
+        sa.select(table.c.doc, table.c.generation).where(
+            table.c.vector_store_id == store_id,
+            table.c.resource == resource,
+            table.c.status == "completed",
+            table.c.generation > since,
+        )
+    )
+    return [Member(file=decode(row.doc, VectorStoreFile), generation=row.generation) for row in rows]
+
+
+def searchable_ids(conn: Connection, resource: str, store_id: str) -> list[str]:
+    """Ids of all files that are searched."""
+    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
+    return list(conn.execute(sa.select(table.c.id).where(where)).scalars())
+
+
+def documents(conn: Connection) -> set[str]:
+    """Keys of the documents of all files of all resources: what is kept of the derived data."""
+    docs = conn.execute(sa.select(table.c.doc).where(table.c.status == "completed")).scalars()
+    return {document for doc in docs if (document := decode(doc, VectorStoreFile).document) is not None}
+
+
+def claim(
+    conn: Connection, worker: str, *, now: float, until: float, limit: int, but: Collection[int] = ()
+) -> list[Claim]:
+    """Take up to `limit` files that wait, or whose worker is gone, oldest first. but: rows in the worker's hands."""
+    query = _CLAIMABLE.where(table.c.seq.not_in(but)).limit(limit) if but else _CLAIMABLE.limit(limit)
+    rows = conn.execute(query, {"worker": worker, "now": now}).all()
+    for row in rows:
+        conn.execute(_CLAIM, {"at": row.seq, "worker": worker, "until": until})
+    return [
+        Claim(
+            seq=row.seq,
+            resource=row.resource,
+            file=decode(row.doc, VectorStoreFile),
+            attempts=row.attempts + 1,
+        )
+        for row in rows
+    ]
+
+
+def any_claimable(conn: Connection, worker: str, *, now: float) -> bool:
+    """Whether `claim` would find something."""
+    query = sa.select(table.c.seq).where(_IS_OPEN, _IS_FREE).limit(1)
+    return conn.execute(query, {"worker": worker, "now": now}).first() is not None
+
+
+def renew(conn: Connection, worker: str, rows: Iterable[int], *, until: float) -> set[int]:
+    """Heartbeat: those of the rows that are still the worker's to ingest."""
+    mine = sa.and_(table.c.seq.in_(list(rows)), table.c.owner == worker, _IS_OPEN)
+    return set(conn.execute(sa.update(table).where(mine).values(lease_until=until).returning(table.c.seq)).scalars())
+
+
+def release(conn: Connection, worker: str, *, rows: Iterable[int] | None = None) -> None:
+    """Give back what a worker has in hand: these rows, or all."""
+    mine = sa.and_(table.c.owner == worker, _IS_OPEN)
+    if rows is not None:
+        mine = sa.and_(mine, table.c.seq.in_(list(rows)))
+    conn.execute(sa.update(table).where(mine).values(owner=None, lease_until=None, attempts=0))
+
+
+def complete(conn: Connection, worker: str, claim: Claim, *, document: str, usage_bytes: int) -> bool:
+    """Searches find the file from now on; False where it was cancelled, removed, or is another worker's by now."""
+    return _settle(conn, worker, claim, lambda file: domain.completed(file, document=document, usage_bytes=usage_bytes))
+
+
+def fail(conn: Connection, worker: str, claim: Claim, error: FileError) -> bool:
+    """The file cannot be searched; False as for `complete`."""
+    return _settle(conn, worker, claim, lambda file: domain.failed(file, error))
+
+
+def _settle(conn: Connection, worker: str, claim: Claim, change: Change) -> bool:
+    mine = sa.and_(table.c.seq == claim.seq, table.c.owner == worker, _IS_OPEN)
+    doc = conn.execute(sa.select(table.c.doc).where(mine).with_for_update()).scalar_one_or_none()
+    if doc is None:
+        return False
+    _save(conn, claim.resource, claim.seq, change(decode(doc, VectorStoreFile)))
+    return True
+
+
+def _save(conn: Connection, resource: str, seq: int, file: VectorStoreFile) -> None:
+    generation = store_rows.next_generation(conn, resource, file.vector_store_id) or 0
+    conn.execute(
+        sa.update(table)
+        .where(table.c.seq == seq, table.c.resource == resource)
+        .values(status=file.status, usage_bytes=file.usage_bytes, generation=generation, doc=encode(file))
+    )
+
+
+def _of_batch(batch_id: str) -> sa.Select[tuple[int]]:
+    return sa.select(members.c.file_seq).where(members.c.batch_id == batch_id)

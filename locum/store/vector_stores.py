@@ -1,0 +1,103 @@
+"""Rows of vector stores, and what is counted from their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from locum.domain.pages import Listing, Page
+from locum.domain.vector_stores import FileCounts, Held, VectorStore
+from locum.errors import NotFound
+from locum.store.rows import decode, delete_row, encode, page_of, select_doc, update_doc
+from locum.store.tables import file_batch_files, file_batches
+from locum.store.tables import vector_store_files as files
+from locum.store.tables import vector_stores as table
+
+_INSERT = sa.insert(table)
+_GET = select_doc(table, table.c.id)
+_LOCK = _GET.with_for_update()
+_SAVE = update_doc(table)
+_DELETE = delete_row(table)
+_GENERATION = sa.select(table.c.generation).where(
+    table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
+)
+_NEXT_GENERATION = (
+    sa.update(table)
+    .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
+    .values(generation=table.c.generation + 1)
+    .returning(table.c.generation)
+)
+
+
+def insert(conn: Connection, resource: str, store: VectorStore) -> None:
+    conn.execute(_INSERT, {"id": store.id, "resource": resource, "doc": encode(store)})
+
+
+def get(conn: Connection, resource: str, store_id: str, *, for_update: bool = False) -> VectorStore:
+    """The store. With `for_update` whoever else changes it or its files waits until the transaction ends."""
+    row = {"id": store_id, "resource": resource}
+    doc = conn.execute(_LOCK if for_update else _GET, row).scalar_one_or_none()
+    if doc is None:
+        raise NotFound(f"No vector store found with id '{store_id}'.")
+    return decode(doc, VectorStore)
+
+
+def existing(conn: Connection, resource: str, store_ids: Iterable[str]) -> list[VectorStore]:
+    """Those of the stores that (still) exist."""
+    wanted = table.c.id.in_(list(dict.fromkeys(store_ids)))
+    docs = conn.execute(sa.select(table.c.doc).where(table.c.resource == resource, wanted)).scalars()
+    return [decode(doc, VectorStore) for doc in docs]
+
+
+def save(conn: Connection, resource: str, store: VectorStore) -> None:
+    conn.execute(_SAVE, {"at": store.id, "of": resource, "doc": encode(store)})
+
+
+def delete(conn: Connection, resource: str, store_id: str) -> None:
+    """The store and what it knows of its files; the files themselves stay."""
+    batches = sa.select(file_batches.c.id).where(
+        file_batches.c.vector_store_id == store_id, file_batches.c.resource == resource
+    )
+    conn.execute(sa.delete(file_batch_files).where(file_batch_files.c.batch_id.in_(batches)))
+    for each in (file_batches, files):
+        conn.execute(sa.delete(each).where(each.c.vector_store_id == store_id, each.c.resource == resource))
+    conn.execute(_DELETE, {"at": store_id, "of": resource})
+
+
+def page(conn: Connection, resource: str, page: Page) -> Listing[VectorStore]:
+    return page_of(conn, VectorStore, table, table.c.resource == resource, page, noun="vector store")
+
+
+def held(conn: Connection, resource: str, store_ids: Iterable[str]) -> dict[str, Held]:
+    """Store id -> what it holds, for all of them."""
+    counts: dict[str, dict[str, int]] = {store_id: {} for store_id in store_ids}
+    usage = dict.fromkeys(counts, 0)
+    query = (
+        sa.select(files.c.vector_store_id, files.c.status, sa.func.count(), sa.func.sum(files.c.usage_bytes))
+        .where(files.c.vector_store_id.in_(list(counts)), files.c.resource == resource)
+        .group_by(files.c.vector_store_id, files.c.status)
+    )
+    for store_id, status, number, size in conn.execute(query):
+        counts[store_id][status] = number
+        usage[store_id] += int(size)
+    return {
+        store_id: Held(counts=FileCounts(**numbers), usage_bytes=usage[store_id])
+        for store_id, numbers in counts.items()
+    }
+
+
+def generation(conn: Connection, resource: str, store_id: str) -> int | None:
+    """How often what is searched in the store has changed; None when there is no such store (any more)."""
+    return conn.execute(_GENERATION, {"at": store_id, "of": resource}).scalar_one_or_none()
+
+
+def next_generation(conn: Connection, resource: str, store_id: str) -> int | None:
+    """Say that what is searched in the store changes with this transaction; None when there is no such store."""
+    return conn.execute(_NEXT_GENERATION, {"at": store_id, "of": resource}).scalar_one_or_none()
+
+
+def all_ids(conn: Connection) -> list[tuple[str, str]]:
+    """(resource, id) of every store of every resource: what the keeper of derived data keeps."""
+    return [(resource, store_id) for resource, store_id in conn.execute(sa.select(table.c.resource, table.c.id))]
