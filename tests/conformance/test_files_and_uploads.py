@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,20 +123,19 @@ def status_of(endpoint: str, head: str, body: Iterator[bytes]) -> int:
     address = urlsplit(endpoint)
     with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(head.encode())
-        connection.settimeout(0.0)
         answer = b""
         for block in body:
             view = memoryview(block)
             while view and not answer:
-                with suppress(BlockingIOError):
-                    view = view[connection.send(view) :]
-                try:
+                readable, writable, _ = select.select([connection], [connection], [], 30)
+                if readable:
                     answer = connection.recv(65536)
-                except BlockingIOError:
-                    continue
+                elif writable:
+                    view = view[connection.send(view) :]
+                else:
+                    raise TimeoutError("the server neither reads nor answers")
             if answer:
                 break
-        connection.settimeout(30)
         while b"\r\n" not in answer:
             answer += connection.recv(65536)
     return int(answer.split(b" ")[1])

@@ -25,10 +25,10 @@ from tests.sandbox.conftest import SMALL, Box, Gate, folders_with, start, wait_u
 ROOT = Path(__file__).parents[2]
 
 
-def processes_of(directory: Path) -> set[int]:
-    """sandboxd of that folder, and all that descends from it."""
+def process_table(directory: Path) -> tuple[dict[int, int], set[int]]:
+    """All processes with their parents; and those whose arguments name the folder, as sandboxd's do."""
     parents: dict[int, int] = {}
-    found: set[int] = set()
+    named: set[int] = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
@@ -36,7 +36,13 @@ def processes_of(directory: Path) -> set[int]:
                 continue
             parents[int(entry.name)] = int(parent)
             if os.fsencode(directory) in (entry / "cmdline").read_bytes().split(b"\0"):
-                found.add(int(entry.name))
+                named.add(int(entry.name))
+    return parents, named
+
+
+def processes_of(directory: Path) -> set[int]:
+    """sandboxd of that folder, and all that descends from it."""
+    parents, found = process_table(directory)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return found
@@ -59,7 +65,10 @@ def environment(pid: int) -> str:
 
 
 def daemon_of(directory: Path) -> int:
-    return min(processes_of(directory))
+    """sandboxd itself. It need not have the lowest number (they start over); what it has just forked looks the same."""
+    parents, named = process_table(directory)
+    (daemon,) = (pid for pid in named if parents[pid] not in named)
+    return daemon
 
 
 @pytest.fixture

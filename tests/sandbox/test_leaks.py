@@ -182,7 +182,8 @@ def test_a_thousand_sessions_leave_nothing_behind(own: Box, tmp_path: Path) -> N
     wait_until(lambda: len(processes_of(directory)) == expected)
     after = held(directory)
     assert after.descriptors <= before.descriptors + 8
-    assert (after.own_mounts, after.host_mounts) == (before.own_mounts, before.host_mounts)
+    assert after.own_mounts <= before.own_mounts
+    assert after.host_mounts <= before.host_mounts
     assert after.groups <= before.groups + 2
     assert after.threads <= max(before.threads, 8)
     assert after.shared_memory_mib <= before.shared_memory_mib + 500  # of the whole machine; the files were 1,000 MiB
