@@ -255,9 +255,11 @@ def _settle() -> None:
     os.nice(_NICENESS)  # sixty busy processes of a session, and the server is still answering
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     place = jail.here()
-    for name in os.environ.keys() - _ENVIRONMENT.keys():
+    for name in [name for name in os.environ if name not in _ENVIRONMENT]:
         del os.environ[name]
-    os.environ.update(HOME=place.scratch, TMPDIR=place.scratch, MPLCONFIGDIR=f"{place.scratch}/matplotlib")
+    # One by one: `update` asks what a mapping is, and the answer is written to 200 pages, each then copied.
+    os.environ["HOME"] = os.environ["TMPDIR"] = place.scratch
+    os.environ["MPLCONFIGDIR"] = f"{place.scratch}/matplotlib"
     modules = os.environ["PYTHONPATH"] = f"{place.tools}/{jail.MODULES}"
     binaries = os.path.dirname(sys.executable)  # noqa: PTH120
     os.environ["PATH"] = f"{place.tools}:{binaries}:/usr/local/bin:/usr/bin:/bin"

@@ -109,6 +109,7 @@ class ForkServer:
         gc.collect()
         gc.freeze()
         self._walls.seal()
+        linux.tidy_heap()  # after the fork each page that this writes to would be one more for the session
         collapse_heap()
         self._sizes = jail.read_sizes()
         seconds = round(time.perf_counter() - began, 3)
@@ -147,6 +148,8 @@ class ForkServer:
             os.dup2(output, 1)
             os.dup2(output, 2)
             self._control.detach()
+            for other in self._sessions:  # of as many as there are, they would be more than it may have open
+                os.close(other)
             os.dup2(control, CONTROL, inheritable=False)
             channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
             is_inside = _enter_group(channel)
@@ -163,12 +166,15 @@ class ForkServer:
 
 def _enter_group(channel: socket.socket) -> bool:
     """Through the doors that sandboxd sends, if there is a group and a way in from here; see `cgroups.Group.doors`."""
-    _, doors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, _DOORS)
+    _, doors, _, _ = socket.recv_fds(channel, 64, _DOORS)
     try:
         for door in doors:
             os.write(door, b"0")
     except OSError:
         return False
+    finally:
+        for door in doors:
+            os.close(door)
     return bool(doors)
 
 
