@@ -168,12 +168,6 @@ def collapse(start: int, length: int) -> None:
     _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(MADV_COLLAPSE))
 
 
-def tidy_heap() -> None:
-    """Let malloc join its freed pieces now; it does so at the first large request, all over the heap. glibc only."""
-    with contextlib.suppress(AttributeError):
-        _libc.malloc_trim(ctypes.c_size_t(0))
-
-
 def flush_stdio() -> None:
     """Write out what C code (not Python) printed."""
     _libc.fflush(None)

@@ -109,7 +109,6 @@ class ForkServer:
         gc.collect()
         gc.freeze()
         self._walls.seal()
-        linux.tidy_heap()  # after the fork each page that this writes to would be one more for the session
         collapse_heap()
         self._sizes = jail.read_sizes()
         seconds = round(time.perf_counter() - began, 3)
