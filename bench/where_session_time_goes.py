@@ -23,7 +23,14 @@ from typing import Any
 ROOT = Path(__file__).absolute().parents[1]
 _ASK, _MARK = "# with clocks", "@steps "
 _CLOCKED = (
-    *("linux.unshare", "linux.mount", "linux.prctl", "linux.set_capabilities", "seccomp.Filter.install"),
+    *(
+        "zygote._enter_group",
+        "linux.unshare",
+        "linux.mount",
+        "linux.prctl",
+        "linux.set_capabilities",
+        "seccomp.Filter.install",
+    ),
     *("namespaces.Walls.close_in", "namespaces._mount_session", "namespaces._mount_proc", "namespaces._become"),
     *("namespaces._map_ids", "jail.limit", "jail.drop_capabilities", "landlock.restrict", "runner._settle"),
 )

@@ -59,14 +59,11 @@ class Groups:
     def __str__(self) -> str:
         return f"cgroup v{self.version} ({', '.join(sorted(self._folders))})"
 
-    def make(self, name: str, limits: Limits, pid: int) -> Group | None:
-        """A group with these limits and this process in it, or None when the kernel refuses. In any thread."""
+    def make(self, name: str, limits: Limits) -> Group | None:
+        """An empty group with these limits, or None when the kernel refuses. In any thread."""
         group = Group({kind: folder / name for kind, folder in self._folders.items()}, version=self.version)
         try:
-            if not pid:  # it has ended; written there, it would mean ourselves
-                return None
             group.begin(limits)
-            group.add(pid)
         except OSError:
             group.remove()
             return None
@@ -111,9 +108,27 @@ class Group:
             with contextlib.suppress(OSError):  # more than the groups above have, which is limit enough
                 self._write("cpu", self._names.cpu_limit, str(quota) if self._version == 1 else f"{quota} {_PERIOD_US}")
 
-    def add(self, pid: int) -> None:
-        for folder in self._all():
-            (folder / "cgroup.procs").write_text(str(pid))
+    def doors(self) -> list[int]:
+        """Descriptors through which a process of one thread enters by writing "0" to each. The kernel does that at
+        once; to move another process, or one of several threads, it first waits for all processors (5 to 20 ms).
+        Version 2 has no such way: [], as where the kernel refuses."""
+        opened: list[int] = []
+        try:
+            for folder in self._all() if self._version == 1 else ():
+                opened.append(os.open(folder / "tasks", os.O_WRONLY | os.O_CLOEXEC))
+        except OSError:
+            while opened:
+                os.close(opened.pop())
+        return opened
+
+    def add(self, pid: int) -> bool:
+        """Whether that process is in it now. pid: 0 for one that has ended; written there, it would mean ourselves."""
+        try:
+            for folder in self._all() if pid else ():
+                (folder / "cgroup.procs").write_text(str(pid))
+        except OSError:
+            return False
+        return pid > 0
 
     def memory_bytes(self, files: int) -> int | None:
         """What the session has taken: its own memory, and its files, `files` bytes of which are memory and only partly

@@ -41,8 +41,8 @@ class Consumption:
         self._limits = limits
         self._heirs = heirs
         self._looking = False
-        self._inherited = tree.private_bytes()
-        self._size = tree.resident_bytes()
+        self._inherited = tree.private_bytes() if group is None else 0
+        self._size = tree.resident_bytes() if group is None else 0
 
     async def look(self, folder: int) -> str:
         self.is_current = True

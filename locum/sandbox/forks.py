@@ -192,12 +192,16 @@ class ForkServer:
                 finally:
                     os.close(their_output)
             async with asyncio.timeout(_START_SECONDS):
-                pidfd, keeper = await reply
-                grouping = asyncio.create_task(self._group(number, pidfd))
+                grouping = asyncio.create_task(self._group(number, control))
                 try:
-                    folder = await self._ready(control, output)
+                    pidfd, keeper = await reply
                 finally:
                     group = await grouping
+                folder, is_inside = await self._ready(control, output)
+                is_inside = is_inside or group is None or await self._add(group, pidfd)
+            if not is_inside:
+                self._machine.remove_group(group)
+                group = None
             owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
             ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
@@ -225,11 +229,20 @@ class ForkServer:
             self._waiting.pop(number, None)
             self._ended_early.pop(number, None)
 
-    async def _group(self, number: int, pidfd: int) -> Group | None:
-        """In a thread, while the session closes itself in: after a pause the kernel takes milliseconds over it."""
-        if self._machine.groups is None:
-            return None
-        return await asyncio.to_thread(self._machine.groups.make, str(number), self._limits, processes.host_pid(pidfd))
+    async def _group(self, number: int, control: socket.socket) -> Group | None:
+        """Made while the zygote forks; the session waits for its doors, or to hear that there are none."""
+        groups = self._machine.groups
+        group = None if groups is None else await asyncio.to_thread(groups.make, str(number), self._limits)
+        doors = group.doors() if group is not None else []
+        with contextlib.suppress(OSError):  # it has ended: others notice
+            socket.send_fds(control, [b"doors"], doors)
+        for door in doors:
+            os.close(door)
+        return group
+
+    async def _add(self, group: Group, pidfd: int) -> bool:
+        """In a thread: after a pause the kernel takes milliseconds over it."""
+        return await asyncio.to_thread(group.add, processes.host_pid(pidfd))
 
     def _count_heirs(self) -> int:
         """The zygote and its other sessions, each with its keeper."""
@@ -239,8 +252,9 @@ class ForkServer:
         names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
         return {name: getattr(self._limits, name) for name in names}
 
-    async def _ready(self, control: socket.socket, output: int) -> int:
-        """The one message that may carry a descriptor, sent before the process runs anybody's code."""
+    async def _ready(self, control: socket.socket, output: int) -> tuple[int, bool]:
+        """The one message that may carry a descriptor, sent before the process runs anybody's code: the folder of its
+        files, and whether it is in its group."""
         arrived: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(control, _settle, arrived)
         try:
@@ -251,7 +265,7 @@ class ForkServer:
         if not data or not fds:
             words = os.read(output, 4096).decode(errors="replace").strip()
             raise ForkFailed(words or "a session could not start")
-        return fds[0]
+        return fds[0], json.loads(data)["is_inside"]
 
     def _hear(self) -> None:
         try:

@@ -47,6 +47,7 @@ _MACHINE = os.uname().machine if hasattr(os, "uname") else ""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def _checked(result: int, call: str) -> int:
@@ -94,8 +95,7 @@ def pivot_into(new_root: str) -> None:
 
 
 def prctl(option: int, *args: int) -> int:
-    words = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)][:4]
-    return _checked(_libc.prctl(ctypes.c_int(option), *words), f"prctl({option})")
+    return _checked(_libc.prctl(option, *(*args, 0, 0, 0, 0)[:4]), f"prctl({option})")
 
 
 def set_capabilities(effective: int, permitted: int) -> None:

@@ -203,6 +203,17 @@ class _Interrupts:
         self.armed = True
 
 
+def prepare() -> None:
+    """What is the same in every session, done before the fork."""
+    os.environ.update(_ENVIRONMENT)
+    warnings.formatwarning = _Warnings()
+    # Code that chose matplotlib's Agg itself calls `plt.show()` all the same; its figures are taken when the cell ends.
+    warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+    sys.breakpointhook = lambda *args, **kwargs: None  # nobody is there to step on
+    sys.argv = [""]
+    sys.path[:] = [path for path in sys.path if path and os.path.isdir(path)]  # noqa: PTH112
+
+
 def serve(channel: socket.socket, shell: Shell, *, spare: bool) -> NoReturn:
     """Obey until the other end goes away. A spare session has time to rehearse; for another somebody waits."""
     _settle()
@@ -243,9 +254,11 @@ def _settle() -> None:
     """What must not be the same in every session, and what the zygote's environment lacks."""
     os.nice(_NICENESS)  # sixty busy processes of a session, and the server is still answering
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.clear()
     place = jail.here()
-    os.environ.update(_ENVIRONMENT, HOME=place.scratch, TMPDIR=place.scratch)
+    for name in [name for name in os.environ if name not in _ENVIRONMENT]:
+        del os.environ[name]
+    # One by one: `update` asks what a mapping is, and the answer is written to 200 pages, each then copied.
+    os.environ["HOME"] = os.environ["TMPDIR"] = place.scratch
     os.environ["MPLCONFIGDIR"] = f"{place.scratch}/matplotlib"
     modules = os.environ["PYTHONPATH"] = f"{place.tools}/{jail.MODULES}"
     binaries = os.path.dirname(sys.executable)  # noqa: PTH120
@@ -254,12 +267,7 @@ def _settle() -> None:
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
-    warnings.formatwarning = _Warnings()
-    # Code that chose matplotlib's Agg itself calls `plt.show()` all the same; its figures are taken when the cell ends.
-    warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
-    sys.breakpointhook = lambda *args, **kwargs: None  # nobody is there to step on
-    sys.argv = [""]
-    sys.path[:] = ["", modules, *(path for path in sys.path if path and os.path.isdir(path))]  # noqa: PTH112
+    sys.path[:0] = ["", modules]
 
 
 class _Warnings:

@@ -29,9 +29,8 @@ from locum.sandbox import jail, linux, namespaces, runner, shared_root
 
 CONTROL = 3
 _MESSAGE_BYTES = 64 * 1024
-# Pages of the zygote are shared: preloaded, seaborn (with scipy.stats) and sympy cost a session nothing, and a start
-# one second more. Loaded by the session itself they cost it 0.8 s and 65 MiB, and 0.3 s and 30 MiB.
-_PRELOADED = ("numpy", "pandas", "matplotlib.pyplot", "seaborn", "sympy")
+_DOORS = 8
+_PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")  # each further library makes every fork slower
 
 
 def main() -> NoReturn:
@@ -78,6 +77,7 @@ class ForkServer:
         self._poll.register(control, select.POLLIN)
         self._sizes = jail.read_sizes()
         runner.open_text_streams()
+        runner.prepare()
 
     def serve(self) -> NoReturn:
         while True:
@@ -105,6 +105,7 @@ class ForkServer:
         jail.settle(self._walls.place)
         missing = preload()
         self._shell = runner.make_shell()
+        runner.prepare()
         gc.collect()
         gc.freeze()
         self._walls.seal()
@@ -146,10 +147,13 @@ class ForkServer:
             os.dup2(output, 1)
             os.dup2(output, 2)
             self._control.detach()
+            for other in self._sessions:  # of as many as there are, they would be more than it may have open
+                os.close(other)
             os.dup2(control, CONTROL, inheritable=False)
-            folder = self._walls.close_in(settings)
             channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
-            _say(channel, {"ready": True}, (folder,))
+            is_inside = _enter_group(channel)
+            folder = self._walls.close_in(settings)
+            _say(channel, {"is_inside": is_inside}, (folder,))
             os.closerange(CONTROL + 1, 65_536)
             self._walls.keep_open()
             runner.serve(channel, self._shell, spare=settings["spare"])
@@ -157,6 +161,20 @@ class ForkServer:
             os.write(2, f"session could not start: {failure}\n".encode())
         finally:
             os._exit(1)
+
+
+def _enter_group(channel: socket.socket) -> bool:
+    """Through the doors that sandboxd sends, if there is a group and a way in from here; see `cgroups.Group.doors`."""
+    _, doors, _, _ = socket.recv_fds(channel, 64, _DOORS)
+    try:
+        for door in doors:
+            os.write(door, b"0")
+    except OSError:
+        return False
+    finally:
+        for door in doors:
+            os.close(door)
+    return bool(doors)
 
 
 def preload() -> list[str]:

@@ -66,8 +66,9 @@ def test_a_group_counts_what_is_in_it_and_leaves_nothing_behind(groups: cgroups.
         os.read(ours[0], 1)
         os._exit(0)
     try:
-        group = groups.make("test", Limits(memory_bytes=64 * MIB, processes=7), child)
+        group = groups.make("test", Limits(memory_bytes=64 * MIB, processes=7))
         assert group is not None
+        assert group.add(child)
         os.write(ours[1], b"x")
         os.read(theirs[0], 1)
         memory, seconds = group.memory_bytes(0), group.cpu_seconds()
@@ -88,8 +89,32 @@ def test_a_group_counts_what_is_in_it_and_leaves_nothing_behind(groups: cgroups.
 
 def test_a_process_that_has_ended_is_not_taken_for_ourselves(groups: cgroups.Groups) -> None:
     own = Path("/proc/self/cgroup").read_text()
-    assert groups.make("nobody", Limits(), 0) is None
+    group = groups.make("nobody", Limits())
+    assert group is not None
+    assert not group.add(0)
     assert Path("/proc/self/cgroup").read_text() == own
+    groups.remove(group)
+    assert groups.close()
+
+
+def test_a_process_enters_its_group_through_the_doors_it_was_given(groups: cgroups.Groups) -> None:
+    if groups.version == 2:
+        pytest.skip("version 2 has no doors")
+    group = groups.make("entered", Limits())
+    assert group is not None
+    doors, (ours, theirs) = group.doors(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        for door in doors:
+            os.write(door, b"0")
+        os.write(theirs, Path("/proc/self/cgroup").read_bytes())
+        os._exit(0)
+    told = os.read(ours, 65_536).decode()
+    os.waitpid(child, 0)
+    for fd in (*doors, ours, theirs):
+        os.close(fd)
+    assert len([line for line in told.splitlines() if line.endswith("/entered")]) == len(doors) > 0
+    groups.remove(group)
     assert groups.close()
 
 

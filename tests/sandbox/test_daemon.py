@@ -163,6 +163,15 @@ def test_a_zygote_that_has_served_for_long_is_replaced_and_its_sessions_live_on(
         box.close()
 
 
+def test_there_can_be_more_sessions_than_one_of_them_may_have_files_open(tmp_path: Path) -> None:
+    box = start(tmp_path / "sandbox", msgspec.structs.replace(SMALL, open_files=32, max_sessions=40, spare_sessions=0))
+    try:
+        keys = [box.session() for _ in range(40)]
+        assert box.cell(keys[-1], "1 + 1").logs == "2\n"
+    finally:
+        box.close()
+
+
 def launchers(directory: Path) -> set[int]:
     """The children of sandboxd, one for each zygote."""
     daemon = daemon_of(directory)
