@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,9 +30,6 @@ from locum.sandbox import jail, linux, namespaces, runner, shared_root
 
 CONTROL = 3
 _MESSAGE_BYTES = 64 * 1024
-# Pages of the zygote are shared: preloaded, seaborn (with scipy.stats) and sympy cost a session nothing, and a start
-# one second more. Loaded by the session itself they cost it 0.8 s and 65 MiB, and 0.3 s and 30 MiB.
-_PRELOADED = ("numpy", "pandas", "matplotlib.pyplot", "seaborn", "sympy")
 
 
 def main() -> NoReturn:
@@ -46,13 +44,15 @@ def main() -> NoReturn:
     control = socket.socket(fileno=CONTROL)
     settings = json.loads(control.recv(_MESSAGE_BYTES))
     try:
+        for name in settings["profile"]["own"]:
+            importlib.import_module(name)
         walls = _walls(settings)
         walls.enter()
-    except (OSError, KeyError) as failure:
+    except (ImportError, OSError, KeyError) as failure:
         _say(control, {"failed": str(failure), "errno": getattr(failure, "errno", None)})
         os._exit(1)
     _say(control, {"jailed": True, "first_uid": walls.first_uid})
-    ForkServer(control, walls).serve()
+    ForkServer(control, walls, settings["profile"]).serve()
 
 
 def _walls(settings: dict[str, Any]) -> jail.Walls:
@@ -69,9 +69,10 @@ def _say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
 class ForkServer:
     """Answers `warm` and `fork`, and tells of every session that ended and why."""
 
-    def __init__(self, control: socket.socket, walls: jail.Walls) -> None:
+    def __init__(self, control: socket.socket, walls: jail.Walls, profile: dict[str, Any]) -> None:
         self._control = control
         self._walls = walls
+        self._profile = profile
         self._shell: runner.Shell = runner.PlainShell()
         self._sessions: dict[int, tuple[int, int]] = {}  # descriptor of its first process -> (pid, number of the fork)
         self._poll = select.poll()
@@ -103,8 +104,9 @@ class ForkServer:
         os.environ["TMPDIR"] = self._walls.place.scratch
         Path(self._walls.place.scratch).mkdir(parents=True, exist_ok=True)
         jail.settle(self._walls.place)
-        missing = preload()
-        self._shell = runner.make_shell()
+        missing = preload(self._profile["preload"])
+        if self._profile["notebook"]:
+            self._shell = runner.make_shell()
         gc.collect()
         gc.freeze()
         self._walls.seal()
@@ -159,10 +161,10 @@ class ForkServer:
             os._exit(1)
 
 
-def preload() -> list[str]:
-    """Import what most cells use. What is not installed, or starts threads (a fork would lose them), is left out."""
+def preload(names: Iterable[str]) -> list[str]:
+    """Import what most cells use; returns what is not installed. Nothing there may start threads: a fork loses them."""
     missing = []
-    for name in _PRELOADED:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError:
