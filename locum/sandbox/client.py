@@ -195,8 +195,8 @@ class Sandbox:
 
     async def hang_up(self) -> None:
         """Let go of sandboxd, which lives on for a while with all its sessions."""
+        self._status = Status(tier="off", reason="the server is stopping")  # before who starts it again meanwhile
         await self._hang_up()
-        self._status = Status(tier="off", reason="the server is stopping")
 
     async def close(self) -> None:
         """End sandboxd and all sessions, also if it was ours and has been let go of."""

@@ -99,7 +99,7 @@ class _Outcome(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SandboxParser:
-    """The Parser of a server. `directory` is its sandboxd's own; at most `at_once` files are in there at a time."""
+    """The Parser of a server. `directory` is its sandboxd's own; at most `at_once` files are parsed at a time."""
 
     version = "1"
 
@@ -111,29 +111,34 @@ class SandboxParser:
         accepts_weak: bool = False,
         limits: Limits = LIMITS,
         at_once: int = 2,
+        python: Path | None = None,
     ) -> None:
-        """mode, accepts_weak: as of the code interpreter's Sandbox."""
+        """mode, accepts_weak: as of the code interpreter's Sandbox. python: another than the server's own, which has
+        the parsers' libraries too."""
         budget = limits.memory_budget_bytes or at_once * limits.memory_bytes
         self._limits = msgspec.structs.replace(limits, memory_budget_bytes=budget)
-        self._sandbox = Sandbox(directory, mode=mode, accepts_weak=accepts_weak, limits=self._limits, profile=PROFILE)
+        self._sandbox = Sandbox(
+            directory, mode=mode, accepts_weak=accepts_weak, limits=self._limits, python=python, profile=PROFILE
+        )
         self._turns = asyncio.Semaphore(at_once)
         self._busy = 0
 
     async def parse(self, filename: str, chunks: Chunks) -> Parsed:
         kind = identify(filename, await _head(chunks))
-        if kind not in ("text", "html"):
-            return await self._parse_in_sandbox(kind, chunks)
-        data = await _read(chunks)
-        if kind == "text" and (text := await _decode(data)) is not None:
-            return _worded(Parsed(text))
-        return await self._parse_in_sandbox(kind, lambda: _once(data))
+        async with self._turns:  # what is read as a whole is memory
+            if kind not in ("text", "html"):
+                return await self._parse_in_sandbox(kind, chunks)
+            data = await _read(chunks)
+            if kind == "text" and (text := await _decode(data)) is not None:
+                return _worded(Parsed(text))
+            return await self._parse_in_sandbox(kind, lambda: _once(data))
 
     async def close(self) -> None:
         """End the sandboxd, and whatever is being parsed."""
         await self._sandbox.close()
 
     async def _parse_in_sandbox(self, kind: Kind, chunks: Chunks) -> Parsed:
-        async with self._turns, self._presence():
+        async with self._presence():
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     return await self._parse_in_session(kind, chunks)

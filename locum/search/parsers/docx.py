@@ -28,14 +28,15 @@ def parse(package: Package, main: str, text: Text) -> None:
     for kind in _NOTES.values():
         if package.has(parts.get(kind, "")):
             package.read(parts[kind], _NoteTexts(kind, notes))
-    package.read(main, _Body(text, styles.levels, notes))
+    package.read(main, _Body(text, styles, notes))
 
 
 class _Styles(Elements):
-    """The level of a heading, from 1, by the id of its style."""
+    """By the id of a style: the level of its headings, from 1, and whether its paragraphs are items of a list."""
 
     def __init__(self) -> None:
         self.levels: dict[str, int] = {}
+        self.items: set[str] = set()
         self._style = ""
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -47,13 +48,15 @@ class _Styles(Elements):
                 self.levels[self._style] = 1
             case "name" if found := _HEADING.fullmatch(value):
                 self.levels[self._style] = int(found[1])
-            case "outlineLvl":
-                _note_level(self.levels, self._style, value)
+            case "outlineLvl" if level := _level(value):
+                self.levels.setdefault(self._style, level)
+            case "numPr" if self._style not in self.levels:
+                self.items.add(self._style)
 
 
-def _note_level(levels: dict[str, int], style: str, value: str) -> None:
-    if value.isdecimal() and int(value) < _BODY_TEXT:
-        levels.setdefault(style, int(value) + 1)
+def _level(outline: str) -> int:
+    """Of a heading, from 1; 0 for what is none."""
+    return int(outline) + 1 if outline.isdecimal() and int(outline) < _BODY_TEXT else 0
 
 
 class _NoteTexts(Elements):
@@ -102,9 +105,9 @@ class _Paragraph:
 class _Body(Elements):
     """Paragraphs may be within one another (text boxes), and tables within cells: all belongs to the last one."""
 
-    def __init__(self, text: Text, levels: dict[str, int], notes: dict[tuple[str, str], str]) -> None:
+    def __init__(self, text: Text, styles: _Styles, notes: dict[tuple[str, str], str]) -> None:
         self._text = text
-        self._levels = levels
+        self._styles = styles
         self._notes = notes
         self._unseen = 0
         self._runs = 0
@@ -136,9 +139,10 @@ class _Body(Elements):
         value = attribute(attributes, "val") or ""
         match name:
             case "pStyle":
-                paragraph.level = self._levels.get(value, 0)
-            case "outlineLvl" if value.isdecimal() and int(value) < _BODY_TEXT:
-                paragraph.level = paragraph.level or int(value) + 1
+                paragraph.level = self._styles.levels.get(value, 0)
+                paragraph.is_item = value in self._styles.items
+            case "outlineLvl":
+                paragraph.level = paragraph.level or _level(value)
             case "numPr":
                 paragraph.is_item = True
             case "ilvl" if value.isdecimal():

@@ -15,7 +15,7 @@ from locum.search.parsers.refusal import CannotParse
 from locum.search.parsers.text import decode, pieces
 from locum.search.plain import Text
 
-MOST_DEPTH = 5000
+MOST_DEPTH = 2000
 """Finding the element that an end tag belongs to takes time by the depth."""
 _DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{1,40})""", re.IGNORECASE)
 _DECLARED_WITHIN = 4096
@@ -34,9 +34,11 @@ _CELLS = ("td", "th")
 def parse(path: str, text: Text) -> None:
     data = Path(path).read_bytes()
     declared = _DECLARED.search(data[:_DECLARED_WITHIN])
-    markup = decode(data, declared[1].decode() if declared else None)
+    markup = decode(data, declared[1].decode() if declared else None).replace("\0", "")
+    if not markup.strip():
+        return
     parser = etree.HTMLParser(target=_Page(text))
-    for piece in pieces(markup.replace("\0", "")):
+    for piece in pieces(markup):
         parser.feed(piece)
     parser.close()
 
@@ -81,6 +83,8 @@ class _Page:
             self._end_block(tag)
             if tag == "pre":
                 self._verbatim = max(0, self._verbatim - 1)
+            if _mark(tag):
+                self._mark = ""
 
     def data(self, data: str) -> None:
         if not self._unseen:

@@ -1,8 +1,8 @@
 """The ZIP archive that an Office document is: its parts, and which of them belongs to which.
 
 Covered: the number of entries, the bytes that come out of them (counted, not believed), how many times larger than
-packed that may be, document types and entities (there are none in Office's files), and the depth of elements
-(libxml2's own bound). Not covered: what is beside the parts that are asked for; nothing else is unpacked.
+packed that may be, document types and with them entities (Office's files have none). Parts are not made into trees, so
+that it is no matter how deep they are. Not covered: what is beside the parts that are asked for; it is not unpacked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ class Package:
     """An archive that is open for reading its parts."""
 
     def __init__(self, path: str) -> None:
-        self._archive = zipfile.ZipFile(path)
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:  # what is in an archive is listed at its end
+            words = "The file is cut off, or damaged: it begins as an Office document and does not end so."
+            raise CannotParse(words) from None
         if len(self._archive.infolist()) > MOST_ENTRIES:
             raise CannotParse(f"The file is an archive of more than {MOST_ENTRIES} files.")
         self._unpacked = 0

@@ -28,7 +28,7 @@ def parse(path: str, text: Text) -> None:
     except pypdfium2.PdfiumError as failure:
         if "password" in str(failure).lower():
             raise CannotParse("The PDF is protected by a password: upload it without one.") from None
-        raise CannotParse(f"The PDF is damaged: {failure}.") from None
+        raise CannotParse("The PDF is damaged: it cannot be opened.") from None
     count = len(document)
     if count > MOST_PAGES:
         raise CannotParse(f"The PDF has {count} pages, and at most {MOST_PAGES} are read: upload it in parts.")

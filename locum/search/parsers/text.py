@@ -60,7 +60,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
     """None when too much of it is not in that encoding, or there is none of that name."""
     try:
         found = data.decode(encoding, "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):  # some are for no text, or cannot do without being right
         return None
     wrong = found.count("\ufffd")
     beyond_ascii = len(_BEYOND_ASCII.findall(found)) if wrong else 0
