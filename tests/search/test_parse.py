@@ -61,7 +61,7 @@ def test_text_in_an_encoding_that_has_to_be_guessed_is_read(parsing: Parsing) ->
 def _bomb() -> bytes:
     """Two MiB that become two GiB."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("_rels/.rels", links(officeDocument="word/document.xml"))
         with file.open("word/document.xml", "w", force_zip64=True) as part:
             part.write(BODY.partition("{}")[0].encode())
