@@ -106,6 +106,11 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "PDF of too many pages": ("a.pdf", lambda: pdf(["x"] * 20_001), "20001 pages, and at most 20000"),
     "Word that is cut off": ("a.docx", lambda: documents.docx()[:9000], "cut off, or damaged"),
     "Word with a wrong part": ("a.docx", lambda: word("<document><p>"), "damaged, or cut off"),
+    "Word with a number that is none": (
+        "a.docx",
+        lambda: word(BODY.format(f'<w:p><w:pPr><w:numPr><w:ilvl w:val="{"9" * 5000}"/></w:numPr></w:pPr></w:p>')),
+        "made in a way that the parser does not know (ValueError)",
+    ),
     "a bomb": ("a.docx", _bomb, "200 times larger when unpacked"),
     "a billion laughs": ("a.docx", _billion_laughs, "document type declaration"),
     "another's file": (
@@ -163,6 +168,24 @@ def test_files_that_are_parsed_at_once_have_each_its_own_text(parsing: Parsing) 
         return await asyncio.gather(*(parsing.parser.parse(name, chunks_of(data)) for name, data in files))
 
     assert [found.text for found in parsing.run(all_of_them())] == [f"this is {n}\n" for n in range(8)]
+
+
+def test_a_file_that_nobody_waits_for_any_more_leaves_its_session(parsing: Parsing) -> None:
+    async def give_up() -> int:
+        slow = asyncio.create_task(parsing.parser.parse("a.html", chunks_of(MANY_ENDS)))
+        beside = parsing.parser._sandbox
+        while (tally := await beside.tally()) is None or not tally.busy_sessions:  # noqa: ASYNC110  another process
+            await asyncio.sleep(0.01)
+        async with parsing.parser._presence():
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)
+            assert slow.cancelled()
+            tally = await beside.tally()
+            assert tally is not None
+            return tally.sessions
+
+    assert parsing.run(give_up()) == 0
+    assert parsing.parse("a.docx", FINE).text == FINE_TEXT
 
 
 def test_a_session_sees_its_own_file_only_and_gives_way_to_the_server(tmp_path: Path) -> None:

@@ -119,6 +119,11 @@ def test_pdf_pages(parse) -> None:
     assert found.pages.tolist() == [0, 24, 24, 24 + len(KOREAN) + 2]
 
 
+def test_pdf_words_that_a_line_s_end_has_cut_are_whole(parse) -> None:
+    found = str(parse("pdf", documents.pdf(["some infor-\nmation of New-\nYork, 12-\n13"])))
+    assert found == "some information of New-York, 12-\n13\n\n"
+
+
 def test_html(parse) -> None:
     page = """<!doctype html><html><head><meta charset="utf-8"><title>제목</title><style>p{}</style>
     <script>alert("<p>no</p>")</script></head><body><nav><a href=/>Home</a></nav><h2>Part <b>one</b></h2>

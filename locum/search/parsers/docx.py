@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from locum.search.parsers.package import Elements, Package, attribute, local
+from locum.search.parsers.package import Elements, Package, attribute
 from locum.search.plain import Text
 
 _UNSEEN = frozenset(("Fallback", "moveFrom", "del", "pPrChange", "rPrChange", "instrText"))
@@ -35,13 +35,14 @@ class _Styles(Elements):
     """By the id of a style: the level of its headings, from 1, and whether its paragraphs are items of a list."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.levels: dict[str, int] = {}
         self.items: set[str] = set()
         self._style = ""
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
         value = attribute(attributes, "val") or ""
-        match local(tag):
+        match name:
             case "style":
                 self._style = attribute(attributes, "styleId") or ""
             case "name" if value.lower() == "title":
@@ -63,14 +64,14 @@ class _NoteTexts(Elements):
     """What footnotes (or endnotes) say, by their ids."""
 
     def __init__(self, kind: str, notes: dict[tuple[str, str], str]) -> None:
+        super().__init__()
         self._kind = kind
         self._notes = notes
         self._note = ""
         self._words: list[str] = []
         self._is_text = False
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = local(tag)
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
         if name in ("footnote", "endnote"):
             self._note, self._words = attribute(attributes, "id") or "", []
         self._is_text = name == "t"
@@ -79,9 +80,9 @@ class _NoteTexts(Elements):
         if self._is_text:
             self._words.append(data)
 
-    def end(self, tag: str) -> None:
+    def finish(self, name: str) -> None:
         self._is_text = False
-        match local(tag):
+        match name:
             case "p":
                 self._words.append(" ")
             case "footnote" | "endnote":
@@ -105,22 +106,20 @@ class _Paragraph:
 class _Body(Elements):
     """Paragraphs may be within one another (text boxes), and tables within cells: all belongs to the last one."""
 
+    unseen = _UNSEEN
+
     def __init__(self, text: Text, styles: _Styles, notes: dict[tuple[str, str], str]) -> None:
+        super().__init__()
         self._text = text
         self._styles = styles
         self._notes = notes
-        self._unseen = 0
         self._runs = 0
         self._is_text = False
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[list[str]] = []
         self._cells: list[list[str]] = []
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = local(tag)
-        if self._unseen or name in _UNSEEN:
-            self._unseen += 1
-            return
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
         match name:
             case "p":
                 self._paragraphs.append(_Paragraph())
@@ -161,28 +160,25 @@ class _Body(Elements):
         if self._is_text and self._paragraphs:
             self._paragraphs[-1].words.append(data)
 
-    def end(self, tag: str) -> None:
-        if self._unseen:
-            self._unseen -= 1
-            return
-        match local(tag):
+    def finish(self, name: str) -> None:
+        match name:
             case "t":
                 self._is_text = False
             case "r":
                 self._runs -= 1
             case "p":
-                self._tell(str(self._paragraphs.pop()), "\n")
+                self._tell(str(self._paragraphs.pop()))
             case "tc":
                 cell = " ".join(" ".join(self._cells.pop()).split())
                 if self._rows:
                     self._rows[-1].append(cell)
             case "tr":
-                self._tell(" | ".join(self._rows.pop()), "\n")
+                self._tell(" | ".join(self._rows.pop()))
             case "tbl":
-                self._tell("", "\n")
+                self._tell("")
 
-    def _tell(self, words: str, ending: str) -> None:
+    def _tell(self, line: str) -> None:
         if self._cells:
-            self._cells[-1].append(words)
-        elif words or ending:
-            self._text.add(words + ending)
+            self._cells[-1].append(line)
+        else:
+            self._text.add(f"{line}\n")

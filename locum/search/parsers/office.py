@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from locum.search.parsers import docx, pptx
-from locum.search.parsers.package import Elements, Package, local
+from locum.search.parsers.package import Elements, Package
 from locum.search.parsers.refusal import CannotParse
 from locum.search.plain import Text
 
@@ -17,8 +17,8 @@ class _Root(Exception):
 
 
 class _Beginning(Elements):
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        raise _Root(local(tag))
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
+        raise _Root(name)
 
 
 def parse(path: str, text: Text) -> None:

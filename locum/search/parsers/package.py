@@ -88,13 +88,32 @@ class Package:
 
 
 class Elements:
-    """A target that passes on elements by their names without namespaces: there are two sets of these."""
+    """A target that passes on elements by their names without namespaces (there are two sets of these), but for those
+    that are `unseen`, and what is in them."""
+
+    unseen: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self._within_unseen = 0
+
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
+        pass
+
+    def finish(self, name: str) -> None:
+        pass
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        raise NotImplementedError
+        name = local(tag)
+        if self._within_unseen or name in self.unseen:
+            self._within_unseen += 1
+        else:
+            self.begin(name, attributes)
 
     def end(self, tag: str) -> None:
-        pass
+        if self._within_unseen:
+            self._within_unseen -= 1
+        else:
+            self.finish(local(tag))
 
     def data(self, data: str) -> None:
         pass
@@ -108,12 +127,13 @@ class Elements:
 
 class _Links(Elements):
     def __init__(self, folder: str) -> None:
+        super().__init__()
         self.found: dict[str, Link] = {}
         self._folder = folder
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
         target = attributes.get("Target", "")
-        if local(tag) == "Relationship" and attributes.get("TargetMode") != "External":
+        if name == "Relationship" and attributes.get("TargetMode") != "External":
             part = posixpath.normpath(posixpath.join("/", self._folder, target)).lstrip("/")
             self.found[attributes.get("Id", "")] = Link(attributes.get("Type", "").rpartition("/")[2], part)
 

@@ -17,8 +17,8 @@ from locum.search.plain import Text
 
 MOST_PAGES = 20_000
 _TAIL_BYTES = 64 * 1024
-_HYPHENATED = re.compile("[\ufffe\x02](?:\r?\n)?")
-"""A word that a line's end has cut in two, as PDFium tells it."""
+_HYPHENATED = re.compile("[\ufffe\x02](?:\r?\n)?([A-Z0-9]?)")
+"""A word that a line's end has cut in two, as PDFium tells it; before a capital, the hyphen is the word's own."""
 
 
 def parse(path: str, text: Text) -> None:
@@ -42,6 +42,10 @@ def parse(path: str, text: Text) -> None:
         )
 
 
+def _whole(cut: re.Match[str]) -> str:
+    return f"-{cut[1]}" if cut[1] else ""
+
+
 def _check_end(path: str) -> None:
     """PDFium reads what there is of a file that was cut off, and does not say that it was."""
     with Path(path).open("rb") as file:
@@ -57,7 +61,7 @@ def _read(document: pypdfium2.PdfDocument, number: int, text: Text) -> bool:
     try:
         page = document[number]
         words = page.get_textpage()
-        content = _HYPHENATED.sub("", words.get_text_range()).strip()
+        content = _HYPHENATED.sub(_whole, words.get_text_range()).strip()
         words.close()
         page.close()
     except pypdfium2.PdfiumError:

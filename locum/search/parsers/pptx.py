@@ -13,8 +13,6 @@ from locum.search.plain import Text
 MOST_SLIDES = 20_000
 _TITLES = ("title", "ctrTitle")
 _BY_THE_WAY = ("sldNum", "dt", "ftr", "hdr")
-_UNSEEN = frozenset(("Fallback",))
-"""Repeats what is before it for older programs."""
 
 
 def parse(package: Package, main: str, text: Text) -> None:
@@ -45,30 +43,29 @@ class _SlideList(Elements):
     """Ids of the links to the slides, in order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ids: list[str] = []
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if local(tag) == "sldId":  # its own id has no namespace
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "sldId":  # its own id has no namespace
             self.ids += [value for key, value in attributes.items() if local(key) == "id" and key != "id"]
 
 
 class _Shapes(Elements):
     """Paragraphs of everything that stands on a slide, in the order of the file."""
 
+    unseen = frozenset(("Fallback",))  # repeats what is before it for older programs
+
     def __init__(self, text: Text) -> None:
+        super().__init__()
         self._text = text
-        self._unseen = 0
         self._placeholder = ""
         self._words: list[str] = []
         self._is_text = False
         self._row: list[str] | None = None
         self._cell: list[str] | None = None
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = local(tag)
-        if self._unseen or name in _UNSEEN:
-            self._unseen += 1
-            return
+    def begin(self, name: str, attributes: dict[str, str]) -> None:
         match name:
             case "sp":
                 self._placeholder = ""
@@ -87,11 +84,8 @@ class _Shapes(Elements):
         if self._is_text:
             self._words.append(data)
 
-    def end(self, tag: str) -> None:
-        if self._unseen:
-            self._unseen -= 1
-            return
-        match local(tag):
+    def finish(self, name: str) -> None:
+        match name:
             case "t":
                 self._is_text = False
             case "p":
