@@ -1,4 +1,5 @@
-"""The fork server: loads the libraries once inside the stripped root, then forks one process per session.
+"""The fork server: loads the libraries once inside the stripped root, then forks one process per session. Modules of
+Locum's own that a profile names are loaded before, with what they import: in that root there are none.
 
 Covered: it is started by exec with a clean environment and one inherited descriptor, so that no secret of the server
 is in its memory, arguments or files; it has no network; it reads messages from sandboxd only, never from a session;
