@@ -24,6 +24,7 @@ from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
 from locum.sandbox import interpreter, wire
 from locum.sandbox.limits import Limits
+from locum.sandbox.profile import NOTEBOOK, Profile
 from locum.sandbox.session import (
     CellResult,
     NotWritable,
@@ -67,6 +68,7 @@ class Sandbox:
         accepts_weak: bool = False,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
         python: str | Path | None = None,
+        profile: Profile = NOTEBOOK,
     ) -> None:
         """accepts_weak: mode auto may end at tier `weak`, because nobody but the machine's own user gets here.
         python: another Python for the sessions, or the folder of a virtual environment."""
@@ -77,6 +79,7 @@ class Sandbox:
             tiers=_tiers(mode, accepts_weak=accepts_weak),
             python=str(self._python or sys.executable),
             limits=limits,
+            profile=profile,
         )
         self._status = Status(tier="off", reason="the sandbox has not been started")
         self._process: subprocess.Popen[bytes] | None = None
@@ -192,15 +195,18 @@ class Sandbox:
 
     async def hang_up(self) -> None:
         """Let go of sandboxd, which lives on for a while with all its sessions."""
+        self._status = Status(tier="off", reason="the server is stopping")  # before who starts it again meanwhile
         await self._hang_up()
-        self._status = Status(tier="off", reason="the server is stopping")
 
     async def close(self) -> None:
-        """End sandboxd and all sessions."""
-        if self._presence is None:
+        """End sandboxd and all sessions, also if it was ours and has been let go of."""
+        if self._presence is not None:
+            with contextlib.suppress(*_GONE):
+                await self._shut_down()
+        elif self._process is not None:
+            await asyncio.to_thread(end, self._directory)
+        else:
             return
-        with contextlib.suppress(*_GONE):
-            await self._shut_down()
         await asyncio.to_thread(self._reap)
         self._status = Status(tier="off", reason="the sandbox has been closed")
 

@@ -22,10 +22,13 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from locum.errors import LocumError
 from locum.sandbox import collect, jail, processes
 from locum.sandbox.cgroups import Group, Groups
 from locum.sandbox.limits import Limits
+from locum.sandbox.profile import NOTEBOOK, Profile
 from locum.sandbox.session import Tier
 from locum.sandbox.worker import Ends, Worker
 
@@ -108,7 +111,9 @@ def _is_removed(home: str) -> bool:
 class ForkServer:
     """One zygote. When it ends, all its sessions have ended with it, and a new object takes its place."""
 
-    def __init__(self, directory: Path, python: str, limits: Limits, tier: Tier, machine: Machine) -> None:
+    def __init__(
+        self, directory: Path, python: str, limits: Limits, tier: Tier, machine: Machine, profile: Profile = NOTEBOOK
+    ) -> None:
         self.alive = False
         self.tier = tier
         self.warmth: dict[str, Any] = {}
@@ -118,6 +123,7 @@ class ForkServer:
         self._python = python
         self._limits = limits
         self._machine = machine
+        self._profile = profile
         self._first_uid: int | None = None
         self._home: str | None = None
         self._retired = False
@@ -150,7 +156,8 @@ class ForkServer:
             self._home, lock = _make_home()
             self._machine.homes[self._home] = lock
         folders = {name: str(self._directory / name) for name in ("root", "cache")}
-        self._say(tier=self.tier, home=self._home, share=self._machine.share, **folders)
+        profile = msgspec.to_builtins(self._profile)
+        self._say(tier=self.tier, home=self._home, share=self._machine.share, profile=profile, **folders)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._jailed
@@ -248,8 +255,8 @@ class ForkServer:
         """The zygote and its other sessions, each with its keeper."""
         return 1 + len(self._workers) * (1 if self._home is None else 2)
 
-    def _session_limits(self) -> dict[str, int]:
-        names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files")
+    def _session_limits(self) -> dict[str, int | None]:
+        names = ("disk_bytes", "inodes", "memory_bytes", "processes", "open_files", "cpu_seconds")
         return {name: getattr(self._limits, name) for name in names}
 
     async def _ready(self, control: socket.socket, output: int) -> tuple[int, bool]:

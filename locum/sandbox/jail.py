@@ -165,7 +165,10 @@ def limit(settings: dict[str, Any]) -> None:
         (resource.RLIMIT_SIGPENDING, 256),
         (resource.RLIMIT_RTPRIO, 0),
         (resource.RLIMIT_NICE, 0),
+        (resource.RLIMIT_CPU, settings["cpu_seconds"]),
     ):
+        if value is None:
+            continue
         ceiling = resource.getrlimit(kind)[1]
         value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
         resource.setrlimit(kind, (value, value))

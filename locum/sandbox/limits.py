@@ -16,8 +16,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sessions together (None: half of the machine's memory, one session for each 64 MiB up to 200); when they are
     reached, the session that was idle longest makes room. spare_sessions: forked ahead of their use.
     linger_seconds: how long sandboxd outlives the last server connected to it. cpus: processors that a session may
-    keep busy, where control groups are to be had (0: all). zygote_sessions, zygote_seconds: after so many sessions, or
-    so long, new ones come from a new zygote; those that live go on.
+    keep busy, where control groups are to be had (0: all). cpu_seconds: how long each process of a session may keep one
+    busy before it is killed (None: for ever). zygote_sessions, zygote_seconds: after so many sessions, or so long, new
+    ones come from a new zygote; those that live go on.
     """
 
     idle_seconds: float = 3600
@@ -39,5 +40,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     spare_sessions: int = 2
     linger_seconds: float = 60
     cpus: float = 1
+    cpu_seconds: int | None = None
     zygote_sessions: int = 500
     zygote_seconds: float = 24 * 3600

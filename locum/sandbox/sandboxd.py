@@ -74,7 +74,8 @@ class Daemon:
         self._status.set_result(status)
 
     def _make_forks(self, tier: Tier) -> ForkServer:
-        return ForkServer(self._directory, self._config.python, self._config.limits, tier, self._machine)
+        config = self._config
+        return ForkServer(self._directory, config.python, config.limits, tier, self._machine, config.profile)
 
     def _wait_for_company(self) -> None:
         loop = asyncio.get_running_loop()

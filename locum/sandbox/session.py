@@ -50,7 +50,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     logs: stdout, stderr, the last expression and the traceback in the order they came; control characters removed,
     truncated in the middle with a note when longer than the limit.
     ok: the code ran without an exception. error: the exception's name when it did not (`KeyError`), `Timeout`, or
-    `SessionDied`.
+    `SessionDied`. reason: why the session's process is gone, when it is.
     reset: variables were lost (the session died, was killed after a time-out, or is new since the last cell).
     removed: names of files that stood in /mnt/data before the cell and are gone after it, or have changed and are not
     among `files`.
@@ -64,6 +64,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[Output, ...] = ()
     removed: tuple[str, ...] = ()
     reset: bool = False
+    reason: str = ""
     usage: SessionUsage | None = None
 
 

@@ -263,6 +263,7 @@ class Sessions:
             files=_offer(session, "file", files),
             removed=collect.outdated_files(worker.folder, before, files_left_out),
             reset=lost_before or ending.lost,
+            reason=ending.reason,
             usage=session.usage(self._clock()),
         )
 

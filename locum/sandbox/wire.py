@@ -13,6 +13,7 @@ import msgspec
 
 from locum.domain.usage import SessionUsage
 from locum.sandbox.limits import Limits
+from locum.sandbox.profile import Profile
 from locum.sandbox.session import CellResult, Opened, Status, Tier
 from locum.sandbox.tally import Tally
 
@@ -30,6 +31,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Tier, ...]
     python: str
     limits: Limits
+    profile: Profile
 
 
 class Hello(msgspec.Struct, tag=True):

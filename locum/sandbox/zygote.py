@@ -1,4 +1,5 @@
-"""The fork server: loads the libraries once inside the stripped root, then forks one process per session.
+"""The fork server: loads the libraries once inside the stripped root, then forks one process per session. Modules of
+Locum's own that a profile names are loaded before, with what they import: in that root there are none.
 
 Covered: it is started by exec with a clean environment and one inherited descriptor, so that no secret of the server
 is in its memory, arguments or files; it has no network; it reads messages from sandboxd only, never from a session;
@@ -22,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +32,6 @@ from locum.sandbox import jail, linux, namespaces, runner, shared_root
 CONTROL = 3
 _MESSAGE_BYTES = 64 * 1024
 _DOORS = 8
-_PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")  # each further library makes every fork slower
 
 
 def main() -> NoReturn:
@@ -45,13 +46,15 @@ def main() -> NoReturn:
     control = socket.socket(fileno=CONTROL)
     settings = json.loads(control.recv(_MESSAGE_BYTES))
     try:
+        for name in settings["profile"]["own"]:
+            importlib.import_module(name)
         walls = _walls(settings)
         walls.enter()
-    except (OSError, KeyError) as failure:
+    except (ImportError, OSError, KeyError) as failure:
         _say(control, {"failed": str(failure), "errno": getattr(failure, "errno", None)})
         os._exit(1)
     _say(control, {"jailed": True, "first_uid": walls.first_uid})
-    ForkServer(control, walls).serve()
+    ForkServer(control, walls, settings["profile"]).serve()
 
 
 def _walls(settings: dict[str, Any]) -> jail.Walls:
@@ -68,9 +71,10 @@ def _say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
 class ForkServer:
     """Answers `warm` and `fork`, and tells of every session that ended and why."""
 
-    def __init__(self, control: socket.socket, walls: jail.Walls) -> None:
+    def __init__(self, control: socket.socket, walls: jail.Walls, profile: dict[str, Any]) -> None:
         self._control = control
         self._walls = walls
+        self._profile = profile
         self._shell: runner.Shell = runner.PlainShell()
         self._sessions: dict[int, tuple[int, int]] = {}  # descriptor of its first process -> (pid, number of the fork)
         self._poll = select.poll()
@@ -103,8 +107,9 @@ class ForkServer:
         os.environ["TMPDIR"] = self._walls.place.scratch
         Path(self._walls.place.scratch).mkdir(parents=True, exist_ok=True)
         jail.settle(self._walls.place)
-        missing = preload()
-        self._shell = runner.make_shell()
+        missing = preload(self._profile["preload"])
+        if self._profile["notebook"]:
+            self._shell = runner.make_shell()
         runner.prepare()
         gc.collect()
         gc.freeze()
@@ -177,10 +182,10 @@ def _enter_group(channel: socket.socket) -> bool:
     return bool(doors)
 
 
-def preload() -> list[str]:
-    """Import what most cells use. What is not installed, or starts threads (a fork would lose them), is left out."""
+def preload(names: Iterable[str]) -> list[str]:
+    """Import what most cells use; returns what is not installed. Nothing there may start threads: a fork loses them."""
     missing = []
-    for name in _PRELOADED:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError:
