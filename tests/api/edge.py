@@ -166,6 +166,10 @@ class EdgeServer:
         """What a service does when nobody asks for it over HTTP: `server.do(server.services.files.expire())`."""
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
+    def is_watched(self, object_id: str) -> bool:
+        """Whether somebody waits for a change of it."""
+        return object_id in self.signals._watchers
+
     def is_read(self, run_id: str) -> bool:
         return self.streams.is_read(run_id)
 

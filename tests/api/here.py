@@ -30,8 +30,9 @@ class Here:
         self._key = {"authorization": f"Bearer {key}"}
         self.sdk = openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=0)
 
-    def ask(self, method: str, path: str, body: Any = None) -> Answer:
-        return self.server.request(method, f"/v1/vector_stores{path}", body, self._key, beta=False)
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        said = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.server.request(method, f"/v1/vector_stores{path}", body, {**self._key, **said}, beta=False)
 
     def file(self, name: str = "notes.txt", content: bytes = b"the sea is blue") -> str:
         return self.sdk.files.create(file=(name, content), purpose="assistants").id

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
-from tests.api.edge import EdgeServer
+from tests.api.edge import EdgeServer, wait_until
 from tests.api.here import Here
 
 DAY = 24 * 3600
@@ -563,6 +563,22 @@ def test_what_is_made_with_a_key_is_made_once(here: Here) -> None:
     twice(lambda **more: here.sdk.vector_stores.files.create(store, **more), "b", file_id=file)
     batch = twice(lambda **more: here.sdk.vector_stores.file_batches.create(store, **more), "c", file_ids=[file])
     assert batch.file_counts.total == 1
+
+
+@pytest.mark.parametrize("noun", ["files", "file_batches"])
+def test_a_question_of_a_poll_helper_is_held_until_the_files_are_done(here: Here, noun: str) -> None:
+    file, store = here.file(), here.store()
+    batch = here.sdk.vector_stores.file_batches.create(store, file_ids=[file]).id
+    path = f"/{store}/{noun}/{file if noun == 'files' else batch}"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(here.ask, "GET", path, x_stainless_poll_helper="true")
+        wait_until(lambda: here.server.is_watched(store))
+        assert not asking.done()
+        here.ingest()
+        answer = asking.result()
+    assert (answer.json["status"], answer.headers["openai-poll-after-ms"]) == ("completed", "10")
+    patient = here.ask("GET", path, x_stainless_poll_helper="true", x_stainless_custom_poll_interval="1000")
+    assert patient.headers["openai-poll-after-ms"] == "100"
 
 
 def test_what_does_not_poll_is_told_when_to_ask_again(here: Here) -> None:
