@@ -183,7 +183,6 @@ def checked_filename(filename: str, *, at: str) -> str:
 
 
 def _remove(conn: Connection, resource: str, file_id: str) -> None:
-    store.delete(conn, resource, file_id)  # first: whoever is adding it to a vector store is waited for
     for object_id in file_uses.users(conn, resource, file_id):
         if object_id.startswith("asst_"):
             assistant = assistant_store.get(conn, resource, object_id, for_update=True)
@@ -193,6 +192,7 @@ def _remove(conn: Connection, resource: str, file_id: str) -> None:
             thread = thread_store.get(conn, resource, object_id, for_update=True)
             kept = thread.tool_resources.without_file(file_id)
             thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=kept))
+    store.delete(conn, resource, file_id)  # whoever is adding it to a vector store is waited for, and then seen
     for store_id in vector_store_file_store.stores_of(conn, resource, file_id):
         vector_store_file_store.delete(conn, resource, store_id, file_id)
 

@@ -116,6 +116,7 @@ def set_attributes(
     conn: Connection, resource: str, store_id: str, file_id: str, attributes: dict[str, domain.Attribute]
 ) -> VectorStoreFile:
     """From now on searches filter it by these."""
+    store_rows.lock(conn, resource, store_id)
     found = find(conn, resource, store_id, file_id, for_update=True)
     if found is None:
         raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
@@ -127,6 +128,7 @@ def set_attributes(
 
 def delete(conn: Connection, resource: str, store_id: str, file_id: str) -> None:
     """Take the file out of the store: no search that begins after this transaction finds it."""
+    store_rows.lock(conn, resource, store_id)
     found = find(conn, resource, store_id, file_id, for_update=True)
     if found is None:
         return
@@ -149,9 +151,9 @@ def replace(conn: Connection, resource: str, file: VectorStoreFile) -> int:
 
 
 def stores_of(conn: Connection, resource: str, file_id: str) -> list[str]:
-    """Ids of the stores that have the file."""
+    """Ids of the stores that have the file, in the order in which they are to be locked."""
     query = sa.select(table.c.vector_store_id).where(table.c.id == file_id, table.c.resource == resource)
-    return list(conn.execute(query).scalars())
+    return sorted(conn.execute(query).scalars())
 
 
 def page(
@@ -279,6 +281,7 @@ def fail(conn: Connection, worker: str, claim: Claim, error: FileError) -> bool:
 
 
 def _settle(conn: Connection, worker: str, claim: Claim, change: Change) -> bool:
+    store_rows.lock(conn, claim.resource, claim.file.vector_store_id)
     mine = sa.and_(table.c.seq == claim.seq, table.c.owner == worker, _IS_OPEN)
     doc = conn.execute(sa.select(table.c.doc).where(mine).with_for_update()).scalar_one_or_none()
     if doc is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import openai
@@ -43,19 +44,18 @@ class Here:
     def ingest(self, limit: int = 10_000, *, failing: tuple[str, ...] = ()) -> list[str]:
         """Ingest what waits: the ids of these files."""
 
-        def settle(conn: sa.Connection) -> list[rows.Claim]:
-            claims = rows.claim(conn, "tester", now=self.clock.now, until=self.clock.now + 60, limit=limit)
-            for claim in claims:
-                if claim.file.id in failing:
-                    error = FileError(code="invalid_file", message="The file has no text.")
-                    assert rows.fail(conn, "tester", claim, error)
-                else:
-                    document = blob_key(claim.file.id)
-                    assert rows.complete(conn, "tester", claim, document=document, usage_bytes=100)
-            return claims
+        def claim_some(conn: sa.Connection) -> list[rows.Claim]:
+            return rows.claim(conn, "tester", now=self.clock.now, until=self.clock.now + 60, limit=limit)
 
-        claims = self.server.write(settle)
+        def settle(claim: rows.Claim, conn: sa.Connection) -> bool:
+            if claim.file.id in failing:
+                error = FileError(code="invalid_file", message="The file has no text.")
+                return rows.fail(conn, "tester", claim, error)
+            return rows.complete(conn, "tester", claim, document=blob_key(claim.file.id), usage_bytes=100)
+
+        claims = self.server.write(claim_some)
         for claim in claims:
+            self.server.write(partial(settle, claim))
             self.server.tell(claim.file.vector_store_id)
         return [claim.file.id for claim in claims if claim.resource == self.resource]
 

@@ -3,6 +3,7 @@ do to rows what it would."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -414,6 +415,37 @@ def test_one_file_added_from_many_sides_is_there_once(here: Here) -> None:
         ]
         assert {each.result().id for each in adding} == {file}
     assert here.sdk.vector_stores.retrieve(store).file_counts.total == 1
+
+
+def test_files_come_and_go_while_others_are_ingested(here: Here) -> None:
+    files, store = [here.file(f"{n}.txt") for n in range(8)], here.store()
+    api = here.sdk.vector_stores.files
+    rounds = 6
+    is_over = threading.Event()
+
+    def ingest() -> None:
+        while not is_over.is_set():
+            here.ingest(3)
+
+    def come_and_go(file: str) -> None:
+        for n in range(rounds):
+            api.create(store, file_id=file, attributes={"n": n})
+            api.update(file, vector_store_id=store, attributes={"n": n + 0.5})
+            if n % 2 and n < rounds - 1:
+                api.delete(file, vector_store_id=store)
+
+    with ThreadPoolExecutor(9) as pool:
+        ingesting = pool.submit(ingest)
+        try:
+            for each in [pool.submit(come_and_go, file) for file in files]:
+                each.result()
+        finally:
+            is_over.set()
+        ingesting.result()
+    here.ingest()
+    found = {each.id: (each.status, each.attributes) for each in api.list(store)}
+    assert found == dict.fromkeys(files, ("completed", {"n": rounds - 0.5}))
+    assert len(here.sdk.vector_stores.search(store, query="sea").data) == 8
 
 
 def test_a_file_deleted_while_it_is_added_is_in_no_store(here: Here) -> None:
