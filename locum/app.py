@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,9 @@ from locum.admin.server import admin_socket
 from locum.api.routes import build
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
+from locum.domain.search import Passage, Query
 from locum.engine.worker import Worker
-from locum.errors import StartupError, Unavailable
+from locum.errors import InvalidRequest, StartupError, Unavailable
 from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
@@ -30,6 +31,7 @@ from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
+from locum.services.file_batches import FileBatches
 from locum.services.files import Files
 from locum.services.messages import Messages
 from locum.services.models import Models
@@ -38,6 +40,8 @@ from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
 from locum.services.uploads import Uploads
+from locum.services.vector_store_files import VectorStoreFiles
+from locum.services.vector_stores import VectorStores
 from locum.settings import Settings
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
@@ -122,11 +126,11 @@ async def running(
                 await db.write(lambda conn: usage_store.record(conn, resource, thread_id, usage))
             await sandbox.delete(thread_id)
 
-        queue = ThreadQueue(signals)
+        queue, absent = ThreadQueue(signals), _NoPipeline()
         services = Services(
-            assistants=Assistants(db, clock),
-            threads=Threads(db, clock, signals, streams, forget_session),
-            messages=Messages(db, clock, queue),
+            assistants=Assistants(db, clock, absent.wake),
+            threads=Threads(db, clock, signals, streams, forget_session, absent.wake),
+            messages=Messages(db, clock, queue, absent.wake),
             runs=Runs(
                 db,
                 clock,
@@ -135,10 +139,16 @@ async def running(
                 owner=owner,
                 expiry_seconds=settings.run_expiry_seconds,
                 queue=queue,
+                wake_pipeline=absent.wake,
             ),
             steps=Steps(db),
             files=Files(db, blobs, clock),
             uploads=Uploads(db, blobs, clock),
+            vector_stores=VectorStores(
+                db, clock, signals, absent, absent.wake, per_object=settings.vector_stores_per_object
+            ),
+            vector_store_files=VectorStoreFiles(db, clock, signals, absent, absent.wake),
+            file_batches=FileBatches(db, clock, signals, absent.wake),
             models=Models(routes.names),
         )
         worker = Worker(
@@ -191,6 +201,19 @@ async def running(
             sandbox_status=lambda: asyncio.shield(sandbox_start),
             let_go=let_go,
         )
+
+
+class _NoPipeline:
+    """In the place of the pipeline and of searches, until these are served: files wait, and searches are refused."""
+
+    def wake(self) -> None:
+        pass
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        raise InvalidRequest("Searches are not served by this version of Locum yet.", code="unsupported_endpoint")
+
+    async def text(self, document: str) -> str | None:
+        return None
 
 
 @asynccontextmanager

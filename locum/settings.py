@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     )
     run_expiry_seconds: int = Field(600, ge=1, description="How long a run may take before it expires.")
     run_slots: int = Field(1000, ge=1, description="How many runs are worked on at a time.")
+    vector_stores_per_object: int = Field(
+        1, ge=1, le=100, description="How many vector stores an assistant or a thread may have; the hosted API had one."
+    )
     strict: bool = Field(
         False, description="Refuse what the hosted service refused and Locum takes, such as unknown api-versions."
     )

@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from types import GenericAlias
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from pydantic import BaseModel
@@ -26,7 +26,15 @@ from locum.api.threads import ForkBody
 from locum.api.uploads import CompleteBody, UploadBody
 from locum.api.v1.requests import AssistantFileBody
 from locum.api.v2.requests import MetadataBody, ToolOutputsBody
-from locum.domain import assistants, files, messages, runs, steps, threads, uploads
+from locum.api.v2.vector_stores import (
+    AttributesBody,
+    FileBatchBody,
+    SearchBody,
+    VectorStoreBody,
+    VectorStoreChangesBody,
+    VectorStoreFileBody,
+)
+from locum.domain import assistants, files, messages, runs, steps, threads, uploads, vector_stores
 
 _REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
@@ -70,7 +78,7 @@ def _mount(call: Call) -> str:
 # ---- objects
 
 
-def _shown(of: type[msgspec.Struct], name: str = "", *, object_: str = "", without: str = "", **other: Any) -> Any:
+def _shown(of: type[msgspec.Struct], name: str = "", /, *, object_: str = "", without: str = "", **other: Any) -> Any:
     """The wire form of a domain value: its fields but for those in `without`, with `other` in place of them or beside.
 
     Everything is there, null where unset. `object_` is what the field of that name says.
@@ -125,6 +133,45 @@ class MessageFile(msgspec.Struct, tag_field="object", tag="thread.message.file")
     id: str
     created_at: int
     message_id: str
+
+
+class Chunk(msgspec.Struct, tag_field="type", tag="text"):
+    """Text of a file."""
+
+    text: str
+
+
+class SearchResult(msgspec.Struct):
+    """A passage that was found. score: 0 to 1."""
+
+    file_id: str
+    filename: str
+    score: float
+    attributes: dict[str, str | bool | float]
+    content: tuple[Chunk, ...]
+
+
+class SearchResults(msgspec.Struct, tag_field="object", tag="vector_store.search_results.page"):
+    """What was found, best first."""
+
+    search_query: tuple[str, ...]
+    data: tuple[SearchResult, ...]
+    has_more: bool
+    next_page: str | None
+
+
+class FileContent(msgspec.Struct, tag_field="object", tag="vector_store.file_content.page"):
+    """The text that was taken out of a file."""
+
+    data: tuple[Chunk, ...]
+    has_more: bool
+    next_page: str | None
+
+
+class StaticChunkingStrategy(msgspec.Struct, tag_field="type", tag="static"):
+    """How a file is cut, in tokens."""
+
+    static: vector_stores.Chunking
 
 
 class Problem(msgspec.Struct):
@@ -228,8 +275,41 @@ _UPLOADS = (
 )
 
 
+_FileCounts = _shown(vector_stores.FileCounts, total=int)
+_VECTOR_STORES = (
+    _shown(
+        vector_stores.VectorStore,
+        object_="vector_store",
+        without="embedder",
+        name=str,
+        usage_bytes=int,
+        bytes=int,
+        file_counts=_FileCounts,
+        status=vector_stores.StoreStatus,
+        expires_after=_shown(vector_stores.ExpiresAfter, "VectorStoreExpiresAfter") | None,
+        expires_at=int | None,
+    ),
+    _shown(
+        vector_stores.VectorStoreFile,
+        object_="vector_store.file",
+        without="chunking document",
+        chunking_strategy=StaticChunkingStrategy,
+        attributes=dict[str, str | bool | float],
+    ),
+    _shown(
+        vector_stores.FileBatch,
+        object_="vector_store.file_batch",
+        without="is_cancelled",
+        status=vector_stores.BatchStatus,
+        file_counts=_FileCounts,
+    ),
+    SearchResults,
+    FileContent,
+)
+
+
 def _components(operations: Iterable[Operation], version: Version) -> dict[str, Schema]:
-    shown = (*_OBJECTS[version], *_SHARED, *_UPLOADS)
+    shown = (*_OBJECTS[version], *_SHARED, *_UPLOADS, *_VECTOR_STORES)
     _, objects = msgspec.json.schema_components(shown, ref_template=_REF)
     for struct in _structs(msgspec.inspect.multi_type_info(shown)):
         _require(objects[struct.__name__], struct)
@@ -316,6 +396,8 @@ _FORM_OF_PART: Schema = {
     "additionalProperties": False,
 }
 _A, _T = "/assistants/{assistant_id}", "/threads/{thread_id}"
+_V = "/vector_stores/{vector_store_id}"
+_B = f"{_V}/file_batches/{{batch_id}}"
 _M, _R = f"{_T}/messages/{{message_id}}", f"{_T}/runs/{{run_id}}"
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -383,6 +465,34 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/uploads/{upload_id}/parts"): Operation(id="addUploadPart", answer="UploadPart", body=_FORM_OF_PART),
     ("POST", "/uploads/{upload_id}/complete"): Operation(id="completeUpload", answer="Upload", body=CompleteBody),
     ("POST", "/uploads/{upload_id}/cancel"): Operation(id="cancelUpload", answer="Upload"),
+    ("POST", "/vector_stores"): Operation(
+        id="createVectorStore", answer="VectorStore", body=VectorStoreBody, is_body_required=False, is_once=True
+    ),
+    ("GET", "/vector_stores"): Operation(id="listVectorStores", answer="[VectorStore]", query=_PAGE),
+    ("GET", _V): Operation(id="getVectorStore", answer="VectorStore"),
+    ("POST", _V): Operation(
+        id="modifyVectorStore", answer="VectorStore", body=VectorStoreChangesBody, is_body_required=False
+    ),
+    ("DELETE", _V): Operation(id="deleteVectorStore", answer="vector_store.deleted"),
+    ("POST", f"{_V}/search"): Operation(id="searchVectorStore", answer="SearchResults", body=SearchBody),
+    ("POST", f"{_V}/files"): Operation(
+        id="createVectorStoreFile", answer="VectorStoreFile", body=VectorStoreFileBody, is_once=True
+    ),
+    ("GET", f"{_V}/files"): Operation(id="listVectorStoreFiles", answer="[VectorStoreFile]", query=(*_PAGE, "filter")),
+    ("GET", f"{_V}/files/{{file_id}}"): Operation(id="getVectorStoreFile", answer="VectorStoreFile"),
+    ("POST", f"{_V}/files/{{file_id}}"): Operation(
+        id="updateVectorStoreFileAttributes", answer="VectorStoreFile", body=AttributesBody
+    ),
+    ("DELETE", f"{_V}/files/{{file_id}}"): Operation(id="deleteVectorStoreFile", answer="vector_store.file.deleted"),
+    ("GET", f"{_V}/files/{{file_id}}/content"): Operation(id="retrieveVectorStoreFileContent", answer="FileContent"),
+    ("POST", f"{_V}/file_batches"): Operation(
+        id="createVectorStoreFileBatch", answer="FileBatch", body=FileBatchBody, is_once=True
+    ),
+    ("GET", _B): Operation(id="getVectorStoreFileBatch", answer="FileBatch"),
+    ("POST", f"{_B}/cancel"): Operation(id="cancelVectorStoreFileBatch", answer="FileBatch"),
+    ("GET", f"{_B}/files"): Operation(
+        id="listFilesInVectorStoreBatch", answer="[VectorStoreFile]", query=(*_PAGE, "filter")
+    ),
     ("GET", "/models"): Operation(id="listModels", answer="[Model]"),
     ("GET", "/models/{model:path}"): Operation(id="retrieveModel", answer="Model"),
     ("GET", "/openapi.json"): Operation(id="describe", answer="this document"),
@@ -412,6 +522,7 @@ _QUERY: dict[str, Schema] = {
         "description": "Only what came after this event; or as the header of that name.",
     },
     "purpose": {"type": "string", "description": "Only files of this purpose."},
+    "filter": {"type": "string", "enum": list(get_args(vector_stores.FileStatus))},
     "include[]": {
         "type": "array",
         "items": {"type": "string", "enum": ["step_details.tool_calls[*].file_search.results[*].content"]},

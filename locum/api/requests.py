@@ -27,8 +27,11 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 MAX_METADATA_PAIRS = 16
+HOLD_SECONDS = 5.0
+"""How long a polling SDK's question is held when nothing has changed."""
 
 _PREFIXES = {"assistant_id": "asst", "thread_id": "thread", "message_id": "msg", "run_id": "run", "step_id": "step"}
+_PREFIXES |= {"vector_store_id": "vs", "batch_id": "vsfb"}
 _FILE_SEARCH_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 
 
@@ -84,6 +87,20 @@ class ApiRequest(Request):
                         f"Invalid value: '{value}'. {supported}", param="include", code="invalid_value"
                     )
 
+    def choice(self, name: str, *known: str) -> str | None:
+        """A query parameter that is one of these words; None where it is absent."""
+        said = self.query(name)
+        if said is not None and said not in known:
+            supported = validation.supported_values(known)
+            raise InvalidRequest(f"Invalid value: '{said}'. {supported}", param=name, code="invalid_value")
+        return said
+
+    @property
+    def is_poll(self) -> bool:
+        """Whether it comes from an SDK's poll helper that asks again when the answer says so."""
+        headers = self.headers
+        return headers.get("x-stainless-poll-helper") == "true" and "x-stainless-custom-poll-interval" not in headers
+
     def seconds(self, name: str, *, maximum: int) -> float | None:
         """How long a request may be held, as its query says; None where it does not."""
         said = self.query(name)
@@ -123,7 +140,9 @@ class ApiRequest(Request):
         """The JSON body as a model."""
         self._raw = await bodies.read(self.stream())
         body = bodies.parse_object(self._raw)
-        parsed = validation.parse(model, body, surface=self.call.surface)
+        parsed = validation.parse(
+            model, body, surface=self.call.surface, stores_per_object=self.services.vector_stores.per_object
+        )
         if self.call.strict:
             strict.check(self.call, body)
         return parsed

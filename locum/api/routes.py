@@ -8,25 +8,33 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from locum.api import assistants, cors, events, files, messages, models, openapi, runs, steps, threads, uploads
+from locum.api import (
+    assistants,
+    cors,
+    events,
+    file_batches,
+    files,
+    messages,
+    models,
+    openapi,
+    runs,
+    steps,
+    threads,
+    uploads,
+    vector_store_files,
+    vector_stores,
+)
 from locum.api.dialect import Call, UnknownRoute
 from locum.api.edge import Authenticate, Edge, Metrics, Ready
 from locum.api.errors import WrongMethod
 from locum.api.replies import Json
 from locum.api.requests import ApiRequest
 from locum.api.v1 import assistant_files, message_files
-from locum.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from locum.services.catalog import Services
 
 Handler = Callable[[ApiRequest], Awaitable[ASGIApp]]
-
-
-async def not_served(request: ApiRequest) -> ASGIApp:
-    """In the hosted API, and not here yet: said in words, as a bare 404 would look like a wrong address."""
-    noun = request.scope["path"].split("/", 2)[1]
-    raise InvalidRequest(f"'/{noun}' is not served by this version of Locum yet.", code="unsupported_endpoint")
 
 
 async def describe(request: ApiRequest) -> ASGIApp:
@@ -76,11 +84,25 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/uploads/{upload_id}/parts", uploads.add_part),
     ("POST", "/uploads/{upload_id}/complete", uploads.complete),
     ("POST", "/uploads/{upload_id}/cancel", uploads.cancel),
+    ("POST", "/vector_stores", vector_stores.create),
+    ("GET", "/vector_stores", vector_stores.list_),
+    ("GET", "/vector_stores/{vector_store_id}", vector_stores.retrieve),
+    ("POST", "/vector_stores/{vector_store_id}", vector_stores.update),
+    ("DELETE", "/vector_stores/{vector_store_id}", vector_stores.delete),
+    ("POST", "/vector_stores/{vector_store_id}/search", vector_stores.search),
+    ("POST", "/vector_stores/{vector_store_id}/files", vector_store_files.create),
+    ("GET", "/vector_stores/{vector_store_id}/files", vector_store_files.list_),
+    ("GET", "/vector_stores/{vector_store_id}/files/{file_id}", vector_store_files.retrieve),
+    ("POST", "/vector_stores/{vector_store_id}/files/{file_id}", vector_store_files.update),
+    ("DELETE", "/vector_stores/{vector_store_id}/files/{file_id}", vector_store_files.delete),
+    ("GET", "/vector_stores/{vector_store_id}/files/{file_id}/content", vector_store_files.content),
+    ("POST", "/vector_stores/{vector_store_id}/file_batches", file_batches.create),
+    ("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}", file_batches.retrieve),
+    ("POST", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel", file_batches.cancel),
+    ("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/files", file_batches.files),
     ("GET", "/models", models.list_),
     ("GET", "/models/{model:path}", models.retrieve),
     ("GET", "/openapi.json", describe),
-    ("*", "/vector_stores", not_served),
-    ("*", "/vector_stores/{rest:path}", not_served),
 )
 
 
@@ -98,11 +120,7 @@ def is_offered(call: Call, method: str, path: str) -> bool:
 
 def offered(call: Call) -> list[tuple[str, str]]:
     """(method, path) of all that is served to whoever speaks like this."""
-    return [
-        (method, path)
-        for method, path, handler in ROUTES
-        if handler is not not_served and is_offered(call, method, path)
-    ]
+    return [(method, path) for method, path, _ in ROUTES if is_offered(call, method, path)]
 
 
 def build(
@@ -146,7 +164,7 @@ class _Endpoint:
         request = ApiRequest(scope, receive, self._services)
         if not is_offered(request.call, scope["method"], self._path):
             raise UnknownRoute
-        handler = self._handlers.get(scope["method"]) or self._handlers.get("*")
+        handler = self._handlers.get(scope["method"])
         if handler is None:
             allowed = (method for method in self._handlers if is_offered(request.call, method, self._path))
             raise WrongMethod(tuple(sorted(allowed)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from locum.api.paging import listing
 from locum.api.replies import Json
-from locum.api.requests import ApiRequest
+from locum.api.requests import HOLD_SECONDS, ApiRequest
 from locum.api.shapes import Shapes
 from locum.api.sse import Sse
 from locum.api.v2.requests import MetadataBody, ToolOutputsBody
@@ -14,8 +14,6 @@ from locum.api.v2.requests import MetadataBody, ToolOutputsBody
 if TYPE_CHECKING:
     from locum.services.runs import Started
 
-HOLD_SECONDS = 5.0
-"""How long a polling SDK's question is held when nothing has changed."""
 MAX_WAIT_SECONDS = 60
 MAX_QUEUE_SECONDS = 300
 """How long a caller may ask to wait for a run, and for a thread that is busy."""
@@ -55,11 +53,11 @@ async def retrieve(request: ApiRequest) -> Json:
     """What an SDK's poll helper asks is held until something changes: its answer then comes at once. So is what says
     how long to `wait`."""
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
-    runs, headers = request.services.runs, request.headers
+    runs = request.services.runs
     if (seconds := request.seconds("wait", maximum=MAX_WAIT_SECONDS)) is not None:
         run = await request.unless_gone(runs.wait(request.principal, thread_id, run_id, seconds))
         return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "10"})
-    if headers.get("x-stainless-poll-helper") == "true" and "x-stainless-custom-poll-interval" not in headers:
+    if request.is_poll:
         run = await runs.wait(request.principal, thread_id, run_id, HOLD_SECONDS)
         return Json(request.shapes.render_run(run), headers={"openai-poll-after-ms": "10"})
     run = await runs.retrieve(request.principal, thread_id, run_id)

@@ -14,6 +14,8 @@ from locum.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
+STORES_PER_OBJECT = "stores_per_object"
+"""What validators find in their context."""
 STRING, OTHER = "<string>", "<other>"
 """Tags of unions; they are no part of a path."""
 
@@ -24,6 +26,7 @@ def tag(kind: str) -> str:
 
 
 _TAGS = {STRING, OTHER, *map(tag, ("code_interpreter", "function", "file_search", "text", "image_url", "image_file"))}
+_TAGS |= set(map(tag, ("auto", "static", "comparison", "compound")))
 
 _EXPECTED = {
     "string_type": "a string",
@@ -48,15 +51,21 @@ def wrong_prefix(prefix: str) -> PydanticCustomError:
     return PydanticCustomError("wrong_prefix", "wrong prefix", {"prefix": prefix})
 
 
+def wrong_type(expected: str) -> PydanticCustomError:
+    """For validators: a value of another type; `expected` with its article."""
+    return PydanticCustomError("wrong_type", "wrong type", {"expected": expected})
+
+
 def missing(at: str) -> PydanticCustomError:
     """For validators of objects: `at`, a path inside, is required there."""
     return PydanticCustomError("missing", "missing", {"at": at})
 
 
-def parse(model: type[M], body: dict[str, Any], *, surface: Surface) -> M:
-    """The body as a model, or InvalidRequest."""
+def parse(model: type[M], body: dict[str, Any], *, surface: Surface, stores_per_object: int = 1) -> M:
+    """The body as a model, or InvalidRequest. stores_per_object: how many vector stores an assistant or thread may
+    have."""
     try:
-        return model.model_validate(body)
+        return model.model_validate(body, context={STORES_PER_OBJECT: stores_per_object})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     raise explain(first, surface=surface)
@@ -76,6 +85,8 @@ def explain(found: ErrorDetails, *, surface: Surface) -> InvalidRequest:
             return _invalid(message, path, "unsupported_parameter")
         case "wrong_prefix":
             return invalid_id(path, value, _file_prefix(context["prefix"], surface))
+        case "wrong_type":
+            return _invalid_type(path, context["expected"], value)
         case "literal_error" if isinstance(value, str):
             supported = supported_values(re.findall(r"'([^']*)'", context["expected"]))
             return _invalid(f"Invalid value: '{_shown(value)}'. {supported}", path, "invalid_value")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from locum.domain.files import File
-from locum.domain.tools import CodeInterpreterTool
+from locum.domain.tools import CodeInterpreterTool, FileSearchTool
 
 SANDBOX_PREFIX = "sandbox:/mnt/data/"
 """How a model links a file it made; clients look for this text."""
@@ -87,7 +87,17 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """A file that came with a message, and the tools it is for."""
 
     file_id: str
-    tools: tuple[CodeInterpreterTool, ...] = ()
+    tools: tuple[CodeInterpreterTool | FileSearchTool, ...] = ()
+
+    @property
+    def is_for_code(self) -> bool:
+        """Whether it joins what the code interpreter finds in the thread."""
+        return any(isinstance(tool, CodeInterpreterTool) for tool in self.tools)
+
+    @property
+    def is_for_search(self) -> bool:
+        """Whether it joins the thread's vector store."""
+        return any(isinstance(tool, FileSearchTool) for tool in self.tools)
 
 
 class IncompleteDetails(msgspec.Struct, frozen=True):

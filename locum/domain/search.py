@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -62,6 +63,22 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     page: int | None = None
     attributes: dict[str, Attribute] = {}
+
+
+class Search(Protocol):
+    """Who finds passages."""
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        """Best first. InvalidRequest for a store that has expired, NotFound for one that does not exist."""
+        ...
+
+
+class Texts(Protocol):
+    """Who keeps the text of files that can be searched."""
+
+    async def text(self, document: str) -> str | None:
+        """The text of a `VectorStoreFile.document`; None where it is not there (any more)."""
+        ...
 
 
 def passes(filter_: Filter | None, attributes: dict[str, Attribute]) -> bool:

@@ -69,6 +69,15 @@ class ToolResources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Only the keys that were set are shown."""
 
     code_interpreter: CodeInterpreterResources | None = None
+    file_search: FileSearchResources | None = None
+
+    @property
+    def vector_store_ids(self) -> tuple[str, ...]:
+        return self.file_search.vector_store_ids if self.file_search else ()
+
+    def with_vector_stores(self, store_ids: tuple[str, ...]) -> ToolResources:
+        """The same resources, with these stores in the place of those they had."""
+        return msgspec.structs.replace(self, file_search=FileSearchResources(vector_store_ids=store_ids))
 
     @property
     def code_interpreter_file_ids(self) -> tuple[str, ...]:

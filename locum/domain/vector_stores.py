@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 SECONDS_PER_DAY = 86_400
 MAX_FILES = 10_000
+"""In one store."""
+MAX_FILES_AT_ONCE, MAX_FILES_OF_BATCH = 500, 2000
+"""With a store that is created, and in one batch."""
+THREAD_STORE_DAYS = 7
+"""What is made for a thread, by the way, ends so long after its last use."""
 MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 100, 4096
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
@@ -121,6 +127,18 @@ class FileBatch(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_cancelled:
             return "cancelled"
         return "in_progress" if counts.in_progress else "completed"
+
+
+UNSUPPORTED_PAGE = "https://platform.openai.com/docs/assistants/tools/file-search/supported-files"
+
+
+def unsupported(filenames: Iterable[str]) -> str | None:
+    """What is wrong with those of the files that cannot be searched, in the hosted words; None where all can be."""
+    kinds = dict.fromkeys(f".{extension(name)}" for name in filenames if not is_searchable(name))
+    if not kinds:
+        return None
+    said = ", ".join("without one" if kind == "." else kind for kind in kinds)
+    return f"Files with extensions [{said}] are not supported for retrieval. See {UNSUPPORTED_PAGE}"
 
 
 def status_of(store: VectorStore, held: Held, *, now: int) -> StoreStatus:

@@ -13,25 +13,29 @@ from locum.clock import Clock
 from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing, Page
 from locum.domain.tools import ToolResources
-from locum.services.checks import require_files
 from locum.services.once import Once, make_once
 from locum.services.params import AssistantParams, said
+from locum.services.resources import settled
+from locum.services.shared_files import share
 from locum.store import assistants as store
 from locum.store.database import Database
 
 
 class Assistants:
-    def __init__(self, db: Database, clock: Clock) -> None:
+    """`wake` tells the pipeline that there may be files to ingest."""
+
+    def __init__(self, db: Database, clock: Clock, wake: Callable[[], None]) -> None:
         self._db = db
         self._clock = clock
+        self._wake = wake
 
     async def create(self, principal: Principal, params: AssistantParams, *, once: Once | None = None) -> Assistant:
-        """A new assistant; NotFound when one of its files does not exist."""
+        """A new assistant; NotFound when one of its files or vector stores does not exist."""
         resource = principal.resource
-        assistant = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
+        new = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
 
         def insert(conn: Connection) -> Assistant:
-            require_files(conn, resource, assistant.tool_resources.code_interpreter_file_ids, now=assistant.created_at)
+            assistant = _with_resources(conn, resource, new, params, had=ToolResources(), now=new.created_at)
             store.insert(conn, resource, assistant)
             return assistant
 
@@ -39,9 +43,11 @@ class Assistants:
             def find(assistant_id: str) -> Assistant:
                 return store.get(conn, resource, assistant_id)
 
-            return make_once(conn, resource, once, lambda: insert(conn), find, now=assistant.created_at)[0]
+            return make_once(conn, resource, once, lambda: insert(conn), find, now=new.created_at)[0]
 
-        return await self._db.write(make_or_find)
+        assistant = await self._db.write(make_or_find)
+        self._wake()
+        return assistant
 
     async def retrieve(self, principal: Principal, assistant_id: str) -> Assistant:
         return await self._db.read(lambda conn: store.get(conn, principal.resource, assistant_id))
@@ -53,27 +59,36 @@ class Assistants:
         """Change what `params` says; runs that exist keep the assistant as it was."""
 
         def change(conn: Connection) -> Assistant:
-            before = store.get(conn, principal.resource, assistant_id, for_update=True)
+            resource = principal.resource
+            before = store.get(conn, resource, assistant_id, for_update=True)
             after = msgspec.structs.replace(before, **said(params))
-            require_files(conn, principal.resource, _added_files(before, after), now=int(self._clock()))
-            store.save(conn, principal.resource, after)
+            had, now = before.tool_resources, int(self._clock())
+            after = _with_resources(conn, resource, after, params, had=had, now=now)
+            store.save(conn, resource, after)
             return after
 
-        return await self._db.write(change)
+        assistant = await self._db.write(change)
+        self._wake()
+        return assistant
 
     async def update_resources(
         self, principal: Principal, assistant_id: str, change: Callable[[ToolResources], ToolResources]
     ) -> Assistant:
-        """Change the tool resources as they are at that moment: of two callers none undoes what the other did."""
+        """v1: change the tool resources as they are at that moment: of two callers none undoes what the other did."""
+        params = AssistantParams(shares_files=True)
 
         def save(conn: Connection) -> Assistant:
-            before = store.get(conn, principal.resource, assistant_id, for_update=True)
+            resource = principal.resource
+            before = store.get(conn, resource, assistant_id, for_update=True)
             after = msgspec.structs.replace(before, tool_resources=change(before.tool_resources))
-            require_files(conn, principal.resource, _added_files(before, after), now=int(self._clock()))
-            store.save(conn, principal.resource, after)
+            had, now = before.tool_resources, int(self._clock())
+            after = _with_resources(conn, resource, after, params, had=had, now=now)
+            store.save(conn, resource, after)
             return after
 
-        return await self._db.write(save)
+        assistant = await self._db.write(save)
+        self._wake()
+        return assistant
 
     async def delete(self, principal: Principal, assistant_id: str) -> None:
         """Remove the assistant; its threads and runs stay."""
@@ -85,6 +100,14 @@ class Assistants:
         await self._db.write(remove)
 
 
-def _added_files(before: Assistant, after: Assistant) -> tuple[str, ...]:
-    had = before.tool_resources.code_interpreter_file_ids
-    return tuple(each for each in after.tool_resources.code_interpreter_file_ids if each not in had)
+def _with_resources(
+    conn: Connection, resource: str, assistant: Assistant, params: AssistantParams, *, had: ToolResources, now: int
+) -> Assistant:
+    """The assistant with its tool resources as they are to be; `had`: as they were."""
+    resources = assistant.tool_resources
+    if params.shares_files:  # v1 does not know of vector stores, and says nothing of them
+        resources = msgspec.structs.replace(resources, file_search=had.file_search)
+    resources = settled(conn, resource, resources, params.new_stores, had=had, now=now)
+    if params.shares_files:
+        resources = share(conn, resource, resources, assistant.tools, had=had, now=now)
+    return msgspec.structs.replace(assistant, tool_resources=resources)

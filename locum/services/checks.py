@@ -7,28 +7,25 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from locum.domain.files import File
-from locum.domain.tools import ToolResources
 from locum.errors import NotFound
-from locum.services.params import NewMessage
 from locum.store import files as file_store
+from locum.store import vector_stores as vector_store_store
 
 
-def require_files(conn: Connection, resource: str, file_ids: Iterable[str], *, now: int) -> list[File]:
-    """The files of these ids; NotFound in the hosted API's words when one is missing."""
+def require_files(
+    conn: Connection, resource: str, file_ids: Iterable[str], *, now: int, for_share: bool = False
+) -> list[File]:
+    """The files of these ids, each once, in their order; NotFound in the hosted API's words when one is missing. With
+    `for_share` they are there until the transaction ends."""
     wanted = list(dict.fromkeys(file_ids))
-    found = file_store.existing(conn, resource, wanted, now=now) if wanted else []
-    known = {file.id for file in found}
-    if missing := [file_id for file_id in wanted if file_id not in known]:
+    existing = file_store.existing(conn, resource, wanted, now=now, for_share=for_share) if wanted else []
+    found = {file.id: file for file in existing}
+    if missing := [file_id for file_id in wanted if file_id not in found]:
         raise NotFound(f"Files [{', '.join(missing)}] were not found")
-    return found
+    return [found[file_id] for file_id in wanted]
 
 
-def code_interpreter_attachments(message: NewMessage) -> tuple[str, ...]:
-    """Ids of the attached files that are for the code interpreter: they join the thread's tool resources."""
-    return tuple(each.file_id for each in message.attachments if each.tools)
-
-
-def with_attachments(resources: ToolResources, messages: Iterable[NewMessage]) -> ToolResources:
-    """A thread's tool resources once these messages are in it."""
-    file_ids = tuple(file_id for message in messages for file_id in code_interpreter_attachments(message))
-    return resources.with_code_interpreter_files(file_ids) if file_ids else resources
+def require_stores(conn: Connection, resource: str, store_ids: Iterable[str]) -> None:
+    """NotFound unless these vector stores exist."""
+    for store_id in store_ids:
+        vector_store_store.get(conn, resource, store_id)

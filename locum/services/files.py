@@ -31,6 +31,7 @@ from locum.store import file_uses
 from locum.store import files as store
 from locum.store import threads as thread_store
 from locum.store import uploads as upload_store
+from locum.store import vector_store_files as vector_store_file_store
 from locum.store.database import Database
 
 Staged = Written
@@ -101,7 +102,7 @@ class Files:
         return await self._db.read(lambda conn: store.page(conn, principal.resource, page, now=now, purpose=purpose))
 
     async def delete(self, principal: Principal, file_id: str) -> None:
-        """Remove a file; it leaves the tool resources of assistants and threads too."""
+        """Remove a file; it leaves the tool resources of assistants and threads, and vector stores, too."""
         now = self._now()
 
         def remove(conn: Connection) -> None:
@@ -191,7 +192,9 @@ def _remove(conn: Connection, resource: str, file_id: str) -> None:
             thread = thread_store.get(conn, resource, object_id, for_update=True)
             kept = thread.tool_resources.without_file(file_id)
             thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=kept))
-    store.delete(conn, resource, file_id)
+    store.delete(conn, resource, file_id)  # whoever is adding it to a vector store is waited for, and then seen
+    for store_id in vector_store_file_store.stores_of(conn, resource, file_id):
+        vector_store_file_store.delete(conn, resource, store_id, file_id)
 
 
 def _known_keys(conn: Connection) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection
@@ -11,7 +13,7 @@ from locum.clock import Clock
 from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
 from locum.services.once import Once, make_once
-from locum.services.params import NewMessage
+from locum.services.params import NewMessage, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages
 from locum.store import messages as store
@@ -21,10 +23,13 @@ from locum.store.database import Database
 
 
 class Messages:
-    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue) -> None:
+    """`wake` tells the pipeline that there may be files to ingest."""
+
+    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue, wake: Callable[[], None]) -> None:
         self._db = db
         self._clock = clock
         self._queue = queue
+        self._wake = wake
 
     async def create(
         self,
@@ -56,7 +61,10 @@ class Messages:
             now = self._clock()
             return await self._db.write(lambda conn: insert(conn, now))
 
-        return await self._queue.when_free(thread_id, wait_seconds, attempt)
+        message = await self._queue.when_free(thread_id, wait_seconds, attempt)
+        if are_searched((), (new,)):
+            self._wake()
+        return message
 
     async def retrieve(self, principal: Principal, thread_id: str, message_id: str) -> Message:
         def get(conn: Connection) -> Message:

@@ -14,10 +14,41 @@ from locum.domain.assistants import ResponseFormat
 from locum.domain.messages import Attachment, ContentPart
 from locum.domain.runs import TruncationStrategy
 from locum.domain.tools import Tool, ToolResources
+from locum.domain.vector_stores import Attribute, Chunking, ExpiresAfter
+
+
+class NewVectorStoreFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file for a vector store. Without a word on attributes it has none, or those it had; likewise its chunking."""
+
+    file_id: str
+    attributes: dict[str, Attribute] | UnsetType = UNSET
+    chunking: Chunking | None = None
+
+
+class NewVectorStore(msgspec.Struct, frozen=True, kw_only=True):
+    """A vector store and the files it begins with."""
+
+    name: str | None = None
+    description: str | None = None
+    files: tuple[NewVectorStoreFile, ...] = ()
+    expires_after: ExpiresAfter | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class VectorStoreChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a vector store may change."""
+
+    name: str | UnsetType | None = UNSET
+    expires_after: ExpiresAfter | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class AssistantParams(msgspec.Struct, frozen=True, kw_only=True):
-    """For create (`model` must be set) and update."""
+    """For create (`model` must be set) and update.
+
+    new_stores: described along with the tool resources, to be made and to join them. shares_files: v1's way, where the
+    code interpreter's files are there for file search too.
+    """
 
     model: str | UnsetType = UNSET
     name: str | UnsetType | None = UNSET
@@ -30,14 +61,17 @@ class AssistantParams(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float | UnsetType | None = UNSET
     response_format: ResponseFormat | UnsetType = UNSET
     reasoning_effort: str | UnsetType | None = UNSET
+    new_stores: tuple[NewVectorStore, ...] = ()
+    shares_files: bool = False
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as a caller writes it."""
+    """A message as a caller writes it. file_ids: files for whichever tool can read them."""
 
     role: Literal["user", "assistant"]
     content: tuple[ContentPart, ...]
     attachments: tuple[Attachment, ...] = ()
+    file_ids: tuple[str, ...] = ()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -46,6 +80,7 @@ class NewThread(msgspec.Struct, frozen=True, kw_only=True):
 
     messages: tuple[NewMessage, ...] = ()
     tool_resources: ToolResources = ToolResources()
+    new_stores: tuple[NewVectorStore, ...] = ()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -53,6 +88,7 @@ class ThreadChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What of a thread may change."""
 
     tool_resources: ToolResources | UnsetType = UNSET
+    new_stores: tuple[NewVectorStore, ...] = ()
     metadata: dict[str, str] | UnsetType = UNSET
 
 
@@ -67,6 +103,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] | UnsetType = UNSET
     tool_resources: ToolResources = ToolResources()
     """In the place of the assistant's (create_and_run); the thread's files are seen beside them."""
+    new_stores: tuple[NewVectorStore, ...] = ()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     temperature: float | UnsetType = UNSET
     top_p: float | UnsetType = UNSET
@@ -79,6 +116,20 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     max_completion_tokens: int | None = None
 
 
-def said(params: AssistantParams | ThreadChanges) -> dict[str, Any]:
-    """What was said, by name; what was not is left out."""
-    return {name: value for name, value in msgspec.structs.asdict(params).items() if value is not UNSET}
+_NOT_THE_OBJECTS = ("new_stores", "shares_files")
+
+
+def said(params: AssistantParams | ThreadChanges | VectorStoreChanges) -> dict[str, Any]:
+    """What was said of the object's own fields, by name; what was not is left out."""
+    fields = msgspec.structs.asdict(params)
+    return {name: value for name, value in fields.items() if value is not UNSET and name not in _NOT_THE_OBJECTS}
+
+
+def are_searched(new_stores: tuple[NewVectorStore, ...], messages: tuple[NewMessage, ...] = ()) -> bool:
+    """Whether with these come files that are to be ingested."""
+    attachments = (each for message in messages for each in message.attachments)
+    return (
+        any(new.files for new in new_stores)
+        or any(message.file_ids for message in messages)
+        or any(each.is_for_search for each in attachments)
+    )

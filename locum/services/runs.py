@@ -5,9 +5,7 @@ A run is only written here; a worker of the engine finds the row and makes it mo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -28,12 +26,13 @@ from locum.domain.steps import Step
 from locum.domain.threads import Thread
 from locum.domain.tools import CodeInterpreterTool, FunctionTool, ToolResources
 from locum.errors import InvalidRequest, NotFound
-from locum.services.checks import require_files
 from locum.services.events import Events
 from locum.services.once import Once, make_once
-from locum.services.params import NewRun, NewThread
+from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
+from locum.services.resources import OF_THREADS, settled
 from locum.services.threads import add_messages, insert_thread
+from locum.services.waiting import until
 from locum.signals.local import LocalSignals
 from locum.store import assistants as assistant_store
 from locum.store import runs as store
@@ -44,7 +43,6 @@ from locum.streams.hub import Reader, Streams
 
 _RESERVED_SECONDS = 10
 """How long a streamed run waits for a worker of the process its client is connected to."""
-_LOOK_SECONDS = 1.0
 _FIRST = Page(limit=1, order="asc")
 
 
@@ -57,7 +55,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runs:
-    """`owner` is this process's name as a worker; `expiry_seconds` is how long a run may take."""
+    """`owner` is this process's name as a worker; `expiry_seconds` is how long a run may take; `wake_pipeline` tells
+    the pipeline that there may be files to ingest."""
 
     def __init__(
         self,
@@ -69,6 +68,7 @@ class Runs:
         owner: str,
         expiry_seconds: int,
         queue: ThreadQueue,
+        wake_pipeline: Callable[[], None],
     ) -> None:
         self._db = db
         self._clock = clock
@@ -78,6 +78,7 @@ class Runs:
         self._expiry_seconds = expiry_seconds
         self._events = Events(db, signals, streams)
         self._queue = queue
+        self._wake_pipeline = wake_pipeline
 
     async def create(
         self,
@@ -112,6 +113,8 @@ class Runs:
             return await self._db.write(lambda conn: insert(conn, now))
 
         run, is_new = await self._queue.when_free(thread_id, wait_seconds, attempt)
+        if are_searched((), new.additional_messages):
+            self._wake_pipeline()
         if not is_new:
             return await self._again(principal, run, stream=stream)
         return self._started(principal, run, thread=None, stream=stream)
@@ -142,6 +145,8 @@ class Runs:
             return thread, store.page(conn, resource, thread.id, _FIRST).data[0], is_new
 
         thread, run, is_new = await self._db.write(insert)
+        if are_searched((*new_thread.new_stores, *new.new_stores), new_thread.messages):
+            self._wake_pipeline()
         if not is_new:
             return await self._again(principal, run, stream=stream)
         return self._started(principal, run, thread=thread, stream=stream)
@@ -158,18 +163,14 @@ class Runs:
 
     async def wait(self, principal: Principal, thread_id: str, run_id: str, seconds: float) -> Run:
         """The run once there is something for its caller to do, or as it is after `seconds`."""
-        with self._signals.watch(run_id) as change:
-            run = await self.retrieve(principal, thread_id, run_id)
-            deadline = asyncio.get_running_loop().time() + seconds
-            while run.status in ("queued", "in_progress", "cancelling") and not self._signals.is_stopping:
-                left = deadline - asyncio.get_running_loop().time()
-                if left <= 0:
-                    break
-                with suppress(TimeoutError):  # a signal may be lost: a look now and then costs little
-                    await asyncio.wait_for(change.wait(), min(left, _LOOK_SECONDS))
-                change.clear()
-                run = await self.retrieve(principal, thread_id, run_id)
-        return run
+
+        async def look() -> Run:
+            return await self.retrieve(principal, thread_id, run_id)
+
+        def is_over(run: Run) -> bool:
+            return run.status not in ("queued", "in_progress", "cancelling")
+
+        return await until(self._signals, run_id, look, is_over, seconds=seconds)
 
     async def events(self, principal: Principal, thread_id: str, run_id: str, *, after: str | None = None) -> Reader:
         """A reader of what has happened to the run and will; with the id of an event, of what came after that."""
@@ -274,10 +275,11 @@ class Runs:
         now: float,
     ) -> Run:
         assistant = assistant_store.get(conn, resource, new.assistant_id)
+        resources = settled(conn, resource, new.tool_resources, new.new_stores, expires_after=OF_THREADS, now=int(now))
+        new = msgspec.structs.replace(new, tool_resources=resources)
         run = effective_run(
             assistant, new, thread_id=thread.id, surface=surface, now=int(now), expiry_seconds=self._expiry_seconds
         )
-        require_files(conn, resource, new.tool_resources.code_interpreter_file_ids, now=int(now))
         store.insert(
             conn,
             resource,

@@ -15,9 +15,10 @@ from locum.domain.messages import ImageFilePart, Message
 from locum.domain.pages import Listing, Page
 from locum.domain.threads import Thread
 from locum.errors import InvalidRequest
-from locum.services.checks import require_files, with_attachments
+from locum.services.checks import require_files
 from locum.services.once import Once, make_once
-from locum.services.params import NewMessage, NewThread, ThreadChanges, said
+from locum.services.params import NewMessage, NewThread, ThreadChanges, are_searched, said
+from locum.services.resources import OF_THREADS, attached, joined, settled
 from locum.signals.local import LocalSignals
 from locum.store import messages as message_store
 from locum.store import runs as run_store
@@ -27,7 +28,8 @@ from locum.streams.hub import Streams
 
 
 class Threads:
-    """`forget_session` ends the code interpreter's session of a deleted thread (resource, thread id)."""
+    """`forget_session` ends the code interpreter's session of a deleted thread (resource, thread id). `wake` tells the
+    pipeline that there may be files to ingest."""
 
     def __init__(
         self,
@@ -36,12 +38,14 @@ class Threads:
         signals: LocalSignals,
         streams: Streams,
         forget_session: Callable[[str, str], Awaitable[None]],
+        wake: Callable[[], None],
     ) -> None:
         self._db = db
         self._streams = streams
         self._clock = clock
         self._signals = signals
         self._forget_session = forget_session
+        self._wake = wake
 
     async def create(self, principal: Principal, new: NewThread, *, once: Once | None = None) -> Thread:
         """A new thread with its messages, in order."""
@@ -57,7 +61,10 @@ class Threads:
                 now=now,
             )[0]
 
-        return await self._db.write(insert)
+        thread = await self._db.write(insert)
+        if are_searched(new.new_stores, new.messages):
+            self._wake()
+        return thread
 
     async def retrieve(self, principal: Principal, thread_id: str) -> Thread:
         return await self._db.read(lambda conn: store.get(conn, principal.resource, thread_id))
@@ -108,15 +115,23 @@ class Threads:
         def change(conn: Connection) -> Thread:
             before = store.get(conn, principal.resource, thread_id, for_update=True)
             after = msgspec.structs.replace(before, **said(changes))
-            had = before.tool_resources.code_interpreter_file_ids
-            now_has = after.tool_resources.code_interpreter_file_ids
-            require_files(
-                conn, principal.resource, (each for each in now_has if each not in had), now=int(self._clock())
+            resources = settled(
+                conn,
+                principal.resource,
+                after.tool_resources,
+                changes.new_stores,
+                had=before.tool_resources,
+                expires_after=OF_THREADS,
+                now=int(self._clock()),
             )
+            after = msgspec.structs.replace(after, tool_resources=resources)
             store.save(conn, principal.resource, after)
             return after
 
-        return await self._db.write(change)
+        thread = await self._db.write(change)
+        if are_searched(changes.new_stores):
+            self._wake()
+        return thread
 
     async def delete(self, principal: Principal, thread_id: str) -> None:
         """Remove the thread with its messages and runs; a run at work on it stops. Files it made stay."""
@@ -146,11 +161,13 @@ def _check_whole(message: Message) -> None:
 
 def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:
     """Insert a thread and the messages it begins with."""
-    resources = with_attachments(new.tool_resources, new.messages)
-    require_files(conn, resource, resources.code_interpreter_file_ids, now=now)
+    resources = settled(conn, resource, new.tool_resources, new.new_stores, expires_after=OF_THREADS, now=now)
+    messages = [attached(conn, resource, message, now=now) for message in new.messages]
+    _require_attachments(conn, resource, messages, now=now)
+    resources = joined(conn, resource, resources, messages, now=now)
     thread = Thread(id=ids.new("thread_"), created_at=now, metadata=new.metadata, tool_resources=resources)
     store.insert(conn, resource, thread)
-    for message in new.messages:
+    for message in messages:
         insert_message(conn, resource, thread.id, message, now=now)
     return thread
 
@@ -158,7 +175,7 @@ def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) 
 def insert_message(conn: Connection, resource: str, thread_id: str, new: NewMessage, *, now: int) -> Message:
     """Insert a message a caller wrote; whether the thread may take it has been decided before."""
     images = (part.image_file.file_id for part in new.content if isinstance(part, ImageFilePart))
-    require_files(conn, resource, (*images, *(each.file_id for each in new.attachments)), now=now)
+    require_files(conn, resource, images, now=now)
     message = Message(
         id=ids.new("msg_"),
         created_at=now,
@@ -177,7 +194,14 @@ def add_messages(
     conn: Connection, resource: str, thread: Thread, new: tuple[NewMessage, ...], *, now: int
 ) -> list[Message]:
     """Insert messages and let their attachments join the thread's tool resources."""
-    resources = with_attachments(thread.tool_resources, new)
+    messages = [attached(conn, resource, message, now=now) for message in new]
+    _require_attachments(conn, resource, messages, now=now)
+    resources = joined(conn, resource, thread.tool_resources, messages, now=now)
     if resources != thread.tool_resources:
         store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
-    return [insert_message(conn, resource, thread.id, message, now=now) for message in new]
+    return [insert_message(conn, resource, thread.id, message, now=now) for message in messages]
+
+
+def _require_attachments(conn: Connection, resource: str, messages: list[NewMessage], *, now: int) -> None:
+    attachments = (each.file_id for message in messages for each in message.attachments)
+    require_files(conn, resource, attachments, now=now)

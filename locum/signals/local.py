@@ -36,25 +36,26 @@ class LocalSignals:
         cancels, self._cancels = self._cancels, set()
         return woken, cancels
 
-    def changed(self, run_id: str) -> None:
-        """The run's row has changed."""
-        for watcher in self._watchers.get(run_id, ()):
+    def changed(self, object_id: str) -> None:
+        """The run's row, or a file of the vector store, has changed."""
+        for watcher in self._watchers.get(object_id, ()):
             watcher.set()
 
     def stop(self) -> None:
-        """The server stops: whoever waits for a run goes on."""
+        """The server stops: whoever waits for a change goes on."""
         self.is_stopping = True
-        for run_id in tuple(self._watchers):
-            self.changed(run_id)
+        for object_id in tuple(self._watchers):
+            self.changed(object_id)
 
     @contextmanager
-    def watch(self, run_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the run's row changes; clear it before looking at the row."""
+    def watch(self, object_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the run's row, or a file of the vector store, changes; clear it before looking
+        at the rows."""
         watcher = asyncio.Event()
-        self._watchers[run_id].add(watcher)
+        self._watchers[object_id].add(watcher)
         try:
             yield watcher
         finally:
-            self._watchers[run_id].discard(watcher)
-            if not self._watchers[run_id]:
-                del self._watchers[run_id]
+            self._watchers[object_id].discard(watcher)
+            if not self._watchers[object_id]:
+                del self._watchers[object_id]

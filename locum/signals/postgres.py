@@ -52,9 +52,9 @@ class PostgresSignals(LocalSignals):
         super().cancel(run_id)
         self._tell(f"cancel {run_id}")
 
-    def changed(self, run_id: str) -> None:
-        super().changed(run_id)
-        self._tell(f"changed {run_id}")
+    def changed(self, object_id: str) -> None:
+        super().changed(object_id)
+        self._tell(f"changed {object_id}")
 
     def _tell(self, signal: str) -> None:
         self._pending[signal] = None
@@ -100,8 +100,8 @@ class PostgresSignals(LocalSignals):
                     super().wake()
                 case ("cancel", _, run_id):
                     super().cancel(run_id)
-                case ("changed", _, run_id):
-                    super().changed(run_id)
+                case ("changed", _, object_id):
+                    super().changed(object_id)
 
 
 def _payloads(signals: list[str]) -> list[str]:

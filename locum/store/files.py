@@ -60,10 +60,13 @@ def page(conn: Connection, resource: str, page: Page, *, now: int, purpose: str 
     return page_of(conn, File, table, where, page, noun="file")
 
 
-def existing(conn: Connection, resource: str, file_ids: Iterable[str], *, now: int) -> list[File]:
-    """Those of the files that (still) exist."""
+def existing(
+    conn: Connection, resource: str, file_ids: Iterable[str], *, now: int, for_share: bool = False
+) -> list[File]:
+    """Those of the files that (still) exist. With `for_share` they do until the transaction ends."""
     wanted = table.c.id.in_(list(dict.fromkeys(file_ids)))
-    docs = conn.execute(sa.select(table.c.doc).where(table.c.resource == resource, wanted, _lives_at(now))).scalars()
+    query = sa.select(table.c.doc).where(table.c.resource == resource, wanted, _lives_at(now))
+    docs = conn.execute(query.with_for_update(read=True) if for_share else query).scalars()
     return [decode(doc, File) for doc in docs]
 
 

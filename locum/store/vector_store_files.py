@@ -41,6 +41,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INSERT = sa.insert(table)
+_INSERT_ALL = sa.insert(table).returning(table.c.seq, sort_by_parameter_order=True)
 _AT = sa.and_(
     table.c.vector_store_id == sa.bindparam("store"),
     table.c.id == sa.bindparam("file"),
@@ -71,11 +72,19 @@ _CLAIM = (
 
 def insert(conn: Connection, resource: str, file: VectorStoreFile) -> int:
     """Add a file to a store that does not have it; the number of its row."""
-    row = {"id": file.id, "resource": resource, "vector_store_id": file.vector_store_id, "doc": encode(file)}
-    state = {"status": file.status, "usage_bytes": file.usage_bytes}
-    made = conn.execute(_INSERT, {**row, **state}).inserted_primary_key
+    made = conn.execute(_INSERT, _row(resource, file)).inserted_primary_key
     assert made is not None
     return int(made[0])
+
+
+def insert_all(conn: Connection, resource: str, added: Collection[VectorStoreFile]) -> list[int]:
+    """The same with many files, in their order."""
+    return list(conn.execute(_INSERT_ALL, [_row(resource, file) for file in added]).scalars()) if added else []
+
+
+def _row(resource: str, file: VectorStoreFile) -> dict[str, object]:
+    row = {"id": file.id, "resource": resource, "vector_store_id": file.vector_store_id, "doc": encode(file)}
+    return {**row, "status": file.status, "usage_bytes": file.usage_bytes}
 
 
 def get(conn: Connection, resource: str, store_id: str, file_id: str, *, for_update: bool = False) -> VectorStoreFile:
@@ -94,10 +103,20 @@ def find(
     return None if found is None else (found.seq, decode(found.doc, VectorStoreFile))
 
 
+def find_all(
+    conn: Connection, resource: str, store_id: str, file_ids: Collection[str]
+) -> dict[str, tuple[int, VectorStoreFile]]:
+    """File id -> the number of its row, and the file; without those that the store does not have."""
+    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.id.in_(file_ids))
+    rows = conn.execute(sa.select(table.c.id, table.c.seq, table.c.doc).where(where))
+    return {row.id: (row.seq, decode(row.doc, VectorStoreFile)) for row in rows}
+
+
 def set_attributes(
     conn: Connection, resource: str, store_id: str, file_id: str, attributes: dict[str, domain.Attribute]
 ) -> VectorStoreFile:
     """From now on searches filter it by these."""
+    store_rows.lock(conn, resource, store_id)
     found = find(conn, resource, store_id, file_id, for_update=True)
     if found is None:
         raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
@@ -109,6 +128,7 @@ def set_attributes(
 
 def delete(conn: Connection, resource: str, store_id: str, file_id: str) -> None:
     """Take the file out of the store: no search that begins after this transaction finds it."""
+    store_rows.lock(conn, resource, store_id)
     found = find(conn, resource, store_id, file_id, for_update=True)
     if found is None:
         return
@@ -117,10 +137,23 @@ def delete(conn: Connection, resource: str, store_id: str, file_id: str) -> None
     store_rows.next_generation(conn, resource, store_id)
 
 
+def replace(conn: Connection, resource: str, file: VectorStoreFile) -> int:
+    """Put the file in the place of its row, to be ingested from the beginning; the number of its new row. It stays in
+    the batches it came with, and who still works on the old row cannot write the new one."""
+    found = find(conn, resource, file.vector_store_id, file.id, for_update=True)
+    if found is None:
+        return insert(conn, resource, file)
+    conn.execute(sa.delete(table).where(table.c.seq == found[0], table.c.resource == resource))
+    row = insert(conn, resource, file)
+    conn.execute(sa.update(members).where(members.c.file_seq == found[0]).values(file_seq=row))
+    store_rows.next_generation(conn, resource, file.vector_store_id)
+    return row
+
+
 def stores_of(conn: Connection, resource: str, file_id: str) -> list[str]:
-    """Ids of the stores that have the file."""
+    """Ids of the stores that have the file, in the order in which they are to be locked."""
     query = sa.select(table.c.vector_store_id).where(table.c.id == file_id, table.c.resource == resource)
-    return list(conn.execute(query).scalars())
+    return sorted(conn.execute(query).scalars())
 
 
 def page(
@@ -248,6 +281,7 @@ def fail(conn: Connection, worker: str, claim: Claim, error: FileError) -> bool:
 
 
 def _settle(conn: Connection, worker: str, claim: Claim, change: Change) -> bool:
+    store_rows.lock(conn, claim.resource, claim.file.vector_store_id)
     mine = sa.and_(table.c.seq == claim.seq, table.c.owner == worker, _IS_OPEN)
     doc = conn.execute(sa.select(table.c.doc).where(mine).with_for_update()).scalar_one_or_none()
     if doc is None:

@@ -44,6 +44,11 @@ def get(conn: Connection, resource: str, store_id: str, *, for_update: bool = Fa
     return decode(doc, VectorStore)
 
 
+def lock(conn: Connection, resource: str, store_id: str) -> None:
+    """Whoever changes a store's files has the store's row first: two who change the same never wait for each other."""
+    conn.execute(_LOCK, {"id": store_id, "resource": resource})
+
+
 def existing(conn: Connection, resource: str, store_ids: Iterable[str]) -> list[VectorStore]:
     """Those of the stores that (still) exist."""
     wanted = table.c.id.in_(list(dict.fromkeys(store_ids)))

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.api.edge import EdgeServer, HandClock
+from tests.api.here import OWNER, Here
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,21 @@ def azure_sdk(edge: EdgeServer) -> Iterator[openai.AzureOpenAI]:
         azure_endpoint=edge.azure_endpoint, api_key="any", api_version="2024-05-01-preview", max_retries=0
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[EdgeServer, HandClock]]:
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgres").create()
+    clock = HandClock()
+    with EdgeServer(tmp_path_factory.mktemp("stores"), key=OWNER, clock=clock, database_url=url) as server:
+        yield server, clock
+
+
+@pytest.fixture
+def here(served: tuple[EdgeServer, HandClock]) -> Iterator[Here]:
+    here = Here(*served)
+    yield here
+    here.ingest()  # what is left is not the next one's
+    here.sdk.close()

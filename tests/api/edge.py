@@ -8,11 +8,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 import uvicorn
 
 from locum.access.keys import Keys
@@ -24,6 +25,7 @@ from locum.errors import Unavailable
 from locum.sandbox.session import Status
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
+from locum.services.file_batches import FileBatches
 from locum.services.files import Files
 from locum.services.messages import Messages
 from locum.services.models import Models
@@ -32,10 +34,15 @@ from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
 from locum.services.uploads import Uploads
+from locum.services.vector_store_files import VectorStoreFiles
+from locum.services.vector_stores import VectorStores
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
+from locum.store.database import Database
+from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
 from locum.streams.hub import Streams
+from tests.api.words import WordSearch
 
 T = TypeVar("T")
 
@@ -80,12 +87,18 @@ class EdgeServer:
         strict: bool = False,
         origins: tuple[str, ...] = (),
         clock: Clock = system_clock,
+        database_url: str | None = None,
+        stores_per_object: int = 1,
     ) -> None:
         self._directory = directory
         self._key = key
         self._strict = strict
         self._origins = origins
         self._clock = clock
+        self._database_url = database_url
+        self._stores_per_object = stores_per_object
+        self.wakes = 0
+        """How often the pipeline has been told of files."""
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self.streams = Streams()
@@ -141,9 +154,21 @@ class EdgeServer:
 
         self.do(write())
 
+    def write(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Change rows, as the pipeline would."""
+        return self.do(self._db.write(fn))
+
+    def tell(self, object_id: str) -> None:
+        """Say that it has changed."""
+        self._loop.call_soon_threadsafe(self.signals.changed, object_id)
+
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         """What a service does when nobody asks for it over HTTP: `server.do(server.services.files.expire())`."""
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    def is_watched(self, object_id: str) -> bool:
+        """Whether somebody waits for a change of it."""
+        return object_id in self.signals._watchers
 
     def is_read(self, run_id: str) -> bool:
         return self.streams.is_read(run_id)
@@ -153,7 +178,9 @@ class EdgeServer:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._db = db = SQLite(self._directory / "locum.db")
+        url = self._database_url
+        db: Database = await Postgres.open(url) if url else SQLite(self._directory / "locum.db")
+        self._db = db
         self.keys = keys = Keys(db, system_clock, keyless=self._key is None)
         await keys.apply_setting(self._key)
         self.services = self._services(db)
@@ -177,7 +204,10 @@ class EdgeServer:
         listener.close()
         await db.close()
 
-    def _services(self, db: SQLite) -> Services:
+    def _services(self, db: Database) -> Services:
+        def wake() -> None:
+            self.wakes += 1
+
         async def forget_session(resource: str, thread_id: str) -> None:
             pass
 
@@ -185,15 +215,27 @@ class EdgeServer:
             return ["demo", "team/model"]
 
         clock, blobs = self._clock, DiskBlobs(self._directory / "blobs")
-        queue = ThreadQueue(self.signals)
+        queue, words = ThreadQueue(self.signals), WordSearch(db, blobs, clock)
         return Services(
-            assistants=Assistants(db, clock),
-            threads=Threads(db, clock, self.signals, self.streams, forget_session),
-            messages=Messages(db, clock, queue),
-            runs=Runs(db, clock, self.signals, self.streams, owner="test", expiry_seconds=600, queue=queue),
+            assistants=Assistants(db, clock, wake),
+            threads=Threads(db, clock, self.signals, self.streams, forget_session, wake),
+            messages=Messages(db, clock, queue, wake),
+            runs=Runs(
+                db,
+                clock,
+                self.signals,
+                self.streams,
+                owner="test",
+                expiry_seconds=600,
+                queue=queue,
+                wake_pipeline=wake,
+            ),
             steps=Steps(db),
             files=Files(db, blobs, clock),
             uploads=Uploads(db, blobs, clock),
+            vector_stores=VectorStores(db, clock, self.signals, words, wake, per_object=self._stores_per_object),
+            vector_store_files=VectorStoreFiles(db, clock, self.signals, words, wake),
+            file_batches=FileBatches(db, clock, self.signals, wake),
             models=Models(names),
         )
 

@@ -19,12 +19,18 @@ from hypothesis import strategies as st
 
 from locum.api.routes import ROUTES
 from locum.api.v2.requests import AssistantBody, MessageBody, RunBody
+from locum.api.v2.vector_stores import FileBatchBody, SearchBody, VectorStoreBody, VectorStoreFileBody
 from tests.api.edge import Answer, EdgeServer
 from tests.models.upstream import Call, Cut, Reply, ScriptedUpstream, Status, Text
 from tests.serving import ServerProcess
 
 OTHER_KEYS = ["messages", "type", "text", "file_id", "code_interpreter", "file_search", "thread", "last_messages"]
-KEYS = st.sampled_from([*AssistantBody.model_fields, *MessageBody.model_fields, *RunBody.model_fields, *OTHER_KEYS])
+OTHER_KEYS += ["vector_store_ids", "vector_stores", "static", "key", "value", "anchor", "days"]
+BODIES_OF_STORES = (VectorStoreBody, VectorStoreFileBody, FileBatchBody, SearchBody)
+KEYS_OF_STORES = [name for body in BODIES_OF_STORES for name in body.model_fields]
+KEYS = st.sampled_from(
+    [*AssistantBody.model_fields, *MessageBody.model_fields, *RunBody.model_fields, *KEYS_OF_STORES, *OTHER_KEYS]
+)
 WORDS = st.sampled_from(
     [
         "m",
@@ -37,9 +43,14 @@ WORDS = st.sampled_from(
         "code_interpreter",
         "code-interpreter",
         "json_schema",
+        "static",
+        "last_active_at",
+        "eq",
+        "in",
+        "and",
     ]
 )
-IDS = st.sampled_from(["asst_x", "file-x", "assistant-x", "thread_x", "last_messages"])
+IDS = st.sampled_from(["asst_x", "file-x", "assistant-x", "thread_x", "vs_x", "last_messages"])
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -86,6 +97,8 @@ def filled(path: str, thread: str) -> str:
         "message_id": "msg_x",
         "run_id": "run_x",
         "step_id": "step_x",
+        "vector_store_id": "vs_x",
+        "batch_id": "vsfb_x",
     }.items():
         path = path.replace(f"{{{name}}}", value)
     return path
@@ -99,7 +112,7 @@ def test_no_body_is_a_server_error(target: EdgeServer, path: str, body: dict[str
 
 
 @FUZZ
-@given(path=st.sampled_from(["/assistants", "/threads"]), body=BODIES)
+@given(path=st.sampled_from(["/assistants", "/threads", "/vector_stores"]), body=BODIES)
 def test_what_is_accepted_can_be_read_again(target: EdgeServer, path: str, body: dict[str, Any]) -> None:
     made = target.request("POST", f"/v1{path}", {"model": "m", **body} if path == "/assistants" else body)
     assert made.status in (200, 400, 404)
@@ -112,7 +125,9 @@ def test_what_is_accepted_can_be_read_again(target: EdgeServer, path: str, body:
 def test_no_path_or_query_is_a_server_error(target: EdgeServer, path: str, name: str, value: str) -> None:
     anything = quote(value.encode("utf-8", "surrogatepass"))
     path = filled(path, "thread_" + anything).replace("{file_id}", anything).replace("{model:path}", anything)
-    query = "&".join(f"{each}={anything}" for each in ("limit", "order", "after", "before", "run_id", "purpose"))
+    query = "&".join(
+        f"{each}={anything}" for each in ("limit", "order", "after", "before", "run_id", "purpose", "filter")
+    )
     for address in (path, f"{path}?{query}", f"{path}?after=x{anything}&before={anything}"):
         assert target.request("GET", f"/v1{address}").status in (200, 400, 404)
 

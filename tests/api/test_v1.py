@@ -71,6 +71,7 @@ from locum.domain.tools import (
 )
 from locum.errors import InvalidRequest, NotFound
 from locum.services.params import AssistantParams, NewMessage, said
+from locum.services.resources import with_files
 from tests.api.edge import EdgeServer
 
 V1 = {"openai-beta": "assistants=v1"}
@@ -360,15 +361,7 @@ def test_a_v1_run_may_say_all_that_the_last_v1_specification_has() -> None:
     }
     message = {**body["additional_messages"][0]}  # type: ignore[index, dict-item]
     file_ids = message.pop("file_ids")
-    in_v2 = {
-        **body,
-        "additional_messages": [
-            {
-                **message,
-                "attachments": [{"file_id": each, "tools": [{"type": "code_interpreter"}]} for each in file_ids],
-            }
-        ],
-    }
+    in_v2 = {**body, "additional_messages": [{**message, "file_ids": file_ids}]}
     meant = validation.parse(v1.RunBody, body, surface="openai").to_params()
     assert meant == validation.parse(v2.RunBody, in_v2, surface="openai").to_params()
     assert validation.parse(
@@ -405,7 +398,12 @@ def made(params: AssistantParams) -> Assistant:
 
 
 def written(new: NewMessage) -> Message:
-    return Message(id="msg_1", created_at=1, thread_id="thread_1", **msgspec.structs.asdict(new))
+    files = (
+        File(id=each, created_at=1, filename="a.csv", purpose="assistants", bytes=1, sha256="") for each in new.file_ids
+    )
+    fields = msgspec.structs.asdict(with_files(new, files))
+    fields.pop("file_ids")
+    return Message(id="msg_1", created_at=1, thread_id="thread_1", **fields)
 
 
 @given(body=ASSISTANTS)

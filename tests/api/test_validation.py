@@ -21,12 +21,13 @@ from locum.api.v2.requests import (
     ToolOutputsBody,
 )
 from locum.api.validation import parse
-from locum.domain.files import Surface
+from locum.domain.files import File, Surface
 from locum.domain.messages import Attachment, TextPart
 from locum.domain.runs import TruncationStrategy
-from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, ToolResources
+from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, FileSearchTool, ToolResources
 from locum.errors import InvalidRequest
 from locum.services.params import NewMessage
+from locum.services.resources import with_files
 
 RUN = {"assistant_id": "asst_1"}
 SAY = {"role": "user", "content": "hi"}
@@ -405,18 +406,6 @@ def test_the_hosted_validators_words(model: type[Body], body: Any, message: str,
     ("model", "body", "param", "what"),
     [
         (AssistantBody, {"model": "m", "tools": [{"type": "file_search"}]}, "tools[0].type", "file_search tools"),
-        (
-            ThreadBody,
-            {"tool_resources": {"file_search": {"vector_store_ids": ["vs_1"]}}},
-            "tool_resources.file_search",
-            "file_search resources",
-        ),
-        (
-            MessageBody,
-            {**SAY, "attachments": [{"file_id": "file-1", "tools": [{"type": "file_search"}]}]},
-            "attachments[0].tools[0].type",
-            "file_search tools",
-        ),
     ],
 )
 def test_what_is_not_served_yet_is_refused_by_name(model: type[Body], body: Any, param: str, what: str) -> None:
@@ -508,13 +497,39 @@ def test_a_tool_that_is_named_twice_is_there_once() -> None:
     assert parse(AssistantBody, body, surface="openai").to_params().tools == (CodeInterpreterTool(),)
 
 
-def test_file_ids_of_a_message_are_attachments_for_the_code_interpreter() -> None:
-    body = {**SAY, "attachments": [{"file_id": "file-1"}], "file_ids": ["assistant-2"]}
+def test_file_ids_of_a_message_are_attachments_for_every_tool_that_can_read_them() -> None:
+    body = {**SAY, "attachments": [{"file_id": "file-1"}], "file_ids": ["assistant-2", "assistant-3"]}
     message = parse(MessageBody, body, surface="azure").to_params()
-    assert message.attachments == (
+    files = (
+        File(id=id_, created_at=1, filename=name, purpose="assistants", bytes=1, sha256="")
+        for id_, name in (("assistant-2", "a.csv"), ("assistant-3", "b.PDF"))
+    )
+    assert with_files(message, files).attachments == (
         Attachment(file_id="file-1"),
         Attachment(file_id="assistant-2", tools=(CodeInterpreterTool(),)),
+        Attachment(file_id="assistant-3", tools=(CodeInterpreterTool(), FileSearchTool())),
     )
+
+
+def test_an_attachment_may_be_for_both_tools() -> None:
+    tools = [{"type": "file_search"}, {"type": "code-interpreter"}, {"type": "file_search"}]
+    body = {**SAY, "attachments": [{"file_id": "file-1", "tools": tools}]}
+    (attachment,) = parse(MessageBody, body, surface="openai").to_params().attachments
+    assert attachment.tools == (FileSearchTool(), CodeInterpreterTool())
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_an_object_has_as_many_vector_stores_as_is_allowed(allowed: int) -> None:
+    for name, each in (("vector_store_ids", "vs_1"), ("vector_stores", {})):
+        at = f"thread.tool_resources.file_search.{name}"
+        thread = {"tool_resources": {"file_search": {name: [each] * (allowed + 1)}}}
+        body = {"assistant_id": "asst_1", "thread": thread}
+        with pytest.raises(InvalidRequest) as refused:
+            parse(ThreadAndRunBody, body, surface="openai", stores_per_object=allowed)
+        assert (refused.value.param, refused.value.code) == (at, "array_above_max_length")
+        assert f"Expected an array with maximum length {allowed}, but" in refused.value.message
+        thread["tool_resources"]["file_search"][name].pop()
+        parse(ThreadAndRunBody, body, surface="openai", stores_per_object=allowed)
 
 
 def test_content_is_a_string_or_parts() -> None:

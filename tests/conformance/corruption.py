@@ -243,6 +243,55 @@ def _(answer: Answer) -> None:
         answer.json = {**body, "tool_resources": {}}
 
 
+# ---- vector stores
+
+
+def _object(answer: Answer, name: str) -> Json | None:
+    body = answer.json if answer.status == 200 else None
+    return body if isinstance(body, dict) and body.get("object") == name else None
+
+
+@answer("a vector store counts no files", 133)
+def _(answer: Answer) -> None:
+    if (store := _object(answer, "vector_store")) is not None:
+        answer.json = {**store, "file_counts": {**store["file_counts"], "total": store["file_counts"]["total"] + 1}}
+
+
+@answer("a thread's vector store never expires", 49)
+def _(answer: Answer) -> None:
+    if (store := _object(answer, "vector_store")) is not None:
+        answer.json = {**store, "expires_after": None, "expires_at": None}
+
+
+@answer("chunks have always the same size", 147)
+def _(answer: Answer) -> None:
+    if (file := _object(answer, "vector_store.file")) is not None:
+        static = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+        answer.json = {**file, "chunking_strategy": {"type": "static", "static": static}}
+
+
+@answer("a batch has the name of the schema", 150)
+def _(answer: Answer) -> None:
+    if (batch := _object(answer, "vector_store.file_batch")) is not None:
+        answer.json = {**batch, "object": "vector_store.files_batch"}
+
+
+@answer("an assistant keeps the vector store it had", 32)
+def _(answer: Answer) -> None:
+    if (assistant := _object(answer, "assistant")) is not None:
+        resources = assistant.get("tool_resources") or {}
+        first = answer.memory.setdefault(assistant["id"], resources.get("file_search"))
+        if first is not None:
+            answer.json = {**assistant, "tool_resources": {**resources, "file_search": first}}
+
+
+@answer("null does not end expires_after", 155)
+def _(answer: Answer) -> None:
+    if (store := _object(answer, "vector_store")) is not None:
+        terms = answer.memory.setdefault(store["id"], {key: store[key] for key in ("expires_after", "expires_at")})
+        answer.json = {**store, **terms}
+
+
 # ---- what is gone, and what is another's
 
 

@@ -14,11 +14,25 @@ from functools import cache
 from typing import Any
 
 import pydantic
-from openai.types import FileDeleted, FileObject, Model, Upload
+from openai.types import (
+    FileDeleted,
+    FileObject,
+    Model,
+    Upload,
+    VectorStore,
+    VectorStoreDeleted,
+    VectorStoreSearchResponse,
+)
 from openai.types.beta import Assistant, AssistantDeleted, Thread, ThreadDeleted
 from openai.types.beta.threads import Message, MessageDeleted, MessageDeltaEvent, Run
 from openai.types.beta.threads.runs import RunStep, RunStepDeltaEvent
 from openai.types.uploads import UploadPart
+from openai.types.vector_stores import (
+    FileContentResponse,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreFileDeleted,
+)
 
 Json = dict[str, Any]
 
@@ -29,7 +43,8 @@ def _words(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Shape:
-    """One kind of object. `required` are present, null where unset; nothing but `optional` may be there besides."""
+    """One kind of object. `required` are present, null where unset; nothing but `optional` may be there besides. Pages
+    of results have no id."""
 
     name: str
     required: frozenset[str]
@@ -141,6 +156,77 @@ def _upload(upload: Json) -> Iterator[str]:
         yield f"file is {upload['file']!r} while the status is {upload['status']}"
 
 
+def _counts(counts: Json) -> Iterator[str]:
+    if counts["total"] != sum(counts[each] for each in ("in_progress", "completed", "failed", "cancelled")):
+        yield "file_counts.total is not the sum"
+
+
+def _days(store: Json) -> int:
+    return int((store["expires_after"] or {}).get("days", 0))
+
+
+def _vector_store(store: Json) -> Iterator[str]:
+    yield from _counts(store["file_counts"])
+    if store["status"] != "expired" and (store["status"] == "in_progress") != bool(store["file_counts"]["in_progress"]):
+        yield f"the status is {store['status']} while {store['file_counts']['in_progress']} files are in progress"
+    if (store["expires_at"] is None) != (store["expires_after"] is None):
+        yield f"expires_at is {store['expires_at']!r} while expires_after is {store['expires_after']!r}"
+    elif store["expires_at"] not in (None, store["last_active_at"] + _days(store) * 86_400):
+        yield "expires_at is not so many days after last_active_at"
+    if store["bytes"] != store["usage_bytes"]:
+        yield "bytes and usage_bytes differ"
+    yield from _metadata(store)
+
+
+def _vector_store_file(file: Json) -> Iterator[str]:
+    if (file["last_error"] is not None) != (file["status"] == "failed"):
+        yield f"last_error is {file['last_error']!r} while the status is {file['status']}"
+    sizes = file["chunking_strategy"].get("static", {})
+    if file["chunking_strategy"]["type"] != "static" or sizes.keys() != {
+        "max_chunk_size_tokens",
+        "chunk_overlap_tokens",
+    }:
+        yield f"chunking_strategy is {file['chunking_strategy']!r}"
+    if file["status"] != "completed" and file["usage_bytes"] != 0:
+        yield f"usage_bytes is {file['usage_bytes']} while the status is {file['status']}"
+
+
+def _file_batch(batch: Json) -> Iterator[str]:
+    yield from _counts(batch["file_counts"])
+    if (batch["status"] == "in_progress") != bool(batch["file_counts"]["in_progress"]):
+        yield f"the status is {batch['status']} while {batch['file_counts']['in_progress']} files are in progress"
+    # The SDK's type has the schema's word for it, which the service did not use.
+    yield from _of_type(VectorStoreFileBatch, {**batch, "object": "vector_store.files_batch"})
+
+
+def _search_results(page: Json) -> Iterator[str]:
+    yield from _only_page(page)
+    scores = [each["score"] for each in page["data"]]
+    if scores != sorted(scores, reverse=True) or any(not 0 <= score <= 1 for score in scores):
+        yield f"the scores are {scores}"
+    for each in page["data"]:
+        yield from _of_type(VectorStoreSearchResponse, each)
+
+
+def _file_content(page: Json) -> Iterator[str]:
+    yield from _only_page(page)
+    for each in page["data"]:
+        yield from _of_type(FileContentResponse, each)
+
+
+def _only_page(page: Json) -> Iterator[str]:
+    if page["has_more"] is not False or page["next_page"] is not None:
+        yield "there is said to be another page, which nothing can ask for"
+
+
+def _of_type(type_: Any, thing: Json) -> Iterator[str]:
+    try:
+        _adapter(type_).validate_python(thing, strict=True)
+    except pydantic.ValidationError as error:
+        for each in error.errors(include_url=False, include_input=False):
+            yield f"SDK type {type_.__name__}, {'.'.join(map(str, each['loc']))}: {each['msg']}"
+
+
 def _deleted(thing: Json) -> Iterator[str]:
     if thing["deleted"] is not True:
         yield "deleted is not true"
@@ -213,6 +299,39 @@ UPLOAD = Shape(
     _upload,
 )
 PART = Shape("upload.part", _words("id object created_at upload_id"), frozenset(), UploadPart, "part_[A-Za-z0-9]+")
+VECTOR_STORE = Shape(
+    "vector_store",
+    _words(
+        "id object created_at name description usage_bytes bytes file_counts status expires_after expires_at "
+        "last_active_at metadata"
+    ),
+    frozenset(),
+    VectorStore,
+    f"vs_{RANDOM}",
+    _vector_store,
+)
+VECTOR_STORE_FILE = Shape(
+    "vector_store.file",
+    _words("id object usage_bytes created_at vector_store_id status last_error chunking_strategy attributes"),
+    frozenset(),
+    VectorStoreFile,
+    f"(file|assistant)-{RANDOM}",
+    _vector_store_file,
+)
+FILE_BATCH = Shape(
+    "vector_store.file_batch",
+    _words("id object created_at vector_store_id status file_counts"),
+    frozenset(),
+    None,
+    f"vsfb_{RANDOM}",
+    _file_batch,
+)
+SEARCH_RESULTS = Shape(
+    "vector_store.search_results.page",
+    _words("object search_query data has_more next_page"),
+    rules=_search_results,
+)
+FILE_CONTENT = Shape("vector_store.file_content.page", _words("object data has_more next_page"), rules=_file_content)
 MODEL = Shape("model", _words("id object created owned_by"), _words("shutdown_date"), Model, ".+")
 MESSAGE_DELTA = Shape("thread.message.delta", _words("id object delta"), frozenset(), MessageDeltaEvent, MESSAGE.id)
 STEP_DELTA = Shape("thread.run.step.delta", _words("id object delta"), frozenset(), RunStepDeltaEvent, STEP.id)
@@ -244,7 +363,7 @@ class ListOf:
 
 
 _A, _T, _M = "/assistants/[^/]+", "/threads/[^/]+", "/threads/[^/]+/messages/[^/]+"
-_R = f"{_T}/runs/[^/]+"
+_R, _V = f"{_T}/runs/[^/]+", "/vector_stores/[^/]+"
 ROUTES: tuple[tuple[str, str, Shape | ListOf], ...] = (
     ("POST", "/assistants", ASSISTANT),
     ("GET", "/assistants", ListOf(ASSISTANT)),
@@ -277,6 +396,20 @@ ROUTES: tuple[tuple[str, str, Shape | ListOf], ...] = (
     ("POST", "/uploads", UPLOAD),
     ("POST", "/uploads/[^/]+/parts", PART),
     ("POST", "/uploads/[^/]+/(complete|cancel)", UPLOAD),
+    ("POST", "/vector_stores", VECTOR_STORE),
+    ("GET", "/vector_stores", ListOf(VECTOR_STORE)),
+    ("GET|POST", _V, VECTOR_STORE),
+    ("DELETE", _V, deleted("vector_store.deleted", VECTOR_STORE, VectorStoreDeleted)),
+    ("POST", f"{_V}/search", SEARCH_RESULTS),
+    ("POST", f"{_V}/files", VECTOR_STORE_FILE),
+    ("GET", f"{_V}/files", ListOf(VECTOR_STORE_FILE)),
+    ("GET|POST", f"{_V}/files/[^/]+", VECTOR_STORE_FILE),
+    ("DELETE", f"{_V}/files/[^/]+", deleted("vector_store.file.deleted", VECTOR_STORE_FILE, VectorStoreFileDeleted)),
+    ("GET", f"{_V}/files/[^/]+/content", FILE_CONTENT),
+    ("POST", f"{_V}/file_batches", FILE_BATCH),
+    ("GET", f"{_V}/file_batches/[^/]+", FILE_BATCH),
+    ("POST", f"{_V}/file_batches/[^/]+/cancel", FILE_BATCH),
+    ("GET", f"{_V}/file_batches/[^/]+/files", ListOf(VECTOR_STORE_FILE)),
     ("GET", "/models", ListOf(MODEL, is_paged=False)),
     ("GET", "/models/.+", MODEL),
 )
@@ -308,14 +441,12 @@ def check(thing: Any, shape: Shape, version: int = 2) -> Iterator[str]:
         yield f"{shape.name} has unknown {', '.join(sorted(unknown))}"
     if thing["object"] != shape.name:
         yield f"object is {thing['object']!r}, not {shape.name!r}"
-    if not isinstance(thing["id"], str) or not re.fullmatch(shape.id, thing["id"]):
+    if shape.id and (not isinstance(thing["id"], str) or not re.fullmatch(shape.id, thing["id"])):
         yield f"id of {shape.name} is {thing['id']!r}"
     if shape.type is not None:
-        try:
-            _adapter(shape.type).validate_python(thing, strict=True)
-        except pydantic.ValidationError as error:
-            for each in error.errors(include_url=False, include_input=False):
-                yield f"SDK type {shape.type.__name__}, {'.'.join(map(str, each['loc']))}: {each['msg']}"
+        problems = list(_of_type(shape.type, thing))
+        yield from problems
+        if problems:
             return
     if shape.rules is not None:
         yield from (f"{shape.name}: {problem}" for problem in shape.rules(thing))

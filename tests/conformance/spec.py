@@ -72,8 +72,8 @@ DEVIATIONS = (
         )
         for spec, names in {
             "v1": "Assistants AssistantFiles Messages MessageFiles Runs RunSteps",
-            "v2": "Assistants Files Messages Runs RunSteps",
-            "azure": "Assistants Messages Runs RunSteps",
+            "v2": "Assistants Files Messages Runs RunSteps VectorStores VectorStoreFiles",
+            "azure": "Assistants Messages Runs RunSteps VectorStores VectorStoreFiles",
         }.items()
         for name in (f"{'list' if spec == 'azure' else 'List'}{each}Response" for each in names.split())
         for key in ("first_id", "last_id")
@@ -144,6 +144,36 @@ DEVIATIONS = (
         "assistantsApiResponseFormat.properties.type.enum",
         ["text", "json_object", "json_schema"],
         "it came with a later preview; Locum accepts it in every preview of v2",
+    ),
+    *(
+        Deviation(
+            "expires_after of a vector store",
+            spec,
+            f"{name}.properties.expires_after",
+            {"anyOf": [{"$ref": f"#/components/schemas/{policy}"}, {"type": "null"}]},
+            "an optional value that is unset is null, as everywhere; the SDK's type says so too",
+        )
+        for spec, name, policy in (
+            ("v2", "VectorStoreObject", "VectorStoreExpirationAfter"),
+            ("azure", "vectorStoreObject", "vectorStoreExpirationAfter"),
+        )
+    ),
+    *(
+        Deviation(
+            "the object name of a file batch",
+            spec,
+            f"{name}.properties.object.enum",
+            ["vector_store.file_batch"],
+            "the same file's examples and descriptions say vector_store.file_batch, and so did the service",
+        )
+        for spec, name in (("v2", "VectorStoreFileBatchObject"), ("azure", "vectorStoreFileBatchObject"))
+    ),
+    Deviation(
+        "last_error of a vector store's file",
+        "azure",
+        "vectorStoreFileObject.properties.last_error.properties.code.enum",
+        ["server_error", "unsupported_file", "invalid_file"],
+        "the codes of every later version, and of the SDKs' types",
     ),
     *(
         Deviation(

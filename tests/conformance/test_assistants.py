@@ -120,6 +120,50 @@ def test_the_code_interpreters_files_exist_and_are_at_most_20(api: Api) -> None:
     assert absent in response.json()["error"]["message"]
 
 
+def searched(*ids: str) -> dict[str, Any]:
+    return {"file_search": {"vector_store_ids": list(ids)}}
+
+
+@behaviour(29, "An assistant takes one vector store, by id or by description, not both")
+def test_an_assistant_has_one_vector_store(api: Api) -> None:
+    one, two = (api.sdk.vector_stores.create().id for _ in range(2))
+    at = "tool_resources.file_search"
+    api.refused(
+        "POST",
+        "/assistants",
+        {"model": "m", "tool_resources": searched(one, two)},
+        code="array_above_max_length",
+        param=f"{at}.vector_store_ids",
+    )
+    api.refused(
+        "POST",
+        "/assistants",
+        {"model": "m", "tool_resources": {"file_search": {"vector_stores": [{}, {}]}}},
+        code="array_above_max_length",
+        param=f"{at}.vector_stores",
+    )
+    both = {"file_search": {"vector_store_ids": [one], "vector_stores": [{}]}}
+    api.refused("POST", "/assistants", {"model": "m", "tool_resources": both}, param=at)
+    api.refused("POST", "/assistants", {"model": "m", "tool_resources": searched("vs_x")}, status=404)
+    api.refused(
+        "POST", "/assistants", {"model": "m", "tool_resources": searched("x")}, param=f"{at}.vector_store_ids[0]"
+    )
+    made = api.post("/assistants", {"model": "m", "tool_resources": searched(one)})
+    assert made["tool_resources"] == searched(one)
+
+
+@behaviour(30, "Vector stores described with an assistant are made and their ids shown")
+def test_a_vector_store_is_made_with_its_assistant(api: Api) -> None:
+    file = api.sdk.files.create(file=("a.txt", b"words"), purpose="assistants").id
+    described = {"file_ids": [file], "metadata": {"a": "b"}, "chunking_strategy": {"type": "auto"}}
+    made = api.post("/assistants", {"model": "m", "tool_resources": {"file_search": {"vector_stores": [described]}}})
+    (store,) = made["tool_resources"]["file_search"]["vector_store_ids"]
+    assert made["tool_resources"] == searched(store)
+    stored = api.sdk.vector_stores.retrieve(store)
+    assert (stored.expires_after, stored.expires_at, stored.metadata) == (None, None, {"a": "b"})
+    assert [each.id for each in api.sdk.vector_stores.files.list(store)] == [file]
+
+
 @behaviour(31, "An update changes the fields it names; null clears; metadata is replaced as a whole")
 def test_an_update_changes_what_it_names(api: Api) -> None:
     made = api.post(
@@ -139,6 +183,19 @@ def test_an_update_changes_what_it_names(api: Api) -> None:
     assert api.get(path) == changed
     assert api.post(path, {}) == changed
     assert api.post(path, {"metadata": {}, "model": "other"}) == {**changed, "metadata": {}, "model": "other"}
+
+
+@behaviour(32, "An update of an assistant's vector store replaces it")
+def test_an_update_replaces_the_vector_store(api: Api) -> None:
+    one, two = (api.sdk.vector_stores.create().id for _ in range(2))
+    made = api.assistant(tool_resources=searched(one))
+    assert api.post(f"/assistants/{made}", {"name": "n"})["tool_resources"] == searched(one)
+    assert api.post(f"/assistants/{made}", {"tool_resources": searched(two)})["tool_resources"] == searched(two)
+    described = {"file_search": {"vector_stores": [{}]}}
+    resources = api.post(f"/assistants/{made}", {"tool_resources": described})["tool_resources"]
+    assert resources["file_search"]["vector_store_ids"] not in ([one], [two])
+    assert api.get(f"/assistants/{made}")["tool_resources"] == resources
+    assert api.sdk.vector_stores.retrieve(one).id == one
 
 
 @behaviour(33, "A list has 20 items newest first, says whether there is more, and the SDK pages through all")

@@ -118,6 +118,20 @@ def test_files_are_listed_and_deleted(keyed: Keyed, on_openai: Api) -> None:
         api.close()
 
 
+@behaviour(133, "A file that is deleted leaves vector stores and code interpreter lists")
+def test_a_deleted_file_is_nowhere(api: Api) -> None:
+    gone, kept = (api.sdk.files.create(file=(f"{n}.txt", b"words"), purpose="assistants").id for n in range(2))
+    both = {"code_interpreter": {"file_ids": [gone, kept]}}
+    assistant, thread = api.assistant(tool_resources=both), api.post("/threads", {"tool_resources": both})["id"]
+    store = api.sdk.vector_stores.create(file_ids=[gone, kept]).id
+    api.sdk.files.delete(gone)
+    for path in (f"/assistants/{assistant}", f"/threads/{thread}"):
+        assert api.get(path)["tool_resources"] == {"code_interpreter": {"file_ids": [kept]}}
+    assert [each["id"] for each in api.get(f"/vector_stores/{store}/files")["data"]] == [kept]
+    assert api.get(f"/vector_stores/{store}")["file_counts"]["total"] == 1
+    api.refused("GET", f"/vector_stores/{store}/files/{gone}", status=404)
+
+
 def status_of(endpoint: str, head: str, body: Iterator[bytes]) -> int:
     """The status of a request whose body is sent only as long as the server has not answered."""
     address = urlsplit(endpoint)

@@ -111,6 +111,22 @@ def test_attachments_add_files_to_the_thread(api: Api) -> None:
     assert api.post(f"/threads/{thread['id']}", {"metadata": {"a": "1"}})["tool_resources"] == replaced
 
 
+@behaviour(49, "An attachment for file_search makes a store of the thread; a second one reuses it")
+def test_attachments_for_file_search_share_a_store(api: Api) -> None:
+    first, second = (api.sdk.files.create(file=(f"{n}.txt", b"words"), purpose="assistants").id for n in range(2))
+    thread = api.sdk.beta.threads.create().id
+    for file in (first, second):
+        attachments = [{"file_id": file, "tools": [{"type": "file_search"}]}]
+        said = {"role": "user", "content": "x", "attachments": attachments}
+        assert api.post(f"/threads/{thread}/messages", said)["attachments"] == attachments
+    resources = api.get(f"/threads/{thread}")["tool_resources"]
+    (store,) = resources["file_search"]["vector_store_ids"]
+    assert resources == {"file_search": {"vector_store_ids": [store]}}
+    stored = api.get(f"/vector_stores/{store}")
+    assert stored["expires_after"] == {"anchor": "last_active_at", "days": 7}
+    assert [each.id for each in api.sdk.vector_stores.files.list(store, order="asc")] == [first, second]
+
+
 @behaviour(50, "Attachments come back with their message; one without a file, or with an unknown one, is refused")
 def test_attachments_are_kept_and_checked(api: Api) -> None:
     thread = api.thread()
@@ -124,6 +140,16 @@ def test_attachments_are_kept_and_checked(api: Api) -> None:
         response = api.call("POST", path, {"role": "user", "content": "x", "attachments": [wrong]})
         assert 400 <= response.status_code < 500
     assert [each["id"] for each in api.get(path)["data"]][:1] == [made["id"]]
+
+
+@behaviour(51, "An update of a thread's vector store replaces it")
+def test_an_update_replaces_a_threads_store(api: Api) -> None:
+    one, two = (api.sdk.vector_stores.create().id for _ in range(2))
+    resources = {each: {"file_search": {"vector_store_ids": [each]}} for each in (one, two)}
+    thread = api.post("/threads", {"tool_resources": resources[one], "metadata": {"a": "b"}})["id"]
+    changed = api.post(f"/threads/{thread}", {"tool_resources": resources[two], "metadata": {"c": "d"}})
+    assert (changed["tool_resources"], changed["metadata"]) == (resources[two], {"c": "d"})
+    assert api.get(f"/threads/{thread}") == changed
 
 
 @behaviour(52, "A deleted thread answers thread.deleted, and is gone with its messages and runs")

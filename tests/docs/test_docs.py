@@ -57,6 +57,13 @@ def test_the_readmes_python_runs_against_a_fresh_server(code: str, server: Serve
     assert "sympy" in said
 
 
+@pytest.mark.parametrize("code", blocks(ROOT / "docs" / "file-search.md", "python"))
+def test_the_python_about_vector_stores_runs_against_a_fresh_server(
+    code: str, server: ServerProcess, tmp_path: Path
+) -> None:
+    assert "1 file" in run(code, server, tmp_path)
+
+
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_the_readmes_locum_toml_is_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = blocks(page, "toml")

@@ -211,11 +211,21 @@ class Node:
         self.signals = LocalSignals()
         self.streams = Streams()
         args = (world.db, world.clock, self.signals, self.streams)
-        self.runs = Runs(*args, owner=name, expiry_seconds=EXPIRY_SECONDS, queue=ThreadQueue(self.signals))
-        self.threads = Threads(*args, forget_session=_forget)
+        self.runs = Runs(
+            *args,
+            owner=name,
+            expiry_seconds=EXPIRY_SECONDS,
+            queue=ThreadQueue(self.signals),
+            wake_pipeline=_no_files,
+        )
+        self.threads = Threads(*args, forget_session=_forget, wake=_no_files)
         blobs = DiskBlobs(world.folder)
         tool = CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready)
         self.worker = Worker(*args, OneModel(world.stage), tool, blobs, owner=name, slots=3)
+
+
+def _no_files() -> None:
+    """There is no pipeline that could be woken."""
 
 
 async def _forget(resource: str, thread_id: str) -> None:
@@ -285,9 +295,9 @@ class RunLife(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         tools = (CodeTool(), FunctionTool(FunctionDefinition(name="f")))
-        assistants = Assistants(self.db, self.clock)
+        assistants = Assistants(self.db, self.clock, _no_files)
         self.assistant = self.do(assistants.create(PRINCIPAL, AssistantParams(model="m", tools=tools))).id
-        self.messages = Messages(self.db, self.clock, ThreadQueue(LocalSignals()))
+        self.messages = Messages(self.db, self.clock, ThreadQueue(LocalSignals()), _no_files)
         self.threads = [self.new_thread() for _ in range(2)]
         for which in range(2):
             self.create_run("A", which, stream=False, budget=None, worker="A")

@@ -9,9 +9,6 @@ import assert from "node:assert/strict";
 /** This version of the SDK has no such thing; the text says what. */
 export class NotInSdk extends Error {}
 
-/** Locum says that it does not serve this yet; the text says what. */
-export class NotServed extends Error {}
-
 /** The SDK in a folder with `node_modules`, and the server it talks to. */
 export class Sdk {
   constructor(folder) {
@@ -126,7 +123,6 @@ async function outcome(does, sdk) {
     await Promise.race([does(sdk), late]);
   } catch (error) {
     if (error instanceof NotInSdk) return ["not in this SDK", error.message];
-    if (error instanceof NotServed) return ["not served", error.message];
     const line = /node_behaviours\.mjs:\d+/.exec(error?.stack ?? "")?.[0] ?? "";
     return ["failed", `${error?.name}: ${error?.message} (${line})`];
   } finally {

@@ -30,10 +30,6 @@ class NotInSdk(Exception):
     """This version of the SDK has no such thing; the text says what."""
 
 
-class NotServed(Exception):
-    """Locum says that it does not serve this yet; the text says what."""
-
-
 def must_take(call: Callable[..., Any], parameter: str) -> None:
     """Raises NotInSdk unless the call knows the parameter."""
     if parameter not in inspect.signature(call).parameters:
@@ -204,8 +200,6 @@ async def _outcome(behaviour: Behaviour, sdk: Sdk) -> tuple[str, str]:
         await asyncio.wait_for(behaviour(sdk), SECONDS / 2)
     except NotInSdk as missing:
         return "not in this SDK", str(missing)
-    except NotServed as missing:
-        return "not served", str(missing)
     except Exception as error:
         where = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == sys.argv[0]]
         line = f" (line {where[-1].lineno}: {where[-1].line})" if where else ""

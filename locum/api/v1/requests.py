@@ -100,8 +100,10 @@ class AssistantChanges(_Body):
     response_format: v2.ResponseFormat | None = None
 
     def to_params(self) -> AssistantParams:
-        """Files are kept for the code interpreter, whether the assistant has that tool already or not."""
-        params = self._in_v2(v2.AssistantChanges).to_params()
+        """Files are kept for the code interpreter, whether the assistant has that tool already or not, and are shared
+        with file search once it has that."""
+        shares_files = not self.model_fields_set.isdisjoint(("file_ids", "tools"))
+        params = msgspec.structs.replace(self._in_v2(v2.AssistantChanges).to_params(), shares_files=shares_files)
         if "file_ids" not in self.model_fields_set:
             return params
         resources = ToolResources()

@@ -25,9 +25,13 @@ from locum.domain.events import (
 from locum.domain.files import File
 from locum.domain.messages import Message
 from locum.domain.runs import Run
+from locum.domain.search import Passage, Query
 from locum.domain.steps import FunctionCall, MessageCreationDetails, Step, StepDetails, ToolCall
 from locum.domain.threads import Thread
 from locum.domain.uploads import Upload, UploadPart
+from locum.domain.vector_stores import FileCounts, VectorStoreFile
+from locum.services.file_batches import BatchState
+from locum.services.vector_stores import StoreState
 
 _encode = msgspec.json.Encoder().encode
 
@@ -168,6 +172,86 @@ def render_upload(upload: Upload) -> dict[str, Any]:
 
 def render_upload_part(part: UploadPart) -> dict[str, Any]:
     return {"id": part.id, "object": "upload.part", "created_at": part.created_at, "upload_id": part.upload_id}
+
+
+def render_vector_store(state: StoreState) -> dict[str, Any]:
+    """`bytes` is what the first SDKs called `usage_bytes`; `name` is a string in all of their types."""
+    store, held = state.store, state.held
+    return {
+        "id": store.id,
+        "object": "vector_store",
+        "created_at": store.created_at,
+        "name": store.name or "",
+        "description": store.description,
+        "usage_bytes": held.usage_bytes,
+        "bytes": held.usage_bytes,
+        "file_counts": _file_counts(held.counts),
+        "status": state.status,
+        "expires_after": store.expires_after,
+        "expires_at": store.expires_at,
+        "last_active_at": store.last_active_at,
+        "metadata": store.metadata,
+    }
+
+
+def render_vector_store_file(file: VectorStoreFile) -> dict[str, Any]:
+    """`auto` chunking is shown as what it means."""
+    return {
+        "id": file.id,
+        "object": "vector_store.file",
+        "usage_bytes": file.usage_bytes,
+        "created_at": file.created_at,
+        "vector_store_id": file.vector_store_id,
+        "status": file.status,
+        "last_error": file.last_error,
+        "chunking_strategy": {"type": "static", "static": file.chunking},
+        "attributes": file.attributes,
+    }
+
+
+def render_file_batch(state: BatchState) -> dict[str, Any]:
+    return {
+        "id": state.batch.id,
+        "object": "vector_store.file_batch",
+        "created_at": state.batch.created_at,
+        "vector_store_id": state.batch.vector_store_id,
+        "status": state.status,
+        "file_counts": _file_counts(state.counts),
+    }
+
+
+def render_search_results(query: Query, found: tuple[Passage, ...]) -> dict[str, Any]:
+    """All that was found is on the first page."""
+    return {
+        "object": "vector_store.search_results.page",
+        "search_query": query.texts,
+        "data": [_search_result(each) for each in found],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+def render_file_content(text: str) -> dict[str, Any]:
+    return {
+        "object": "vector_store.file_content.page",
+        "data": [{"type": "text", "text": text}],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+def _search_result(passage: Passage) -> dict[str, Any]:
+    return {
+        "file_id": passage.file_id,
+        "filename": passage.filename,
+        "score": passage.score,
+        "attributes": passage.attributes,
+        "content": [{"type": "text", "text": passage.text}],
+    }
+
+
+def _file_counts(counts: FileCounts) -> dict[str, int]:
+    return {**msgspec.structs.asdict(counts), "total": counts.total}
 
 
 def render_event(event: Event) -> tuple[str, bytes]:

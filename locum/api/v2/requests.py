@@ -18,11 +18,13 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from locum.api.validation import OTHER, STRING, missing, not_served, tag, wrong_prefix
+from locum.api.validation import OTHER, STORES_PER_OBJECT, STRING, missing, not_served, tag, wrong_prefix
 from locum.domain.messages import (
     Attachment,
     ContentPart,
@@ -37,12 +39,22 @@ from locum.domain.runs import TruncationStrategy
 from locum.domain.tools import (
     CodeInterpreterResources,
     CodeInterpreterTool,
+    FileSearchTool,
     FunctionDefinition,
     FunctionTool,
     Tool,
     ToolResources,
 )
-from locum.services.params import AssistantParams, NewMessage, NewRun, NewThread, ThreadChanges
+from locum.domain.vector_stores import MAX_CHUNK_TOKENS, MAX_FILES, MIN_CHUNK_TOKENS, Chunking
+from locum.services.params import (
+    AssistantParams,
+    NewMessage,
+    NewRun,
+    NewThread,
+    NewVectorStore,
+    NewVectorStoreFile,
+    ThreadChanges,
+)
 
 T = TypeVar("T")
 
@@ -95,13 +107,8 @@ def _image_address(value: str) -> str:
     return value
 
 
-def _empty(value: dict[str, Any]) -> None:
-    """Some clients always send the key; empty it asks for nothing."""
-    if any(value.values()):
-        raise not_served("file_search resources")
-
-
 FileId = Annotated[str, id_with("file", "assistant")]
+VectorStoreId = Annotated[str, id_with("vs")]
 ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 Instructions = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -175,11 +182,87 @@ class CodeInterpreterFiles(Body):
     file_ids: Annotated[list[FileId], Field(max_length=20)] | None = None
 
 
+class StaticChunking(Body):
+    max_chunk_size_tokens: Annotated[int, Field(ge=MIN_CHUNK_TOKENS, le=MAX_CHUNK_TOKENS)]
+    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=MAX_CHUNK_TOKENS // 2)]
+
+    @field_validator("chunk_overlap_tokens")
+    @classmethod
+    def _at_most_half(cls, value: int, info: ValidationInfo) -> int:
+        most = info.data.get("max_chunk_size_tokens", MAX_CHUNK_TOKENS) // 2
+        if value > most:
+            raise PydanticKnownError("less_than_equal", {"le": most})
+        return value
+
+
+class StaticChunkingBody(Body):
+    type: Literal["static"]
+    static: StaticChunking
+
+    def to_domain(self) -> Chunking:
+        return Chunking(**self.static.model_dump())
+
+
+class AutoChunkingBody(Body):
+    type: Literal["auto"]
+
+    def to_domain(self) -> Chunking:
+        return Chunking()
+
+
+class UnknownChunkingBody(_Unknown):
+    type: Literal["auto", "static"]
+
+    def to_domain(self) -> Chunking:
+        raise AssertionError("refused before")
+
+
+ChunkingBody = Annotated[
+    Annotated[AutoChunkingBody, Tag(tag("auto"))]
+    | Annotated[StaticChunkingBody, Tag(tag("static"))]
+    | Annotated[UnknownChunkingBody, Tag(OTHER)],
+    _kind("auto", "static"),
+]
+
+
+class VectorStoreOfObject(Body):
+    """A store that is described along with the assistant or thread it is for."""
+
+    file_ids: Annotated[list[FileId], Field(max_length=MAX_FILES, fail_fast=True)] | None = None
+    chunking_strategy: ChunkingBody | None = None
+    metadata: Metadata | None = None
+
+    def to_params(self) -> NewVectorStore:
+        chunking = self.chunking_strategy.to_domain() if self.chunking_strategy else None
+        files = tuple(NewVectorStoreFile(file_id=each, chunking=chunking) for each in self.file_ids or ())
+        return NewVectorStore(files=files, metadata=self.metadata or {})
+
+
+def _as_many_as_allowed(value: list[T], info: ValidationInfo) -> list[T]:
+    most = (info.context or {}).get(STORES_PER_OBJECT, 1)
+    if len(value) > most:
+        raise PydanticKnownError("too_long", {"field_type": "List", "max_length": most, "actual_length": len(value)})
+    return value
+
+
+class FileSearchStores(Body):
+    """Some clients always send the keys; empty they ask for nothing."""
+
+    vector_store_ids: Annotated[list[VectorStoreId], AfterValidator(_as_many_as_allowed)] | None = None
+    vector_stores: Annotated[list[VectorStoreOfObject], AfterValidator(_as_many_as_allowed)] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> FileSearchStores:
+        if self.vector_store_ids and self.vector_stores:
+            raise PydanticCustomError("both", "'vector_store_ids' and 'vector_stores' cannot be given together")
+        return self
+
+
 class ToolResourcesBody(Body):
     """`tool_resources`, of assistants, threads and create_and_run."""
 
     code_interpreter: CodeInterpreterFiles | None = None
-    file_search: Annotated[dict[str, Any], AfterValidator(_empty)] | None = None
+    file_search: FileSearchStores | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -189,10 +272,18 @@ class ToolResourcesBody(Body):
         return {canonical(key): each for key, each in value.items()}
 
     def to_domain(self) -> ToolResources:
-        if self.code_interpreter is None:
-            return ToolResources()
-        file_ids = tuple(self.code_interpreter.file_ids or ())
-        return ToolResources(code_interpreter=CodeInterpreterResources(file_ids=file_ids))
+        resources = ToolResources()
+        if self.code_interpreter is not None:
+            file_ids = tuple(self.code_interpreter.file_ids or ())
+            resources = ToolResources(code_interpreter=CodeInterpreterResources(file_ids=file_ids))
+        if self.file_search is not None and self.file_search.vector_store_ids:
+            resources = resources.with_vector_stores(tuple(dict.fromkeys(self.file_search.vector_store_ids)))
+        return resources
+
+    def new_stores(self) -> tuple[NewVectorStore, ...]:
+        """The stores it describes."""
+        described = (self.file_search and self.file_search.vector_stores) or ()
+        return tuple(each.to_params() for each in described)
 
 
 class ResponseFormatBody(Body):
@@ -306,13 +397,20 @@ _CLEARED = AssistantParams(
 """What null means on an update. An assistant always has a model: null leaves it."""
 
 
+class SearchedAttachmentBody(Body):
+    type: Literal["file_search"]
+
+    def to_domain(self) -> FileSearchTool:
+        return FileSearchTool()
+
+
 class UnknownAttachmentToolBody(_Unknown):
     type: Annotated[Literal["code_interpreter", "file_search"], BeforeValidator(canonical)]
 
 
 AttachmentToolBody = Annotated[
     Annotated[CodeInterpreterToolBody, Tag(tag("code_interpreter"))]
-    | Annotated[FileSearchToolBody, Tag(tag("file_search"))]
+    | Annotated[SearchedAttachmentBody, Tag(tag("file_search"))]
     | Annotated[UnknownAttachmentToolBody, Tag(OTHER)],
     _kind("code_interpreter", "file_search"),
 ]
@@ -323,7 +421,8 @@ class AttachmentBody(Body):
     tools: Annotated[list[AttachmentToolBody], Field(fail_fast=True)] | None = None
 
     def to_domain(self) -> Attachment:
-        return Attachment(file_id=self.file_id, tools=(CodeInterpreterTool(),) if self.tools else ())
+        tools = (each.to_domain() for each in self.tools or () if not isinstance(each, UnknownAttachmentToolBody))
+        return Attachment(file_id=self.file_id, tools=tuple(dict.fromkeys(tools)))
 
 
 class TextPartBody(Body):
@@ -381,7 +480,7 @@ class MessageBody(Body):
     content: Annotated[Annotated[MessageText, Tag(STRING)] | Annotated[_Parts, Tag(OTHER)], _string_or_other]
     attachments: Annotated[list[AttachmentBody], Field(fail_fast=True)] | None = None
     file_ids: Annotated[list[FileId], Field(fail_fast=True)] | None = None
-    """A v1 key that 2024-05-01-preview clients send: attachments for the code interpreter."""
+    """A v1 key that 2024-05-01-preview clients send: attachments for whichever tool can read them."""
     metadata: Metadata | None = None
 
     def to_params(self) -> NewMessage:
@@ -390,10 +489,12 @@ class MessageBody(Body):
             if isinstance(self.content, str)
             else tuple(part.to_domain() for part in self.content if not isinstance(part, UnknownPartBody))
         )
-        attachments = tuple(each.to_domain() for each in self.attachments or ())
-        by_id = tuple(Attachment(file_id=each, tools=(CodeInterpreterTool(),)) for each in self.file_ids or ())
         return NewMessage(
-            role=self.role, content=content, attachments=attachments + by_id, metadata=self.metadata or {}
+            role=self.role,
+            content=content,
+            attachments=tuple(each.to_domain() for each in self.attachments or ()),
+            file_ids=tuple(self.file_ids or ()),
+            metadata=self.metadata or {},
         )
 
 
@@ -411,6 +512,7 @@ class ThreadBody(Body):
         return NewThread(
             messages=tuple(each.to_params() for each in self.messages or ()),
             tool_resources=_resources(self.tool_resources),
+            new_stores=_new_stores(self.tool_resources),
             metadata=self.metadata or {},
         )
 
@@ -425,6 +527,7 @@ class ThreadChangesBody(Body):
         said = self.model_fields_set
         return ThreadChanges(
             tool_resources=_resources(self.tool_resources) if "tool_resources" in said else UNSET,
+            new_stores=_new_stores(self.tool_resources),
             metadata=self.metadata or {} if "metadata" in said else UNSET,
         )
 
@@ -495,7 +598,11 @@ class ThreadAndRunBody(_RunSettings):
     tool_resources: ToolResourcesBody | None = None
 
     def to_params(self) -> NewRun:
-        return msgspec.structs.replace(super().to_params(), tool_resources=_resources(self.tool_resources))
+        return msgspec.structs.replace(
+            super().to_params(),
+            tool_resources=_resources(self.tool_resources),
+            new_stores=_new_stores(self.tool_resources),
+        )
 
     def to_thread(self) -> NewThread:
         return (self.thread or ThreadBody()).to_params()
@@ -526,6 +633,7 @@ def _assistant_params(body: AssistantChanges) -> AssistantParams:
         instructions=_said(body.instructions),
         tools=UNSET if body.tools is None else _tools(body.tools),
         tool_resources=UNSET if body.tool_resources is None else body.tool_resources.to_domain(),
+        new_stores=_new_stores(body.tool_resources),
         metadata=_said(body.metadata),
         temperature=_said(body.temperature),
         top_p=_said(body.top_p),
@@ -560,3 +668,7 @@ def _tools(tools: list[ToolBody]) -> tuple[Tool, ...]:
 
 def _resources(body: ToolResourcesBody | None) -> ToolResources:
     return ToolResources() if body is None else body.to_domain()
+
+
+def _new_stores(body: ToolResourcesBody | None) -> tuple[NewVectorStore, ...]:
+    return () if body is None else body.new_stores()

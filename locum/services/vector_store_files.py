@@ -1,0 +1,184 @@
+"""Files of vector stores: add, retrieve, wait, list, update, delete, content.
+
+A file is only written here, as `in_progress`; the pipeline finds the row and ingests it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import UNSET
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain import vector_stores as domain
+from locum.domain.files import File
+from locum.domain.pages import Listing, Page
+from locum.domain.search import Texts
+from locum.domain.vector_stores import MAX_FILES, Attribute, Chunking, FileError, FileStatus, VectorStoreFile
+from locum.errors import InvalidRequest, Unavailable
+from locum.services.checks import require_files
+from locum.services.once import Once, make_once
+from locum.services.params import NewVectorStoreFile
+from locum.services.waiting import until
+from locum.signals.local import LocalSignals
+from locum.store import vector_store_files as store
+from locum.store import vector_stores as vector_store_store
+from locum.store.database import Database
+
+
+class VectorStoreFiles:
+    """`wake` tells the pipeline that there may be files to ingest."""
+
+    def __init__(
+        self, db: Database, clock: Clock, signals: LocalSignals, texts: Texts, wake: Callable[[], None]
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._texts = texts
+        self._wake = wake
+
+    async def create(
+        self, principal: Principal, store_id: str, new: NewVectorStoreFile, *, once: Once | None = None
+    ) -> VectorStoreFile:
+        """Add a file. One that is there stays as it is, but for attributes that are said; where it failed, was
+        cancelled, or is to be cut in another way, it is ingested anew."""
+        now, resource = int(self._clock()), principal.resource
+
+        def insert(conn: Connection) -> VectorStoreFile:
+            vector_store_store.get(conn, resource, store_id, for_update=True)
+
+            def find(file_id: str) -> VectorStoreFile:
+                return store.get(conn, resource, store_id, file_id)
+
+            def make() -> VectorStoreFile:
+                add_files(conn, resource, store_id, (new,), now=now, refuse_at="file_id")
+                return find(new.file_id)
+
+            return make_once(conn, resource, once, make, find, now=now)[0]
+
+        file = await self._db.write(insert)
+        self._wake()
+        self._signals.changed(store_id)
+        return file
+
+    async def retrieve(self, principal: Principal, store_id: str, file_id: str) -> VectorStoreFile:
+        def get(conn: Connection) -> VectorStoreFile:
+            vector_store_store.get(conn, principal.resource, store_id)
+            return store.get(conn, principal.resource, store_id, file_id)
+
+        return await self._db.read(get)
+
+    async def wait(self, principal: Principal, store_id: str, file_id: str, seconds: float) -> VectorStoreFile:
+        """The file once it is ingested, or as it is after `seconds`."""
+
+        async def look() -> VectorStoreFile:
+            return await self.retrieve(principal, store_id, file_id)
+
+        return await until(self._signals, store_id, look, lambda file: file.status != "in_progress", seconds=seconds)
+
+    async def list(
+        self, principal: Principal, store_id: str, page: Page, *, status: FileStatus | None = None
+    ) -> Listing[VectorStoreFile]:
+        def get(conn: Connection) -> Listing[VectorStoreFile]:
+            vector_store_store.get(conn, principal.resource, store_id)
+            return store.page(conn, principal.resource, store_id, page, status=status)
+
+        return await self._db.read(get)
+
+    async def update(
+        self, principal: Principal, store_id: str, file_id: str, *, attributes: dict[str, Attribute]
+    ) -> VectorStoreFile:
+        """Replace the attributes; searches that begin from now on filter by these."""
+
+        def change(conn: Connection) -> VectorStoreFile:
+            vector_store_store.get(conn, principal.resource, store_id, for_update=True)
+            return store.set_attributes(conn, principal.resource, store_id, file_id, attributes)
+
+        return await self._db.write(change)
+
+    async def delete(self, principal: Principal, store_id: str, file_id: str) -> None:
+        """Take the file out of the store; the file itself stays."""
+
+        def remove(conn: Connection) -> None:
+            vector_store_store.get(conn, principal.resource, store_id, for_update=True)
+            store.get(conn, principal.resource, store_id, file_id)
+            store.delete(conn, principal.resource, store_id, file_id)
+
+        await self._db.write(remove)
+        self._signals.changed(store_id)
+
+    async def content(self, principal: Principal, store_id: str, file_id: str) -> str:
+        """The text that is searched, as it was taken out of the file."""
+        file = await self.retrieve(principal, store_id, file_id)
+        if file.status != "completed" or file.document is None:
+            raise InvalidRequest(
+                f"The file '{file_id}' has the status '{file.status}': only a file that is 'completed' has content."
+            )
+        text = await self._texts.text(file.document)
+        if text is None:
+            raise Unavailable(f"The content of the file '{file_id}' is not there right now.")
+        return text
+
+
+def add_files(
+    conn: Connection,
+    resource: str,
+    store_id: str,
+    new: Sequence[NewVectorStoreFile],
+    *,
+    now: int,
+    refuse_at: str | None,
+) -> list[int]:
+    """Put files into a store that the caller has locked; the numbers of their rows.
+
+    refuse_at: the parameter an error names when a file is of no kind that can be searched; with None such a file
+    is let in and has failed.
+    """
+    wanted = {each.file_id: each for each in new}
+    files = {file.id: file for file in require_files(conn, resource, wanted, now=now, for_share=True)}
+    wrong = domain.unsupported(files[file_id].filename for file_id in wanted)
+    if wrong is not None and refuse_at is not None:
+        raise InvalidRequest(wrong, param=refuse_at, code="unsupported_file")
+    present = store.find_all(conn, resource, store_id, wanted)
+    absent = [each for file_id, each in wanted.items() if file_id not in present]
+    if absent and (number := store.count(conn, resource, store_id)) + len(absent) > MAX_FILES:
+        raise InvalidRequest(
+            f"A vector store may have {MAX_FILES} files at most: '{store_id}' has {number}, and {len(absent)} more "
+            "were to be added."
+        )
+    added = [_file_of(each, files[each.file_id], store_id, now=now) for each in absent]
+    rows = store.insert_all(conn, resource, added)
+    for file_id, (row, file) in present.items():
+        rows.append(_add_again(conn, resource, row, file, wanted[file_id], files[file_id], now=now))
+    return rows
+
+
+def _file_of(new: NewVectorStoreFile, file: File, store_id: str, *, now: int) -> VectorStoreFile:
+    made = VectorStoreFile(
+        id=file.id,
+        created_at=now,
+        vector_store_id=store_id,
+        chunking=new.chunking or Chunking(),
+        attributes={} if new.attributes is UNSET else new.attributes,
+    )
+    wrong = domain.unsupported((file.filename,))
+    return made if wrong is None else domain.failed(made, FileError(code="unsupported_file", message=wrong))
+
+
+def _add_again(
+    conn: Connection, resource: str, row: int, had: VectorStoreFile, new: NewVectorStoreFile, file: File, *, now: int
+) -> int:
+    """What comes of a file that is in the store already; the number of its row."""
+    kept = replace(new, attributes=had.attributes) if new.attributes is UNSET else new
+    if kept.chunking is None:
+        kept = replace(kept, chunking=had.chunking)
+    if had.status in ("failed", "cancelled") or kept.chunking != had.chunking:
+        again = _file_of(kept, file, had.vector_store_id, now=now)
+        return store.replace(conn, resource, again)
+    if kept.attributes != had.attributes and kept.attributes is not UNSET:
+        store.set_attributes(conn, resource, had.vector_store_id, had.id, kept.attributes)
+    return row

@@ -1,0 +1,136 @@
+"""Vector stores: create, retrieve, list, update, delete, search; and those that are made for assistants and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.access.principals import Principal
+from locum.clock import Clock
+from locum.domain import vector_stores as domain
+from locum.domain.pages import Listing, Page
+from locum.domain.search import Passage, Query, Search
+from locum.domain.vector_stores import Held, StoreStatus, VectorStore
+from locum.services.once import Once, make_once
+from locum.services.params import NewVectorStore, VectorStoreChanges, said
+from locum.services.vector_store_files import add_files
+from locum.signals.local import LocalSignals
+from locum.store import vector_stores as store
+from locum.store.database import Database
+
+
+class StoreState(msgspec.Struct, frozen=True, kw_only=True):
+    """A store, what it holds, and what that makes of it."""
+
+    store: VectorStore
+    held: Held
+    status: StoreStatus
+
+
+class VectorStores:
+    """`wake` tells the pipeline that there may be files to ingest. per_object: how many stores an assistant or a thread
+    may have."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        signals: LocalSignals,
+        search: Search,
+        wake: Callable[[], None],
+        *,
+        per_object: int = 1,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._search = search
+        self._wake = wake
+        self.per_object = per_object
+
+    async def create(self, principal: Principal, new: NewVectorStore, *, once: Once | None = None) -> StoreState:
+        """A new store with its files; none at all when one of them cannot be searched."""
+        now, resource = int(self._clock()), principal.resource
+
+        def insert(conn: Connection) -> StoreState:
+            def make() -> VectorStore:
+                return insert_store(conn, resource, new, now=now, refuse_at="file_ids")
+
+            def find(store_id: str) -> VectorStore:
+                return store.get(conn, resource, store_id)
+
+            made = make_once(conn, resource, once, make, find, now=now)[0]
+            return _states(conn, resource, (made,), now=now)[0]
+
+        state = await self._db.write(insert)
+        self._wake()
+        return state
+
+    async def retrieve(self, principal: Principal, store_id: str) -> StoreState:
+        return await self._db.read(lambda conn: self._state(conn, principal.resource, store_id))
+
+    async def list(self, principal: Principal, page: Page) -> Listing[StoreState]:
+        def get(conn: Connection) -> Listing[StoreState]:
+            found = store.page(conn, principal.resource, page)
+            states = _states(conn, principal.resource, found.data, now=int(self._clock()))
+            return Listing(data=states, has_more=found.has_more)
+
+        return await self._db.read(get)
+
+    async def update(self, principal: Principal, store_id: str, changes: VectorStoreChanges) -> StoreState:
+        """Change what is said. A store that has expired lives again when its new terms let it."""
+
+        def change(conn: Connection) -> StoreState:
+            before = store.get(conn, principal.resource, store_id, for_update=True)
+            store.save(conn, principal.resource, msgspec.structs.replace(before, **said(changes)))
+            return self._state(conn, principal.resource, store_id)
+
+        return await self._db.write(change)
+
+    async def delete(self, principal: Principal, store_id: str) -> None:
+        """Remove the store. Its files stay, and so do the ids of it in assistants and threads, as on the hosted API:
+        they find nothing from now on."""
+
+        def remove(conn: Connection) -> None:
+            store.get(conn, principal.resource, store_id, for_update=True)
+            store.delete(conn, principal.resource, store_id)
+
+        await self._db.write(remove)
+        self._signals.changed(store_id)
+
+    async def search(self, principal: Principal, store_id: str, query: Query) -> tuple[Passage, ...]:
+        """The passages that answer best, best first."""
+        await self._db.read(lambda conn: store.get(conn, principal.resource, store_id))
+        return await self._search.search(principal.resource, (store_id,), query)
+
+    def _state(self, conn: Connection, resource: str, store_id: str) -> StoreState:
+        return _states(conn, resource, (store.get(conn, resource, store_id),), now=int(self._clock()))[0]
+
+
+def _states(conn: Connection, resource: str, stores: Iterable[VectorStore], *, now: int) -> tuple[StoreState, ...]:
+    every = tuple(stores)
+    held = store.held(conn, resource, (each.id for each in every)) if every else {}
+    return tuple(
+        StoreState(store=each, held=held[each.id], status=domain.status_of(each, held[each.id], now=now))
+        for each in every
+    )
+
+
+def insert_store(conn: Connection, resource: str, new: NewVectorStore, *, now: int, refuse_at: str) -> VectorStore:
+    """Insert a store with its files. refuse_at: the parameter that is named when one of them cannot be searched."""
+    made = VectorStore(
+        id=ids.new("vs_"),
+        created_at=now,
+        last_active_at=now,
+        name=new.name,
+        description=new.description,
+        expires_after=new.expires_after,
+        metadata=new.metadata,
+    )
+    store.insert(conn, resource, made)
+    if new.files:
+        add_files(conn, resource, made.id, new.files, now=now, refuse_at=refuse_at)
+    return made
