@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from locum.admin.server import admin_socket
 from locum.api.routes import build
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
+from locum.domain.search import Passage, Query
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
 from locum.metrics import Metrics
@@ -46,6 +47,8 @@ from locum.store.database import Database
 from locum.store.sqlite import SQLite, lock_data_dir
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.file_search import FileSearchTool, SearchUnavailable
+from locum.tools.hosted import HostedTools
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +150,12 @@ async def running(
             signals,
             streams,
             routes,
-            CodeInterpreterTool(sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)),
+            HostedTools(
+                code_interpreter=CodeInterpreterTool(
+                    sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)
+                ),
+                file_search=FileSearchTool(_NoSearch(), clock),
+            ),
             blobs,
             owner=owner,
             slots=settings.run_slots,
@@ -191,6 +199,16 @@ async def running(
             sandbox_status=lambda: asyncio.shield(sandbox_start),
             let_go=let_go,
         )
+
+
+class _NoSearch:
+    """Files are not ingested yet, so there is nothing to search."""
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        raise SearchUnavailable("Vector stores are not served by this version of Locum yet.")
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        return True
 
 
 @asynccontextmanager

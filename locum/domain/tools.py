@@ -49,8 +49,10 @@ class FileSearchTool(
     file_search: FileSearchOptions | None = None
 
 
-Tool = CodeInterpreterTool | FunctionTool
-"""The tools that are served. File search joins here when its issue lands."""
+Tool = CodeInterpreterTool | FileSearchTool | FunctionTool
+"""The tools that are served; all but functions are hosted: made here."""
+
+HostedTool = CodeInterpreterTool | FileSearchTool
 
 
 class CodeInterpreterResources(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,11 @@ class ToolResources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Only the keys that were set are shown."""
 
     code_interpreter: CodeInterpreterResources | None = None
+    file_search: FileSearchResources | None = None
+
+    @property
+    def vector_store_ids(self) -> tuple[str, ...]:
+        return self.file_search.vector_store_ids if self.file_search else ()
 
     @property
     def code_interpreter_file_ids(self) -> tuple[str, ...]:

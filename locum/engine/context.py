@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
 from locum.domain.files import File, mount_names
-from locum.domain.messages import ImageFilePart, ImageURL, ImageURLPart, Message, RefusalPart, TextPart
+from locum.domain.messages import (
+    FileCitationAnnotation,
+    ImageFilePart,
+    ImageURL,
+    ImageURLPart,
+    Message,
+    RefusalPart,
+    Text,
+    TextPart,
+)
 from locum.domain.runs import Run
 from locum.domain.steps import (
     CodeInterpreterCall,
+    FileSearchCall,
     FunctionCall,
     ImageOutput,
     Step,
@@ -21,7 +31,7 @@ from locum.domain.steps import (
 )
 from locum.models import chat
 from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
-from locum.tools import code_interpreter, functions
+from locum.tools import code_interpreter, file_search, functions
 from locum.tools.functions import Offer, offer
 
 FILES_HEADING = "Files available to the code interpreter:"
@@ -45,6 +55,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     conversation: the thread's messages but for those of this run, as many as the run wants to see. steps: the turns
     that are done, in order. messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path
     below /mnt/data -> the file the thread's runs made there. images: file id -> data URL of the conversation's images.
+    thread_stores: ids of the vector stores that the thread itself has.
     """
 
     run: Run
@@ -54,11 +65,17 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     mounted: dict[str, str] = {}
     made: dict[str, File] = {}
     images: dict[str, str] = {}
+    thread_stores: tuple[str, ...] = ()
 
     @property
     def offer(self) -> Offer:
         """The tools of the run; `tool_choice` none offers none."""
         return offer(() if self.run.tool_choice == "none" else self.run.tools)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """All calls of the run's turns so far, in order."""
+        return tuple(call for step in self.steps for call in step.tool_calls)
 
     @property
     def left_to_read(self) -> int | None:
@@ -235,7 +252,7 @@ def _text(message: Message) -> str:
     for part in message.content:
         match part:
             case TextPart(text=text):
-                shown.append(text.value)
+                shown.append(_uncited(text))
             case RefusalPart(refusal=refusal):
                 shown.append(refusal)
             case ImageURLPart(image_url=ImageURL(url=url)):
@@ -243,6 +260,15 @@ def _text(message: Message) -> str:
             case ImageFilePart():
                 shown.append("[An image was shown here.]")
     return "\n\n".join(each for each in shown if each)
+
+
+def _uncited(text: Text) -> str:
+    """A text without its citations: in another run the same markers stand for something else."""
+    value = text.value
+    for each in sorted(text.annotations, key=lambda annotation: annotation.start_index, reverse=True):
+        if isinstance(each, FileCitationAnnotation):
+            value = value[: each.start_index] + value[each.end_index :]
+    return value
 
 
 def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
@@ -267,6 +293,9 @@ def _call(call: ToolCall, offered: Offer) -> chat.ToolCall:
     if isinstance(call, CodeInterpreterCall):
         arguments = json.dumps({"code": call.code_interpreter.input}, ensure_ascii=False)
         return chat.ToolCall(id=call.id, name=offered.code_name or code_interpreter.NAME, arguments=arguments)
+    if isinstance(call, FileSearchCall):
+        arguments = json.dumps({"queries": call.file_search.queries}, ensure_ascii=False)
+        return chat.ToolCall(id=call.id, name=offered.search_name or file_search.NAME, arguments=arguments)
     return chat.ToolCall(id=call.id, name=call.function.name, arguments=_repeatable(call.function.arguments))
 
 
@@ -281,9 +310,15 @@ def _repeatable(arguments: str) -> str:
 
 def result_for_model(call: ToolCall) -> str:
     """What the model reads of a call that is done."""
-    if isinstance(call, FunctionCall):
-        return functions.result_for_model(call)
-    return code_interpreter.result_for_model(call)
+    match call:
+        case CodeInterpreterCall():
+            return code_interpreter.result_for_model(call)
+        case FileSearchCall():
+            return file_search.result_for_model(call)
+        case FunctionCall():
+            return functions.result_for_model(call)
+        case _:
+            assert_never(call)
 
 
 def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:
@@ -294,8 +329,13 @@ def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool)
         return None
     if isinstance(run.tool_choice, str):
         return run.tool_choice
-    is_function = run.tool_choice["type"] == "function"
-    name = run.tool_choice["function"]["name"] if is_function else offered.code_name
+    match run.tool_choice["type"]:
+        case "function":
+            name = run.tool_choice["function"]["name"]
+        case "file_search":
+            name = offered.search_name
+        case _:
+            name = offered.code_name
     return {"type": "function", "function": {"name": name}}
 
 

@@ -7,7 +7,7 @@ event of something that was committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
 from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
 from locum.domain.usage import SessionUsage
+from locum.domain.vector_stores import VectorStore
 from locum.engine.context import Journal, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
@@ -34,6 +35,7 @@ from locum.store import runs as run_store
 from locum.store import steps as step_store
 from locum.store import threads as thread_store
 from locum.store import usage as usage_store
+from locum.store import vector_stores as vector_store_store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
@@ -110,6 +112,7 @@ class Recorder:
             mounted=visible_files(run, thread_files, known),
             made=file_store.made_in_thread(conn, resource, thread_id),
             images=before.images if before else {},
+            thread_stores=thread.tool_resources.vector_store_ids,
         )
         # Two, where a turn was cut, began again with words, called, and was cut once more.
         called = [step for step in left if not step.message_id]
@@ -132,6 +135,10 @@ class Recorder:
         return await self._db.read(
             lambda conn: file_store.existing(conn, self.claim.resource, file_ids, now=self._now())
         )
+
+    async def vector_stores(self, store_ids: Iterable[str]) -> list[VectorStore]:
+        """Those of the vector stores that exist."""
+        return await self._db.read(lambda conn: vector_store_store.existing(conn, self.claim.resource, store_ids))
 
     async def left_behind(self, mounted: Mapping[str, str]) -> LeftBehind:
         """What earlier cells of the thread have left for a new session. mounted: file id -> name of the files that
@@ -230,7 +237,7 @@ class Recorder:
         return answered
 
     async def call_done(
-        self, step: Step, call: ToolCall, files: tuple[File, ...], session: SessionUsage | None
+        self, step: Step, call: ToolCall, files: tuple[File, ...] = (), session: SessionUsage | None = None
     ) -> Step:
         """A call has been made: its outputs, the files it wrote and what its session has used; the last one completes
         the step."""

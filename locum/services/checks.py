@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from locum.domain.files import File
-from locum.domain.tools import ToolResources
+from locum.domain.tools import CodeInterpreterTool, ToolResources
 from locum.errors import NotFound
 from locum.services.params import NewMessage
 from locum.store import files as file_store
@@ -25,7 +25,7 @@ def require_files(conn: Connection, resource: str, file_ids: Iterable[str], *, n
 
 def code_interpreter_attachments(message: NewMessage) -> tuple[str, ...]:
     """Ids of the attached files that are for the code interpreter: they join the thread's tool resources."""
-    return tuple(each.file_id for each in message.attachments if each.tools)
+    return tuple(each.file_id for each in message.attachments if CodeInterpreterTool() in each.tools)
 
 
 def with_attachments(resources: ToolResources, messages: Iterable[NewMessage]) -> ToolResources:

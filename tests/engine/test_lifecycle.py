@@ -8,7 +8,7 @@ writing. After every step the rows must make sense.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from locum.blobs.disk import DiskBlobs
 from locum.domain import runs
 from locum.domain.messages import Message, Text, TextPart
 from locum.domain.runs import ACTIVE, FOLLOWS, Run
+from locum.domain.search import Passage, Query
 from locum.domain.steps import CodeInterpreterCall, Step, pending_functions, total_usage
 from locum.domain.tools import CodeInterpreterTool as CodeTool
 from locum.domain.tools import FunctionDefinition, FunctionTool
@@ -59,6 +60,8 @@ from locum.store.tables import runs as run_table
 from locum.store.tables import threads as thread_table
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.file_search import FileSearchTool
+from locum.tools.hosted import HostedTools
 
 T = TypeVar("T")
 Task = asyncio.Task[Any]
@@ -126,6 +129,12 @@ class Stage:
         preface: str = "",
     ) -> CellResult:
         return CellResult(logs=await self.stand_still(at_model=False), ok=True)
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        raise AssertionError("nothing is searched here")
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        raise AssertionError("nothing is searched here")
 
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         raise AssertionError("no file is put here")
@@ -214,8 +223,11 @@ class Node:
         self.runs = Runs(*args, owner=name, expiry_seconds=EXPIRY_SECONDS, queue=ThreadQueue(self.signals))
         self.threads = Threads(*args, forget_session=_forget)
         blobs = DiskBlobs(world.folder)
-        tool = CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready)
-        self.worker = Worker(*args, OneModel(world.stage), tool, blobs, owner=name, slots=3)
+        tools = HostedTools(
+            code_interpreter=CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready),
+            file_search=FileSearchTool(world.stage, world.clock),
+        )
+        self.worker = Worker(*args, OneModel(world.stage), tools, blobs, owner=name, slots=3)
 
 
 async def _forget(resource: str, thread_id: str) -> None:
