@@ -25,6 +25,7 @@ from locum.domain.tools import FileSearchResources, ToolResources
 from locum.domain.vector_stores import VectorStore
 from locum.engine.worker import Worker
 from locum.metrics import Metrics
+from locum.models.chat import ToolCalling
 from locum.models.routes import Routes
 from locum.sandbox.client import Sandbox
 from locum.services.assistants import Assistants
@@ -126,10 +127,17 @@ class SearchingServer:
     """
 
     def __init__(
-        self, folder: Path, *, model_base_url: str | None = None, database_url: str | None = None, search: WordSearch
+        self,
+        folder: Path,
+        *,
+        model_base_url: str | None = None,
+        tool_calling: ToolCalling = "native",
+        database_url: str | None = None,
+        search: WordSearch,
     ) -> None:
         self._folder = folder
         self._model_base_url = model_base_url
+        self._tool_calling = tool_calling
         self._database_url = database_url
         self.search = search
         self._started = threading.Event()
@@ -197,7 +205,10 @@ class SearchingServer:
         )
         self._signals, self._streams = LocalSignals(), Streams()
         keys = Keys(self._db, system_clock, keyless=True)
-        routes, blobs = Routes(base_url=self._model_base_url), DiskBlobs(self._folder / "blobs")
+        routes, blobs = (
+            Routes(base_url=self._model_base_url, tool_calling=self._tool_calling),
+            DiskBlobs(self._folder / "blobs"),
+        )
         sandbox = Sandbox(self._folder / "sandbox", mode="off")
         tools = HostedTools(
             code_interpreter=CodeInterpreterTool(sandbox, blobs, system_clock, ready=sandbox.start),

@@ -370,6 +370,47 @@ def test_retrieval_is_file_search_in_v1(searching: SearchingServer, desk: Desk) 
     assert annotation["file_citation"] == {"file_id": desk.file, "quote": "Employees have 25 days of paid leave."}
 
 
+@pytest.mark.parametrize(
+    ("question", "said", "marker"),
+    [
+        ("How many days of paid leave are there?", "“Employees have 25 days of paid leave.”", "【0:0†source】"),
+        ("연차 휴가는 며칠인가요?", "`rules.txt`에서: “연차 휴가는 25일입니다.”", "【0:0†source】"),
+    ],
+)
+def test_the_demo_model_searches_and_cites(question: str, said: str, marker: str, tmp_path: Path) -> None:
+    with SearchingServer(tmp_path, search=WordSearch()) as server, server.openai() as sdk:
+        tools: Any = [{"type": "file_search"}, {"type": "code_interpreter"}]
+        assistant = sdk.beta.assistants.create(model="demo", tools=tools).id
+        store, files = server.add_store({"handbook.txt": HANDBOOK, "rules.txt": RULES})
+        thread = sdk.beta.threads.create(messages=[{"role": "user", "content": question}]).id
+        server.link(thread, store)
+        with sdk.beta.threads.runs.stream(thread_id=thread, assistant_id=assistant) as following:
+            following.until_done()
+            (message,) = following.get_final_messages()
+        (part,) = message.content
+        assert part.type == "text"
+        assert said in part.text.value
+        assert "demo" in part.text.value or "데모" in part.text.value
+        assert part.text.annotations[0].text == marker
+        assert part.text.annotations[0].file_citation.file_id in files.values()  # type: ignore[union-attr]
+
+
+def test_a_model_without_tool_calls_of_its_own_searches_by_the_prompt(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    search = WordSearch()
+    options: Any = {"model_base_url": upstream.base_url, "tool_calling": "prompt", "search": search}
+    with SearchingServer(tmp_path, **options) as server, server.openai() as sdk:
+        desk = Desk(server, sdk, upstream)
+        call = '<tool_call>\n{"name": "file_search", "arguments": {"queries": ["paid leave days"]}}\n</tool_call>'
+        upstream.requests.clear()
+        assert desk.run(Text(call), Text("25 days 【0:0†source】.")).status == "completed"
+        assert [query.texts for query in search.searches] == [("paid leave days",)]
+        assert "<tool_response>\nWhat was found in the files" in upstream.requests[1]["messages"][-1]["content"]
+        annotations = desk.answer().content[0].text.annotations  # type: ignore[union-attr]
+        assert [each.text for each in annotations] == ["【0:0†source】"]
+
+
 def test_a_run_that_is_cancelled_while_it_searches_ends_cancelled(searching: SearchingServer, desk: Desk) -> None:
     searching.search.hold(desk.store)
     desk.upstream.script([SEARCH])
