@@ -37,7 +37,7 @@ SECTIONS = (
     Section("Context and budgets", range(119, 128), "test_context_and_budgets.py"),
     Section("Files and uploads", range(128, 138), "test_files_and_uploads.py"),
     Section("Code interpreter", range(138, 146), "test_code_interpreter.py"),
-    Section("File search and vector stores", range(146, 157), ""),
+    Section("File search and vector stores", range(146, 157), "test_file_search.py"),
     Section("Real clients", range(157, 161), "test_sdk_quirks.py"),
 )
 
@@ -54,23 +54,17 @@ ELSEWHERE = (
     Behaviour(29, "An assistant takes one vector store, by id or by description, not both", FILE_SEARCH),
     Behaviour(30, "Vector stores described with an assistant are made and their ids shown", FILE_SEARCH),
     Behaviour(32, "An update of an assistant's vector store replaces it", FILE_SEARCH),
-    Behaviour(40, "v1: the retrieval tool behaves as file_search", FILE_SEARCH),
     Behaviour(49, "An attachment for file_search makes a store of the thread; a second one reuses it", FILE_SEARCH),
     Behaviour(51, "An update of a thread's vector store replaces it", FILE_SEARCH),
-    Behaviour(81, "include[] adds what file_search found to steps", FILE_SEARCH),
-    Behaviour(106, "A file_search call is streamed with file_search {} and indexed citations", FILE_SEARCH),
     Behaviour(133, "A file that is deleted leaves vector stores and code interpreter lists", FILE_SEARCH),
     Behaviour(146, "A vector store is made; files added to it are ingested in chunks of 800/400", FILE_SEARCH),
     Behaviour(147, "Chunk sizes outside of the limits are refused", FILE_SEARCH),
     Behaviour(148, "A file that cannot be read fails alone; the store stays usable", FILE_SEARCH),
     Behaviour(149, "File batches count, are cancelled, and are filtered by status", FILE_SEARCH),
     Behaviour(150, "More than 500 files at once are refused", FILE_SEARCH),
-    Behaviour(151, "A run cites: the marker is in the text and the annotation cuts it out", FILE_SEARCH),
-    Behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails", FILE_SEARCH),
     Behaviour(153, "max_num_results, score_threshold and filters are honoured", FILE_SEARCH),
     Behaviour(154, "/search answers a page of results in descending order", FILE_SEARCH),
     Behaviour(155, "Deleting a store, or a file of it, keeps the file", FILE_SEARCH),
-    Behaviour(156, "A run waits for the files of its thread's store before it searches", FILE_SEARCH),
     Behaviour(157, "SDKs of every generation run their samples unmodified", "checked by `make sdk-matrix`"),
 )
 
