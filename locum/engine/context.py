@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
@@ -127,7 +128,7 @@ def build(journal: Journal, *, counter: Counter, room: int, must_answer: bool = 
     """
     run, offered = journal.run, journal.offer
     tools = offered.definitions
-    own = _own_steps(journal, offered)
+    own = partial(_own_steps, journal, offered)
     messages = fit(_system(journal), _conversation(journal), own, tools, counter=counter, room=room)
     return ChatRequest(
         model=run.model,
@@ -147,7 +148,7 @@ def build(journal: Journal, *, counter: Counter, room: int, must_answer: bool = 
 def fit(
     system: tuple[ChatMessage, ...],
     conversation: tuple[ChatMessage, ...],
-    own: tuple[ChatMessage, ...],
+    own: Callable[[int | None], tuple[ChatMessage, ...]],
     tools: tuple[ToolDefinition, ...],
     *,
     counter: Counter,
@@ -155,15 +156,18 @@ def fit(
 ) -> tuple[ChatMessage, ...]:
     """The prompt in at most `room` tokens: messages are dropped from the middle of the conversation.
 
+    own: what this run has done, with each tool's result whole, or in so many characters.
+
     What stays in any case: the instructions, the last user message and what this run has done. Of the others the newest
     stay, and the very first where it takes no more than half of what is left. Results of this run's tools are shortened
     when they alone are too long.
     """
-    whole = (*system, *conversation, *own)
+    done = own(None)
+    whole = (*system, *conversation, *done)
     if counter.at_most(whole, tools) <= room:
         return whole
     last = _last_question(conversation)
-    for kept in (own, *(_shortened(own, characters) for characters in _SHORTENED)):
+    for kept in (done, *map(own, _SHORTENED)):
         left = room - counter.count((*system, *conversation[last : last + 1], *kept), tools)
         if left >= 0:
             break
@@ -192,18 +196,6 @@ def _cut(conversation: tuple[ChatMessage, ...], last: int, left: int, counter: C
             break
         kept.add(index)
     return [conversation[index] for index in sorted(kept)] if conversation else []
-
-
-def _shortened(messages: tuple[ChatMessage, ...], characters: int) -> tuple[ChatMessage, ...]:
-    def shorten(message: ChatMessage) -> ChatMessage:
-        text = message.content
-        if message.role != "tool" or not isinstance(text, str) or len(text) <= characters:
-            return message
-        half = characters // 2
-        left_out = f"\n[… {len(text) - 2 * half} characters left out …]\n"
-        return msgspec.structs.replace(message, content=text[:half] + left_out + text[-half:])
-
-    return tuple(shorten(message) for message in messages)
 
 
 def _system(journal: Journal) -> tuple[ChatMessage, ...]:
@@ -271,8 +263,8 @@ def _uncited(text: Text) -> str:
     return value
 
 
-def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
-    """What this run has said and done, as the model's own earlier turns."""
+def _own_steps(journal: Journal, offered: Offer, most: int | None = None) -> tuple[ChatMessage, ...]:
+    """What this run has said and done, as the model's own earlier turns; the results in at most so many characters."""
     prompt: list[ChatMessage] = []
     said: str | None = None
     for step in journal.steps:
@@ -284,7 +276,8 @@ def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
         prompt.append(ChatMessage(role="assistant", content=said, tool_calls=calls))
         said = None
         prompt += [
-            ChatMessage(role="tool", tool_call_id=call.id, content=result_for_model(call)) for call in step.tool_calls
+            ChatMessage(role="tool", tool_call_id=call.id, content=result_for_model(call, most))
+            for call in step.tool_calls
         ]
     return tuple(prompt)
 
@@ -308,17 +301,25 @@ def _repeatable(arguments: str) -> str:
     return (arguments or "{}") if is_object else json.dumps({"not_json": arguments}, ensure_ascii=False)
 
 
-def result_for_model(call: ToolCall) -> str:
-    """What the model reads of a call that is done."""
+def result_for_model(call: ToolCall, most: int | None = None) -> str:
+    """What the model reads of a call that is done; in about so many characters. Of a search the best is kept, of any
+    other call the beginning and the end."""
     match call:
         case CodeInterpreterCall():
-            return code_interpreter.result_for_model(call)
+            return _shortened(code_interpreter.result_for_model(call), most)
         case FileSearchCall():
-            return file_search.result_for_model(call)
+            return file_search.result_for_model(call, most)
         case FunctionCall():
-            return functions.result_for_model(call)
+            return _shortened(functions.result_for_model(call), most)
         case _:
             assert_never(call)
+
+
+def _shortened(text: str, most: int | None) -> str:
+    if most is None or len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
 
 
 def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:

@@ -221,14 +221,20 @@ _PREFACE = (
 )
 
 
-def result_for_model(call: FileSearchCall) -> str:
-    """What the model reads of a call that is done; always the same for the same call."""
+def result_for_model(call: FileSearchCall, most: int | None = None) -> str:
+    """What the model reads of a call that is done; always the same for the same call. With `most` the best passages, in
+    about so many characters."""
     search = call.file_search
     parts = [f"[{note}]" for note in search.notes]
     if search.results:
-        tag = delimiter(call.id)
+        tag, room = delimiter(call.id), most
         parts.append(_PREFACE.format(tag=tag, example=marker((search.number, 0))))
-        parts += [_quoted(tag, marker((search.number, n)), each) for n, each in enumerate(search.results)]
+        for n, result in enumerate(search.results):
+            text = result.text if most is None else result.text[:most]
+            if room is not None and (room := room - len(text)) < 0:
+                parts.append(f"[There is no room for {len(search.results) - n} more of what was found.]")
+                break
+            parts.append(_quoted(tag, marker((search.number, n)), result, text))
     return "\n\n".join(parts)
 
 
@@ -237,11 +243,11 @@ def delimiter(call_id: str) -> str:
     return f"passage-{call_id[-12:]}"
 
 
-def _quoted(tag: str, cited_by: str, result: SearchResult) -> str:
+def _quoted(tag: str, cited_by: str, result: SearchResult, text: str) -> str:
     """A passage between its delimiters; what its author chose, its file's name too, stands inside."""
     page = f", page {result.page}" if result.page is not None else ""
     name = " ".join(result.file_name.split())
-    return f"{cited_by}\n<{tag}>\n{without_markers(f'{name}{page}')}\n\n{without_markers(result.text)}\n</{tag}>"
+    return f"{cited_by}\n<{tag}>\n{without_markers(f'{name}{page}')}\n\n{without_markers(text)}\n</{tag}>"
 
 
 def queries_of(arguments: str) -> tuple[str, ...]:
