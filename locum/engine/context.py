@@ -30,12 +30,15 @@ from locum.domain.steps import (
     ToolCall,
     total_usage,
 )
+from locum.domain.tools import FileSearchTool
 from locum.models import chat
 from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
 from locum.tools import code_interpreter, file_search, functions
 from locum.tools.functions import Offer, offer
 
 FILES_HEADING = "Files available to the code interpreter:"
+_MAX_NAMES, _MAX_NAME = 20, 100
+"""How many attached files are named with a message, and in how many characters each."""
 _SHORTENED = (32_000, 8_000, 2_000)
 """Characters that are left of a tool's result where this run's own results do not fit, tried in this order."""
 
@@ -56,7 +59,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     conversation: the thread's messages but for those of this run, as many as the run wants to see. steps: the turns
     that are done, in order. messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path
     below /mnt/data -> the file the thread's runs made there. images: file id -> data URL of the conversation's images.
-    thread_stores: ids of the vector stores that the thread itself has.
+    thread_stores: ids of the vector stores that the thread itself has. attached: file id -> name of the files that came
+    with the conversation's messages to be searched.
     """
 
     run: Run
@@ -67,6 +71,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     made: dict[str, File] = {}
     images: dict[str, str] = {}
     thread_stores: tuple[str, ...] = ()
+    attached: dict[str, str] = {}
 
     @property
     def offer(self) -> Offer:
@@ -207,17 +212,18 @@ def _system(journal: Journal) -> tuple[ChatMessage, ...]:
 
 
 def _conversation(journal: Journal) -> tuple[ChatMessage, ...]:
-    said = ((message.role, _content(message, journal.images)) for message in journal.conversation)
+    said = ((message.role, _content(message, journal)) for message in journal.conversation)
     # A message without words (its run was cancelled before the first one) is refused by some servers.
     return tuple(ChatMessage(role=role, content=content) for role, content in said if content)
 
 
-def _content(message: Message, images: Mapping[str, str]) -> str | list[dict[str, Any]]:
+def _content(message: Message, journal: Journal) -> str | list[dict[str, Any]]:
     """Text where there is only text. Images go to the model as a user's only: no server takes an assistant's."""
+    note, images = _attached(message, journal), journal.images
     if message.role == "assistant" or not any(
         isinstance(part, ImageFilePart | ImageURLPart) for part in message.content
     ):
-        return _text(message)
+        return "\n\n".join(text for text in (_text(message), note) if text)
     parts: list[dict[str, Any]] = []
     for part in message.content:
         match part:
@@ -231,7 +237,24 @@ def _content(message: Message, images: Mapping[str, str]) -> str | list[dict[str
                 parts.append({"type": "text", "text": text.value})
             case RefusalPart(refusal=refusal):
                 parts.append({"type": "text", "text": refusal})
-    return parts
+    return [*parts, {"type": "text", "text": note}] if note else parts
+
+
+def _attached(message: Message, journal: Journal) -> str:
+    """That files came with the message, for a model that is to search them: `this` may mean one of them."""
+    names = [journal.attached[file_id] for file_id in searchable(message) if file_id in journal.attached]
+    if not names or not journal.offer.search_name:
+        return ""
+    shown = [" ".join(name.split())[:_MAX_NAME] for name in names[:_MAX_NAMES]]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"[Attached files, to be read with {journal.offer.search_name}: {', '.join(shown)}{more}]"
+
+
+def searchable(message: Message) -> tuple[str, ...]:
+    """Ids of the files that came with a message to be searched."""
+    return tuple(
+        each.file_id for each in message.attachments if any(isinstance(tool, FileSearchTool) for tool in each.tools)
+    )
 
 
 def _image(url: str, image: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Us
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
 from locum.domain.usage import SessionUsage
 from locum.domain.vector_stores import VectorStore
-from locum.engine.context import Journal, visible_files
+from locum.engine.context import Journal, searchable, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
 from locum.signals.local import LocalSignals
@@ -113,6 +113,7 @@ class Recorder:
             made=file_store.made_in_thread(conn, resource, thread_id),
             images=before.images if before else {},
             thread_stores=thread.tool_resources.vector_store_ids,
+            attached=before.attached if before else self._attached(conn, conversation),
         )
         # Two, where a turn was cut, began again with words, called, and was cut once more.
         called = [step for step in left if not step.message_id]
@@ -129,6 +130,11 @@ class Recorder:
             conn, self.claim.resource, run.thread_id, but_run=run.id, newest=newest, tokens=tokens
         )
         return tuple(loaded)
+
+    def _attached(self, conn: Connection, conversation: tuple[Message, ...]) -> dict[str, str]:
+        wanted = [file_id for message in conversation for file_id in searchable(message)]
+        files = file_store.existing(conn, self.claim.resource, wanted, now=self._now()) if wanted else []
+        return {file.id: file.filename for file in files}
 
     async def files(self, file_ids: tuple[str, ...]) -> list[File]:
         """Those of the files that exist."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from locum import crashpoints
 from locum.clock import Clock
 from locum.domain.search import DEFAULT_RESULTS, Passage, Query
 from locum.domain.steps import FileSearch as FileSearchDetails
@@ -131,6 +132,7 @@ class FileSearchTool:
         else:
             if not passages:
                 notes.append(_nothing(query, wanted))
+        crashpoints.reach("files searched")
         details = FileSearchDetails(
             queries=query.texts,
             ranking_options=ranking,

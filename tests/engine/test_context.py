@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from locum.domain.files import File
 from locum.domain.messages import (
+    Attachment,
     FileCitation,
     FileCitationAnnotation,
     ImageFile,
@@ -368,6 +369,28 @@ def test_a_search_is_told_as_a_call_with_its_passages() -> None:
     (call,) = called.tool_calls
     assert (call.name, call.arguments) == ("file_search", '{"queries": ["what", "무엇"]}')
     assert [text in str(told.content) for text in ("One.", "Two.", "【0:0†source】", "【0:1†source】")] == [True] * 4
+
+
+def test_files_that_came_to_be_searched_are_named_behind_their_message() -> None:
+    attachments = (
+        Attachment(file_id="file-1", tools=(FileSearchTool(),)),
+        Attachment(file_id="file-2", tools=(CodeInterpreterTool(),)),
+        Attachment(file_id="file-3", tools=(CodeInterpreterTool(), FileSearchTool())),
+        Attachment(file_id="file-gone", tools=(FileSearchTool(),)),
+    )
+    asked = message("user", "Summarise this.", attachments=attachments)
+    journal = Journal(
+        run=run(instructions="", tools=(FileSearchTool(),)),
+        conversation=(asked,),
+        attached={"file-1": "a.pdf", "file-3": "b\nc.txt"},
+    )
+    (told,) = build(journal).messages
+    assert told.content == "Summarise this.\n\n[Attached files, to be read with file_search: a.pdf, b c.txt]"
+    (told,) = build(msgspec.structs.replace(journal, run=run(instructions=""))).messages
+    assert told.content == "Summarise this."
+    picture = message("user", "x", content=(ImageURLPart(ImageURL(url="https://x/y")),), attachments=attachments[:1])
+    (told,) = build(msgspec.structs.replace(journal, conversation=(picture,))).messages
+    assert told.content[-1] == {"type": "text", "text": "[Attached files, to be read with file_search: a.pdf]"}  # type: ignore[index]
 
 
 def test_of_passages_that_are_too_many_the_best_are_told() -> None:

@@ -350,6 +350,19 @@ def test_code_and_search_in_one_turn_are_told_one_after_the_other(desk: Desk) ->
     assert [each.file_citation.file_id for each in desk.answer().content[0].text.annotations] == [desk.file]  # type: ignore[union-attr]
 
 
+def test_a_file_that_came_to_be_searched_is_named_to_the_model_and_not_put_into_the_sandbox(desk: Desk) -> None:
+    file = desk.sdk.files.create(file=("notes.txt", b"x"), purpose="assistants").id
+    attachment: Any = {"file_id": file, "tools": [{"type": "file_search"}]}
+    said: Any = {"role": "user", "content": "Summarise this.", "attachments": [attachment]}
+    desk.thread = desk.sdk.beta.threads.create(messages=[said]).id
+    tools: Any = [{"type": "file_search"}, {"type": "code_interpreter"}]
+    desk.run(Text("Fine."), tools=tools)
+    (asked,) = desk.upstream.requests[-1]["messages"]
+    assert asked["content"] == "Summarise this.\n\n[Attached files, to be read with file_search: notes.txt]"
+    (first,) = desk.sdk.beta.threads.messages.list(desk.thread, order="asc", limit=1).data
+    assert [tool.type for tool in (first.attachments or [])[0].tools or []] == ["file_search"]
+
+
 def test_retrieval_is_file_search_in_v1(searching: SearchingServer, desk: Desk) -> None:
     with searching.azure("2024-02-15-preview") as old:
         raw: Any = old.beta.assistants.create(model="gpt-4o", tools=[{"type": "retrieval"}])  # type: ignore[list-item]
