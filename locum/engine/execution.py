@@ -37,6 +37,7 @@ from locum.domain.steps import (
     ImageOutput,
     LogOutput,
     Step,
+    ToolCall,
     pending_functions,
 )
 from locum.domain.tools import FileSearchOptions, FileSearchTool
@@ -410,8 +411,15 @@ async def _build(route: Route, journal: Journal, window: int, room: int, *, must
 def _characters(journal: Journal) -> int:
     """How much there may be to count."""
     texts = sum(len(message.text) for message in journal.conversation)
-    results = sum(len(context.result_for_model(call)) for step in journal.steps for call in step.tool_calls)
+    results = sum(map(_size, journal.calls))
     return texts + results + len(journal.run.instructions) + len(msgspec.json.encode(journal.run.tools))
+
+
+def _size(call: ToolCall) -> int:
+    """How long a call's result is, about. Those of searches are long, and written only when they are needed."""
+    if isinstance(call, FileSearchCall):
+        return sum(len(result.text) for result in call.file_search.results or ())
+    return len(context.result_for_model(call))
 
 
 def _limit(route: Route, journal: Journal, request: ChatRequest, window: int) -> int | None:
