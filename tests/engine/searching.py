@@ -159,6 +159,10 @@ class SearchingServer:
         self._streams.end_all()
         self._server.should_exit = True
 
+    @property
+    def azure_endpoint(self) -> str:
+        return self.base_url.removesuffix("/v1")
+
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
@@ -167,7 +171,7 @@ class SearchingServer:
 
     def azure(self, api_version: str = "2024-05-01-preview") -> openai.AzureOpenAI:
         return openai.AzureOpenAI(
-            azure_endpoint=self.base_url.removesuffix("/v1"), api_key="any", api_version=api_version, max_retries=0
+            azure_endpoint=self.azure_endpoint, api_key="any", api_version=api_version, max_retries=0
         )
 
     # ---- what callers do through the API of vector stores

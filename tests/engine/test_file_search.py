@@ -16,6 +16,7 @@ from openai.types.beta.threads import Message, Run
 
 from locum.domain.vector_stores import SECONDS_PER_DAY, ExpiresAfter
 from tests.api.edge import V2, wait_until
+from tests.api.test_openapi import DIALECTS, Walk
 from tests.conformance import streams
 from tests.engine.searching import SearchingServer, WordSearch
 from tests.engine.test_code_interpreter import without_indices
@@ -422,6 +423,19 @@ def test_a_model_without_tool_calls_of_its_own_searches_by_the_prompt(
         assert "<tool_response>\nWhat was found in the files" in upstream.requests[1]["messages"][-1]["content"]
         annotations = desk.answer().content[0].text.annotations  # type: ignore[union-attr]
         assert [each.text for each in annotations] == ["【0:0†source】"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_openapi_document_knows_what_is_shown_of_searches(desk: Desk, dialect: str) -> None:
+    run = desk.run(SEARCH, Text("25 【0:0†source】."))
+    walk, at = Walk(desk.server, dialect), {"thread_id": desk.thread, "run_id": run.id}
+    steps = walk("GET", "/threads/{thread_id}/runs/{run_id}/steps", query="order=asc", **at)["data"]
+    query = "include%5B%5D=" + CONTENT.replace("[", "%5B").replace("]", "%5D")
+    path = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
+    walk("GET", path, query=query, step_id=steps[0]["id"], **at)
+    (part,) = walk("GET", "/threads/{thread_id}/messages", **at)["data"][0]["content"]
+    assert part["text"]["annotations"][0]["type"] == "file_citation"
+    walk("GET", "/assistants/{assistant_id}", assistant_id=desk.assistant)
 
 
 def test_a_run_that_is_cancelled_while_it_searches_ends_cancelled(searching: SearchingServer, desk: Desk) -> None:
