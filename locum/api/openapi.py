@@ -415,7 +415,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", _R): Operation(id="getRun", answer="Run", query=("wait",)),
     ("POST", _R): Operation(id="modifyRun", answer="Run", body=MetadataBody, is_body_required=False),
     ("POST", f"{_R}/cancel"): Operation(id="cancelRun", answer="Run"),
-    ("GET", f"{_R}/events"): Operation(id="followRun", answer="events", query=("last_event_id",)),
+    ("GET", f"{_R}/events"): Operation(id="followRun", answer="events", query=("last_event_id", "include[]")),
     ("POST", f"{_R}/submit_tool_outputs"): Operation(
         id="submitToolOutputsToRun", answer="Run", body=ToolOutputsBody, streams=True, is_once=True
     ),

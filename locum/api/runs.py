@@ -96,4 +96,4 @@ async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
 def _started(shapes: Shapes, started: Started, *, with_content: bool = False) -> Json | Sse:
     if started.reader is None:
         return Json(shapes.render_run(started.run))
-    return Sse(started.reader, shapes.render_event_with_content if with_content else shapes.render_event)
+    return Sse(started.reader, shapes.events(with_content=with_content))

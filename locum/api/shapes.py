@@ -41,7 +41,11 @@ class Shapes:
     render_step: RenderStep
     render_event: Callable[[Event], tuple[str, bytes]]
     render_event_with_content: Callable[[Event], tuple[str, bytes]]
-    """`with_content` is the text of what file search found."""
+    """With the text of what file search found."""
+
+    def events(self, *, with_content: bool) -> Callable[[Event], tuple[str, bytes]]:
+        """What renders the events of a stream."""
+        return self.render_event_with_content if with_content else self.render_event
 
 
 SHAPES: dict[Version, Shapes] = {

@@ -21,7 +21,7 @@ from tests.conformance import streams
 from tests.engine.searching import SearchingServer, WordSearch
 from tests.engine.test_code_interpreter import without_indices
 from tests.models.upstream import Call, Calls, ScriptedUpstream, Text
-from tests.streams.following import handled
+from tests.streams.following import handled, read
 
 HANDBOOK = "Employees have 25 days of paid leave.\nIt is asked for two weeks before.\n\nLunch is at noon."
 RULES = "Paid leave can not be sold.\n\n연차 휴가는 25일입니다."
@@ -480,3 +480,6 @@ def test_who_comes_late_is_told_searches_and_citations_from_the_rows(desk: Desk)
     (message,), steps = told.get_final_messages(), told.get_final_run_steps()
     assert [part.model_dump() for part in message.content] == [part.model_dump() for part in desk.answer().content]
     assert without_indices(steps[0].step_details.model_dump()) == desk.steps(run)[0].step_details.model_dump()
+    for query, shown in (("", False), ("?include%5B%5D=" + CONTENT.replace("[", "%5B").replace("]", "%5D"), True)):
+        events = read(desk.server.base_url, desk.thread, run.id, query=query)
+        assert any("two weeks before" in event.raw for event in events) == shown
