@@ -50,6 +50,8 @@ from locum.store.database import Database
 from locum.store.sqlite import SQLite, lock_data_dir
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.file_search import FileSearchTool
+from locum.tools.hosted import HostedTools
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +159,12 @@ async def running(
             signals,
             streams,
             routes,
-            CodeInterpreterTool(sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)),
+            HostedTools(
+                code_interpreter=CodeInterpreterTool(
+                    sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)
+                ),
+                file_search=FileSearchTool(absent, clock),
+            ),
             blobs,
             owner=owner,
             slots=settings.run_slots,
@@ -211,6 +218,9 @@ class _NoPipeline:
 
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         raise InvalidRequest("Searches are not served by this version of Locum yet.", code="unsupported_endpoint")
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        return True
 
     async def text(self, document: str) -> str | None:
         return None

@@ -10,5 +10,6 @@ async def follow(request: ApiRequest) -> Sse:
     """The whole run so far, then what happens; with `Last-Event-ID` exactly what came after that event."""
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
     after = request.headers.get("last-event-id") or request.query("last_event_id")
+    render = request.shapes.events(with_content=request.includes_content())
     reader = await request.services.runs.events(request.principal, thread_id, run_id, after=after)
-    return Sse(reader, request.shapes.render_event)
+    return Sse(reader, render)

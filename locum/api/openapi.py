@@ -24,6 +24,7 @@ from locum.api.runs import MAX_QUEUE_SECONDS, MAX_WAIT_SECONDS
 from locum.api.shapes import SHAPES, Shapes
 from locum.api.threads import ForkBody
 from locum.api.uploads import CompleteBody, UploadBody
+from locum.api.v1 import retrieval
 from locum.api.v1.requests import AssistantFileBody
 from locum.api.v2.requests import MetadataBody, ToolOutputsBody
 from locum.api.v2.vector_stores import (
@@ -34,7 +35,7 @@ from locum.api.v2.vector_stores import (
     VectorStoreChangesBody,
     VectorStoreFileBody,
 )
-from locum.domain import assistants, files, messages, runs, steps, threads, uploads, vector_stores
+from locum.domain import assistants, files, messages, runs, steps, threads, tools, uploads, vector_stores
 
 _REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
@@ -202,24 +203,68 @@ class GatewayError(msgspec.Struct):
     error: GatewayProblem
 
 
+class FoundText(msgspec.Struct, tag_field="type", tag="text"):
+    """The text of a passage."""
+
+    text: str
+
+
+class FileSearchResult(msgspec.Struct, omit_defaults=True):
+    """A passage that was found; its text where `include[]` asks for it."""
+
+    file_id: str
+    file_name: str
+    score: float
+    content: tuple[FoundText, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class FileSearch(msgspec.Struct, omit_defaults=True):
+    """What was found; empty until the search has been made."""
+
+    ranking_options: tools.RankingOptions | msgspec.UnsetType = msgspec.UNSET
+    results: tuple[FileSearchResult, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Empty(msgspec.Struct):
+    """An object without anything in it."""
+
+
+class RetrievalTool(msgspec.Struct, tag_field="type", tag=retrieval.V1):
+    """Passages of the assistant's files."""
+
+
+class RetrievalCall(msgspec.Struct, tag_field="type", tag=retrieval.V1):
+    """A call of retrieval; what it found is not shown."""
+
+    id: str
+    retrieval: Empty
+
+
 _Sampling: dict[str, Any] = {"temperature": float, "top_p": float}
 _MessageIncomplete = _shown(messages.IncompleteDetails, "MessageIncompleteDetails")
 _RunIncomplete = _shown(runs.IncompleteDetails, "RunIncompleteDetails")
 _Cell = _shown(steps.CodeInterpreter, without="written removed", outputs=_many(steps.CodeOutput))
 _CodeCall = _shown(steps.CodeInterpreterCall, code_interpreter=_Cell)
-_ToolCalls = _shown(steps.ToolCallsDetails, tool_calls=_many(_CodeCall | steps.FunctionCall))
-_File = _shown(
-    files.File, object_="file", without="sha256 origin", status=Literal["processed"], status_details=type(None)
-)
-_SHARED = (
-    _shown(
+_SearchCall = _shown(steps.FileSearchCall, file_search=FileSearch)
+_RetrievalTools: dict[str, Any] = {"tools": _many(tools.CodeInterpreterTool | RetrievalTool | tools.FunctionTool)}
+
+
+def _step(search_call: Any) -> Any:
+    calls = _shown(steps.ToolCallsDetails, tool_calls=_many(_CodeCall | search_call | steps.FunctionCall))
+    return _shown(
         steps.Step,
         "RunStep",
         object_="thread.run.step",
         type=Literal["message_creation", "tool_calls"],
-        step_details=steps.MessageCreationDetails | _ToolCalls,
+        step_details=steps.MessageCreationDetails | calls,
         metadata=type(None),
-    ),
+    )
+
+
+_File = _shown(
+    files.File, object_="file", without="sha256 origin", status=Literal["processed"], status_details=type(None)
+)
+_SHARED = (
     _File,
     Model,
     Error,
@@ -233,6 +278,7 @@ _OBJECTS: dict[Version, tuple[Any, ...]] = {
             without="tool_resources reasoning_effort",
             file_ids=_many(str),
             **_Sampling,
+            **_RetrievalTools,
         ),
         _shown(threads.Thread, object_="thread", without="tool_resources"),
         _shown(
@@ -251,7 +297,9 @@ _OBJECTS: dict[Version, tuple[Any, ...]] = {
             required_action=RequiredAction | None,
             file_ids=_many(str),
             **_Sampling,
+            **_RetrievalTools,
         ),
+        _step(RetrievalCall),
         AssistantFile,
         MessageFile,
     ),
@@ -267,6 +315,7 @@ _OBJECTS: dict[Version, tuple[Any, ...]] = {
             required_action=RequiredAction | None,
             **_Sampling,
         ),
+        _step(_SearchCall),
     ),
 }
 _UPLOADS = (
@@ -448,7 +497,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", _R): Operation(id="getRun", answer="Run", query=("wait",)),
     ("POST", _R): Operation(id="modifyRun", answer="Run", body=MetadataBody, is_body_required=False),
     ("POST", f"{_R}/cancel"): Operation(id="cancelRun", answer="Run"),
-    ("GET", f"{_R}/events"): Operation(id="followRun", answer="events", query=("last_event_id",)),
+    ("GET", f"{_R}/events"): Operation(id="followRun", answer="events", query=("last_event_id", "include[]")),
     ("POST", f"{_R}/submit_tool_outputs"): Operation(
         id="submitToolOutputsToRun", answer="Run", body=ToolOutputsBody, streams=True, is_once=True
     ),

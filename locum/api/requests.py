@@ -77,15 +77,14 @@ class ApiRequest(Request):
         said = {name: value for name in ("limit", "order", "after", "before") if (value := self.query(name))}
         return paging.page_of(said, default=default, maximum=maximum)
 
-    def check_include(self) -> None:
-        """`include[]` may name the contents of file search results: there are none yet, so it changes nothing."""
-        for name in ("include[]", "include"):
-            for value in self.query_params.getlist(name):
-                if value != _FILE_SEARCH_CONTENT:
-                    supported = validation.supported_values((_FILE_SEARCH_CONTENT,))
-                    raise InvalidRequest(
-                        f"Invalid value: '{value}'. {supported}", param="include", code="invalid_value"
-                    )
+    def includes_content(self) -> bool:
+        """Whether `include[]` names the contents of file search results; there is nothing else to include."""
+        said = [value for name in ("include[]", "include") for value in self.query_params.getlist(name)]
+        for value in said:
+            if value != _FILE_SEARCH_CONTENT:
+                supported = validation.supported_values((_FILE_SEARCH_CONTENT,))
+                raise InvalidRequest(f"Invalid value: '{value}'. {supported}", param="include", code="invalid_value")
+        return bool(said)
 
     def choice(self, name: str, *known: str) -> str | None:
         """A query parameter that is one of these words; None where it is absent."""

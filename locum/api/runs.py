@@ -21,7 +21,7 @@ MAX_QUEUE_SECONDS = 300
 
 async def create(request: ApiRequest) -> Json | Sse:
     thread_id = request.id("thread_id")
-    request.check_include()
+    with_content = request.includes_content()
     body = await request.read(request.shapes.run_body)
     wait = request.seconds("wait_for_thread", maximum=MAX_QUEUE_SECONDS)
     creating = request.services.runs.create(
@@ -33,7 +33,8 @@ async def create(request: ApiRequest) -> Json | Sse:
         once=request.once(),
         wait_seconds=wait or 0.0,
     )
-    return _started(request.shapes, await (request.unless_gone(creating) if wait else creating))
+    started = await (request.unless_gone(creating) if wait else creating)
+    return _started(request.shapes, started, with_content=with_content)
 
 
 async def create_and_run(request: ApiRequest) -> Json | Sse:
@@ -90,7 +91,7 @@ async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
     return _started(request.shapes, started)
 
 
-def _started(shapes: Shapes, started: Started) -> Json | Sse:
+def _started(shapes: Shapes, started: Started, *, with_content: bool = False) -> Json | Sse:
     if started.reader is None:
         return Json(shapes.render_run(started.run))
-    return Sse(started.reader, shapes.render_event)
+    return Sse(started.reader, shapes.events(with_content=with_content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from locum.api.dialect import Version
 from locum.api.v1 import objects as v1_objects
@@ -17,6 +17,10 @@ from locum.domain.messages import Message
 from locum.domain.runs import Run
 from locum.domain.steps import Step
 from locum.domain.threads import Thread
+
+
+class RenderStep(Protocol):
+    def __call__(self, step: Step, *, with_content: bool = False) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,14 @@ class Shapes:
     render_thread: Callable[[Thread], dict[str, Any]]
     render_message: Callable[[Message], dict[str, Any]]
     render_run: Callable[[Run], dict[str, Any]]
-    render_step: Callable[[Step], dict[str, Any]]
+    render_step: RenderStep
     render_event: Callable[[Event], tuple[str, bytes]]
+    render_event_with_content: Callable[[Event], tuple[str, bytes]]
+    """With the text of what file search found."""
+
+    def events(self, *, with_content: bool) -> Callable[[Event], tuple[str, bytes]]:
+        """What renders the events of a stream."""
+        return self.render_event_with_content if with_content else self.render_event
 
 
 SHAPES: dict[Version, Shapes] = {
@@ -53,6 +63,7 @@ SHAPES: dict[Version, Shapes] = {
         render_run=v1_objects.render_run,
         render_step=v1_objects.render_step,
         render_event=v1_objects.render_event,
+        render_event_with_content=v1_objects.render_event,
     ),
     2: Shapes(
         assistant_body=v2.AssistantBody,
@@ -68,5 +79,6 @@ SHAPES: dict[Version, Shapes] = {
         render_run=v2_objects.render_run,
         render_step=v2_objects.render_step,
         render_event=v2_objects.render_event,
+        render_event_with_content=v2_objects.render_event_with_content,
     ),
 }

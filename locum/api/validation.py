@@ -41,11 +41,6 @@ _EXPECTED = {
 }
 
 
-def not_served(what: str) -> PydanticCustomError:
-    """For validators: right in the hosted API, and not here yet. `what` is a plural."""
-    return PydanticCustomError("not_served", "not served", {"what": what})
-
-
 def wrong_prefix(prefix: str) -> PydanticCustomError:
     """For validators: an id of another kind."""
     return PydanticCustomError("wrong_prefix", "wrong prefix", {"prefix": prefix})
@@ -80,9 +75,6 @@ def explain(found: ErrorDetails, *, surface: Surface) -> InvalidRequest:
             return _invalid(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
         case "extra_forbidden":
             return _invalid(f"Unknown parameter: '{path}'.", path, "unknown_parameter")
-        case "not_served":
-            message = f"'{path}': {context['what']} are not served by this version of Locum yet."
-            return _invalid(message, path, "unsupported_parameter")
         case "wrong_prefix":
             return invalid_id(path, value, _file_prefix(context["prefix"], surface))
         case "wrong_type":

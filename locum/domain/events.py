@@ -11,10 +11,18 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from locum.domain.messages import FilePath, ImageFile, Message
+from locum.domain.messages import (
+    Annotation,
+    FileCitation,
+    FileCitationAnnotation,
+    FilePath,
+    ImageFile,
+    Message,
+)
 from locum.domain.runs import Run
-from locum.domain.steps import Image, Step
+from locum.domain.steps import Image, SearchResult, Step
 from locum.domain.threads import Thread
+from locum.domain.tools import RankingOptions
 
 
 class ThreadCreated(msgspec.Struct, frozen=True):
@@ -56,9 +64,32 @@ class FilePathAnnotationDelta(msgspec.Struct, frozen=True, kw_only=True, tag_fie
     file_path: FilePath
 
 
+class FileCitationAnnotationDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_citation"):
+    index: int
+    text: str
+    start_index: int
+    end_index: int
+    file_citation: FileCitation
+
+
+AnnotationDelta = FileCitationAnnotationDelta | FilePathAnnotationDelta
+
+
+def annotation_delta(index: int, annotation: Annotation) -> AnnotationDelta:
+    """An annotation as the `index`-th of its text."""
+    text, start, end = annotation.text, annotation.start_index, annotation.end_index
+    if isinstance(annotation, FileCitationAnnotation):
+        return FileCitationAnnotationDelta(
+            index=index, text=text, start_index=start, end_index=end, file_citation=annotation.file_citation
+        )
+    return FilePathAnnotationDelta(
+        index=index, text=text, start_index=start, end_index=end, file_path=annotation.file_path
+    )
+
+
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
     value: str | UnsetType = UNSET
-    annotations: tuple[FilePathAnnotationDelta, ...] | UnsetType = UNSET
+    annotations: tuple[AnnotationDelta, ...] | UnsetType = UNSET
 
 
 class TextPartDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
@@ -104,6 +135,19 @@ class CodeInterpreterCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_fi
     code_interpreter: CodeInterpreterDelta
 
 
+class FileSearchDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """Empty at first, as in the hosted API; then all that was found."""
+
+    ranking_options: RankingOptions | UnsetType = UNSET
+    results: tuple[SearchResult, ...] | UnsetType = UNSET
+
+
+class FileSearchCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_search"):
+    index: int
+    id: str | UnsetType = UNSET
+    file_search: FileSearchDelta = FileSearchDelta()
+
+
 class FunctionDelta(msgspec.Struct, frozen=True, kw_only=True):
     name: str | UnsetType = UNSET
     arguments: str | UnsetType = UNSET
@@ -116,7 +160,7 @@ class FunctionCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="ty
     function: FunctionDelta
 
 
-ToolCallDelta = CodeInterpreterCallDelta | FunctionCallDelta
+ToolCallDelta = CodeInterpreterCallDelta | FileSearchCallDelta | FunctionCallDelta
 
 
 class StepDelta(msgspec.Struct, frozen=True):

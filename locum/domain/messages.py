@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from locum.domain.files import File
-from locum.domain.tools import CodeInterpreterTool, FileSearchTool
+from locum.domain.tools import CodeInterpreterTool, FileSearchTool, HostedTool
 
 SANDBOX_PREFIX = "sandbox:/mnt/data/"
 """How a model links a file it made; clients look for this text."""
@@ -29,7 +29,23 @@ class FilePathAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag_field="t
     file_path: FilePath
 
 
-Annotation = FilePathAnnotation
+class FileCitation(msgspec.Struct, frozen=True, kw_only=True):
+    """The file a statement rests on, and what of it, word for word."""
+
+    file_id: str
+    quote: str = ""
+
+
+class FileCitationAnnotation(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_citation"):
+    """`text` is the marker that stands behind the statement; indexes as in a file path."""
+
+    text: str
+    start_index: int
+    end_index: int
+    file_citation: FileCitation
+
+
+Annotation = FileCitationAnnotation | FilePathAnnotation
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +103,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """A file that came with a message, and the tools it is for."""
 
     file_id: str
-    tools: tuple[CodeInterpreterTool | FileSearchTool, ...] = ()
+    tools: tuple[HostedTool, ...] = ()
 
     @property
     def is_for_code(self) -> bool:
@@ -136,6 +152,7 @@ def complete(message: Message, said: tuple[ContentPart, ...], *, now: int) -> Me
         for part in said
         if isinstance(part, TextPart)
         for annotation in part.text.annotations
+        if isinstance(annotation, FilePathAnnotation)
     )
     return msgspec.structs.replace(
         message,
@@ -147,10 +164,13 @@ def complete(message: Message, said: tuple[ContentPart, ...], *, now: int) -> Me
 
 
 def annotated(said: tuple[ContentPart, ...], files: dict[str, File]) -> tuple[ContentPart, ...]:
-    """The same parts with annotations for the files their text links; a text without words where there is nothing."""
+    """The same parts with annotations for the files their text links, behind those they have; a text without words
+    where there is nothing."""
     parts = said or (TextPart(Text(value="")),)
     return tuple(
-        TextPart(Text(value=part.text.value, annotations=annotate(part.text.value, files)))
+        TextPart(
+            msgspec.structs.replace(part.text, annotations=(*part.text.annotations, *annotate(part.text.value, files)))
+        )
         if isinstance(part, TextPart)
         else part
         for part in parts

@@ -15,7 +15,8 @@ from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
     Event,
-    FilePathAnnotationDelta,
+    FileSearchCallDelta,
+    FileSearchDelta,
     FunctionCallDelta,
     FunctionDelta,
     ImageFilePartDelta,
@@ -30,12 +31,14 @@ from locum.domain.events import (
     TextDelta,
     TextPartDelta,
     ToolCallDelta,
+    annotation_delta,
 )
 from locum.domain.messages import ImageFilePart, ImageURLPart, Message, RefusalPart, TextPart
 from locum.domain.runs import Run
 from locum.domain.steps import (
     CodeInterpreterCall,
     CodeOutput,
+    FileSearchCall,
     FunctionCall,
     ImageOutput,
     LogOutput,
@@ -216,16 +219,8 @@ def _message_deltas(message: Message) -> Iterator[Event]:
                 shown = TextDelta(value=text.value, annotations=())
                 yield MessageDelta(message.id, (TextPartDelta(index=index, text=shown),))
                 for position, each in enumerate(text.annotations):
-                    annotation = FilePathAnnotationDelta(
-                        index=position,
-                        text=each.text,
-                        start_index=each.start_index,
-                        end_index=each.end_index,
-                        file_path=each.file_path,
-                    )
-                    yield MessageDelta(
-                        message.id, (TextPartDelta(index=index, text=TextDelta(annotations=(annotation,))),)
-                    )
+                    shown = TextDelta(annotations=(annotation_delta(position, each),))
+                    yield MessageDelta(message.id, (TextPartDelta(index=index, text=shown),))
             case ImageFilePart(image_file=image_file):
                 yield MessageDelta(message.id, (ImageFilePartDelta(index=index, image_file=image_file),))
             case RefusalPart(refusal=refusal):
@@ -252,6 +247,10 @@ def _call_deltas(index: int, call: ToolCall) -> Iterator[ToolCallDelta]:
             for position, output in enumerate(cell.outputs or ()):
                 shown = CodeInterpreterDelta(outputs=(_output(position, output),))
                 yield CodeInterpreterCallDelta(index=index, code_interpreter=shown)
+        case FileSearchCall(id=id_):
+            yield FileSearchCallDelta(index=index, id=id_)
+            if call.is_done:
+                yield found(index, call)
         case FunctionCall(id=id_, function=function):
             begun = FunctionDelta(name=function.name, arguments="", output=None)
             yield FunctionCallDelta(index=index, id=id_, function=begun)
@@ -259,6 +258,13 @@ def _call_deltas(index: int, call: ToolCall) -> Iterator[ToolCallDelta]:
                 yield FunctionCallDelta(index=index, function=FunctionDelta(arguments=function.arguments))
         case _:
             assert_never(call)
+
+
+def found(index: int, call: FileSearchCall) -> FileSearchCallDelta:
+    """What a search has found, as its second delta tells it."""
+    search = call.file_search
+    shown = FileSearchDelta(ranking_options=search.ranking_options, results=search.results or ())
+    return FileSearchCallDelta(index=index, file_search=shown)
 
 
 def _output(index: int, output: CodeOutput) -> LogOutputDelta | ImageOutputDelta:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from locum.domain.runs import LastError, Usage
+from locum.domain.tools import RankingOptions
 
 
 class LogOutput(msgspec.Struct, frozen=True, tag_field="type", tag="logs"):
@@ -52,6 +53,47 @@ class CodeInterpreterCall(msgspec.Struct, frozen=True, tag_field="type", tag="co
         return self.code_interpreter.outputs is not None
 
 
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage that was found, as the run keeps it: what it stands on stays, whatever becomes of the file.
+
+    score: 0 to 1. text: the passage. quote: of it, what answers best. start, end: where in the file's text the passage
+    stands, in code points. page: from 1, of a file that has pages. On the wire are the file, its name and the score,
+    and the text for who asks.
+    """
+
+    file_id: str
+    file_name: str
+    score: float
+    text: str
+    quote: str
+    start: int
+    end: int
+    page: int | None = None
+
+
+class FileSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """One search. `results`, best first, is None until it has been made: a worker that takes over makes it (again)."""
+
+    queries: tuple[str, ...]
+    ranking_options: RankingOptions = RankingOptions()
+    results: tuple[SearchResult, ...] | None = None
+    number: int = 0
+    """Which search of its run it is, from 0: its results' markers begin with that; not on the wire."""
+    notes: tuple[str, ...] = ()
+    """What the model is told besides; not on the wire."""
+
+
+class FileSearchCall(msgspec.Struct, frozen=True, tag_field="type", tag="file_search"):
+    """A call of file search."""
+
+    id: str
+    file_search: FileSearch
+
+    @property
+    def is_done(self) -> bool:
+        return self.file_search.results is not None
+
+
 class Function(msgspec.Struct, frozen=True, kw_only=True):
     """`arguments` is the model's JSON text, untouched; `output` is None until the caller has submitted it."""
 
@@ -71,7 +113,7 @@ class FunctionCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"
         return self.function.output is not None
 
 
-ToolCall = CodeInterpreterCall | FunctionCall
+ToolCall = CodeInterpreterCall | FileSearchCall | FunctionCall
 
 
 class MessageCreation(msgspec.Struct, frozen=True):

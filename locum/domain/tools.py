@@ -49,8 +49,10 @@ class FileSearchTool(
     file_search: FileSearchOptions | None = None
 
 
-Tool = CodeInterpreterTool | FunctionTool
-"""The tools that are served. File search joins here when its issue lands."""
+Tool = CodeInterpreterTool | FileSearchTool | FunctionTool
+"""The tools that are served; all but functions are hosted: made here."""
+
+HostedTool = CodeInterpreterTool | FileSearchTool
 
 
 class CodeInterpreterResources(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, Protocol, assert_never
 
 import msgspec
 
 from locum.domain.files import File, mount_names
-from locum.domain.messages import ImageFilePart, ImageURL, ImageURLPart, Message, RefusalPart, TextPart
+from locum.domain.messages import (
+    FileCitationAnnotation,
+    ImageFilePart,
+    ImageURL,
+    ImageURLPart,
+    Message,
+    RefusalPart,
+    Text,
+    TextPart,
+)
 from locum.domain.runs import Run
 from locum.domain.steps import (
     CodeInterpreterCall,
+    FileSearchCall,
     FunctionCall,
     ImageOutput,
     Step,
     ToolCall,
     total_usage,
 )
+from locum.domain.tools import FileSearchTool
 from locum.models import chat
 from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
-from locum.tools import code_interpreter, functions
+from locum.tools import code_interpreter, file_search, functions
 from locum.tools.functions import Offer, offer
 
 FILES_HEADING = "Files available to the code interpreter:"
+_MAX_NAMES, _MAX_NAME = 20, 100
+"""How many attached files are named with a message, and in how many characters each."""
 _SHORTENED = (32_000, 8_000, 2_000)
 """Characters that are left of a tool's result where this run's own results do not fit, tried in this order."""
 
@@ -45,6 +59,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     conversation: the thread's messages but for those of this run, as many as the run wants to see. steps: the turns
     that are done, in order. messages: this run's messages by id. mounted: file id -> name below /mnt/data. made: path
     below /mnt/data -> the file the thread's runs made there. images: file id -> data URL of the conversation's images.
+    thread_stores: ids of the vector stores that the thread itself has. attached: file id -> name of the files that came
+    with the conversation's messages to be searched.
     """
 
     run: Run
@@ -54,11 +70,18 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     mounted: dict[str, str] = {}
     made: dict[str, File] = {}
     images: dict[str, str] = {}
+    thread_stores: tuple[str, ...] = ()
+    attached: dict[str, str] = {}
 
     @property
     def offer(self) -> Offer:
         """The tools of the run; `tool_choice` none offers none."""
         return offer(() if self.run.tool_choice == "none" else self.run.tools)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """All calls of the run's turns so far, in order."""
+        return tuple(call for step in self.steps for call in step.tool_calls)
 
     @property
     def left_to_read(self) -> int | None:
@@ -110,7 +133,7 @@ def build(journal: Journal, *, counter: Counter, room: int, must_answer: bool = 
     """
     run, offered = journal.run, journal.offer
     tools = offered.definitions
-    own = _own_steps(journal, offered)
+    own = partial(_own_steps, journal, offered)
     messages = fit(_system(journal), _conversation(journal), own, tools, counter=counter, room=room)
     return ChatRequest(
         model=run.model,
@@ -130,7 +153,7 @@ def build(journal: Journal, *, counter: Counter, room: int, must_answer: bool = 
 def fit(
     system: tuple[ChatMessage, ...],
     conversation: tuple[ChatMessage, ...],
-    own: tuple[ChatMessage, ...],
+    own: Callable[[int | None], tuple[ChatMessage, ...]],
     tools: tuple[ToolDefinition, ...],
     *,
     counter: Counter,
@@ -138,15 +161,18 @@ def fit(
 ) -> tuple[ChatMessage, ...]:
     """The prompt in at most `room` tokens: messages are dropped from the middle of the conversation.
 
+    own: what this run has done, with each tool's result whole, or in so many characters.
+
     What stays in any case: the instructions, the last user message and what this run has done. Of the others the newest
     stay, and the very first where it takes no more than half of what is left. Results of this run's tools are shortened
     when they alone are too long.
     """
-    whole = (*system, *conversation, *own)
+    done = own(None)
+    whole = (*system, *conversation, *done)
     if counter.at_most(whole, tools) <= room:
         return whole
     last = _last_question(conversation)
-    for kept in (own, *(_shortened(own, characters) for characters in _SHORTENED)):
+    for kept in (done, *map(own, _SHORTENED)):
         left = room - counter.count((*system, *conversation[last : last + 1], *kept), tools)
         if left >= 0:
             break
@@ -177,18 +203,6 @@ def _cut(conversation: tuple[ChatMessage, ...], last: int, left: int, counter: C
     return [conversation[index] for index in sorted(kept)] if conversation else []
 
 
-def _shortened(messages: tuple[ChatMessage, ...], characters: int) -> tuple[ChatMessage, ...]:
-    def shorten(message: ChatMessage) -> ChatMessage:
-        text = message.content
-        if message.role != "tool" or not isinstance(text, str) or len(text) <= characters:
-            return message
-        half = characters // 2
-        left_out = f"\n[… {len(text) - 2 * half} characters left out …]\n"
-        return msgspec.structs.replace(message, content=text[:half] + left_out + text[-half:])
-
-    return tuple(shorten(message) for message in messages)
-
-
 def _system(journal: Journal) -> tuple[ChatMessage, ...]:
     parts = [journal.run.instructions] if journal.run.instructions else []
     if journal.offer.code_name and journal.mounted:
@@ -198,17 +212,18 @@ def _system(journal: Journal) -> tuple[ChatMessage, ...]:
 
 
 def _conversation(journal: Journal) -> tuple[ChatMessage, ...]:
-    said = ((message.role, _content(message, journal.images)) for message in journal.conversation)
+    said = ((message.role, _content(message, journal)) for message in journal.conversation)
     # A message without words (its run was cancelled before the first one) is refused by some servers.
     return tuple(ChatMessage(role=role, content=content) for role, content in said if content)
 
 
-def _content(message: Message, images: Mapping[str, str]) -> str | list[dict[str, Any]]:
+def _content(message: Message, journal: Journal) -> str | list[dict[str, Any]]:
     """Text where there is only text. Images go to the model as a user's only: no server takes an assistant's."""
+    note, images = _attached(message, journal), journal.images
     if message.role == "assistant" or not any(
         isinstance(part, ImageFilePart | ImageURLPart) for part in message.content
     ):
-        return _text(message)
+        return "\n\n".join(text for text in (_text(message), note) if text)
     parts: list[dict[str, Any]] = []
     for part in message.content:
         match part:
@@ -222,7 +237,24 @@ def _content(message: Message, images: Mapping[str, str]) -> str | list[dict[str
                 parts.append({"type": "text", "text": text.value})
             case RefusalPart(refusal=refusal):
                 parts.append({"type": "text", "text": refusal})
-    return parts
+    return [*parts, {"type": "text", "text": note}] if note else parts
+
+
+def _attached(message: Message, journal: Journal) -> str:
+    """That files came with the message, for a model that is to search them: `this` may mean one of them."""
+    names = [journal.attached[file_id] for file_id in searchable(message) if file_id in journal.attached]
+    if not names or not journal.offer.search_name:
+        return ""
+    shown = [" ".join(name.split())[:_MAX_NAME] for name in names[:_MAX_NAMES]]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"[Attached files, to be read with {journal.offer.search_name}: {', '.join(shown)}{more}]"
+
+
+def searchable(message: Message) -> tuple[str, ...]:
+    """Ids of the files that came with a message to be searched."""
+    return tuple(
+        each.file_id for each in message.attachments if any(isinstance(tool, FileSearchTool) for tool in each.tools)
+    )
 
 
 def _image(url: str, image: Any) -> dict[str, Any]:
@@ -235,7 +267,7 @@ def _text(message: Message) -> str:
     for part in message.content:
         match part:
             case TextPart(text=text):
-                shown.append(text.value)
+                shown.append(_uncited(text))
             case RefusalPart(refusal=refusal):
                 shown.append(refusal)
             case ImageURLPart(image_url=ImageURL(url=url)):
@@ -245,8 +277,17 @@ def _text(message: Message) -> str:
     return "\n\n".join(each for each in shown if each)
 
 
-def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
-    """What this run has said and done, as the model's own earlier turns."""
+def _uncited(text: Text) -> str:
+    """A text without its citations: in another run the same markers stand for something else."""
+    value = text.value
+    for each in sorted(text.annotations, key=lambda annotation: annotation.start_index, reverse=True):
+        if isinstance(each, FileCitationAnnotation):
+            value = value[: each.start_index] + value[each.end_index :]
+    return value
+
+
+def _own_steps(journal: Journal, offered: Offer, most: int | None = None) -> tuple[ChatMessage, ...]:
+    """What this run has said and done, as the model's own earlier turns; the results in at most so many characters."""
     prompt: list[ChatMessage] = []
     said: str | None = None
     for step in journal.steps:
@@ -258,7 +299,8 @@ def _own_steps(journal: Journal, offered: Offer) -> tuple[ChatMessage, ...]:
         prompt.append(ChatMessage(role="assistant", content=said, tool_calls=calls))
         said = None
         prompt += [
-            ChatMessage(role="tool", tool_call_id=call.id, content=result_for_model(call)) for call in step.tool_calls
+            ChatMessage(role="tool", tool_call_id=call.id, content=result_for_model(call, most))
+            for call in step.tool_calls
         ]
     return tuple(prompt)
 
@@ -267,6 +309,9 @@ def _call(call: ToolCall, offered: Offer) -> chat.ToolCall:
     if isinstance(call, CodeInterpreterCall):
         arguments = json.dumps({"code": call.code_interpreter.input}, ensure_ascii=False)
         return chat.ToolCall(id=call.id, name=offered.code_name or code_interpreter.NAME, arguments=arguments)
+    if isinstance(call, FileSearchCall):
+        arguments = json.dumps({"queries": call.file_search.queries}, ensure_ascii=False)
+        return chat.ToolCall(id=call.id, name=offered.search_name or file_search.NAME, arguments=arguments)
     return chat.ToolCall(id=call.id, name=call.function.name, arguments=_repeatable(call.function.arguments))
 
 
@@ -279,11 +324,25 @@ def _repeatable(arguments: str) -> str:
     return (arguments or "{}") if is_object else json.dumps({"not_json": arguments}, ensure_ascii=False)
 
 
-def result_for_model(call: ToolCall) -> str:
-    """What the model reads of a call that is done."""
-    if isinstance(call, FunctionCall):
-        return functions.result_for_model(call)
-    return code_interpreter.result_for_model(call)
+def result_for_model(call: ToolCall, most: int | None = None) -> str:
+    """What the model reads of a call that is done; in about so many characters. Of a search the best is kept, of any
+    other call the beginning and the end."""
+    match call:
+        case CodeInterpreterCall():
+            return _shortened(code_interpreter.result_for_model(call), most)
+        case FileSearchCall():
+            return file_search.result_for_model(call, most)
+        case FunctionCall():
+            return _shortened(functions.result_for_model(call), most)
+        case _:
+            assert_never(call)
+
+
+def _shortened(text: str, most: int | None) -> str:
+    if most is None or len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
 
 
 def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool) -> str | dict[str, Any] | None:
@@ -294,8 +353,13 @@ def _tool_choice(run: Run, offered: Offer, *, is_first: bool, must_answer: bool)
         return None
     if isinstance(run.tool_choice, str):
         return run.tool_choice
-    is_function = run.tool_choice["type"] == "function"
-    name = run.tool_choice["function"]["name"] if is_function else offered.code_name
+    match run.tool_choice["type"]:
+        case "function":
+            name = run.tool_choice["function"]["name"]
+        case "file_search":
+            name = offered.search_name
+        case _:
+            name = offered.code_name
     return {"type": "function", "function": {"name": name}}
 
 

@@ -7,7 +7,7 @@ lines, and another execution goes on from the rows alone.
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Literal, assert_never
 
 import msgspec
 import structlog
@@ -17,7 +17,6 @@ from locum.blobs.base import Blobs
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
-    FilePathAnnotationDelta,
     ImageOutputDelta,
     LogOutputDelta,
     MessageDelta,
@@ -25,10 +24,23 @@ from locum.domain.events import (
     StepEvent,
     TextDelta,
     TextPartDelta,
+    ToolCallDelta,
+    annotation_delta,
 )
-from locum.domain.messages import ContentPart, TextPart, annotated
-from locum.domain.runs import LastError
-from locum.domain.steps import CodeInterpreterCall, ImageOutput, LogOutput, Step, pending_functions
+from locum.domain.messages import ContentPart, FilePathAnnotation, TextPart, annotated
+from locum.domain.replay import found
+from locum.domain.runs import LastError, Run
+from locum.domain.steps import (
+    CodeInterpreterCall,
+    FileSearchCall,
+    FunctionCall,
+    ImageOutput,
+    LogOutput,
+    Step,
+    ToolCall,
+    pending_functions,
+)
+from locum.domain.tools import FileSearchOptions, FileSearchTool
 from locum.engine import context, turn
 from locum.engine.context import Journal
 from locum.engine.images import data_urls, in_conversation
@@ -40,7 +52,10 @@ from locum.errors import LeaseLost, Unavailable
 from locum.models.chat import ChatRequest, ModelError
 from locum.models.routes import Route, Routes
 from locum.streams.hub import Streams
-from locum.tools.code_interpreter import CodeInterpreterTool, Outcome
+from locum.tools.citations import CitationReader, sources
+from locum.tools.code_interpreter import Outcome
+from locum.tools.file_search import CannotSearch
+from locum.tools.hosted import HostedTools
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +89,13 @@ class Execution:
         recorder: Recorder,
         streams: Streams,
         routes: Routes,
-        code_interpreter: CodeInterpreterTool,
+        tools: HostedTools,
         blobs: Blobs,
     ) -> None:
         self._recorder = recorder
         self._streams = streams
         self._routes = routes
-        self._code_interpreter = code_interpreter
+        self._tools = tools
         self._blobs = blobs
         self._call: ModelCall | None = None
         self._cell: tuple[CodeInterpreterCall, LiveOutput] | None = None
@@ -109,6 +124,8 @@ class Execution:
             await self._let_go("cancelled")
         except LeaseLost:
             await self._let_go("lease lost")
+        except CannotSearch as error:
+            await self._end("failed", error=LastError(code="server_error", message=error.message))
         except Unavailable:
             # The database cannot be reached, or is full: the lease lapses, and the run is taken up where it stands.
             log.exception("run interrupted", run_id=claim.run_id, thread_id=claim.thread_id)
@@ -201,6 +218,7 @@ class Execution:
                 meter=route.meter,
                 images=images,
                 unanswered=unanswered,
+                citations=CitationReader(sources(journal.calls)) if journal.offer.search_name else None,
             )
             try:
                 reply = await self._call.ask(route.model, request)
@@ -226,13 +244,24 @@ class Execution:
         """Make the calls of a step that have not been made, one after the other; True when the run waits for its
         caller to make the others. asked: the model call they come from, unless an earlier worker made it."""
         for index, call in enumerate(step.tool_calls):
-            if call.is_done or not isinstance(call, CodeInterpreterCall):
+            if call.is_done:
                 continue
-            outcome = await self._run_cell(journal, step, index, call)
-            if asked is not None:
-                asked.outputs_shown(index)
-            step = await self._recorder.call_done(step, outcome.call, outcome.files, outcome.usage)
-            self._cell = None
+            match call:
+                case CodeInterpreterCall():
+                    outcome = await self._run_cell(journal, step, index, call)
+                    if asked is not None:
+                        asked.outputs_shown(index)
+                    step = await self._recorder.call_done(step, outcome.call, outcome.files, outcome.usage)
+                    self._cell = None
+                case FileSearchCall():
+                    made = await self._search(journal, step, index, call)
+                    if asked is not None:
+                        asked.outputs_shown(index)
+                    step = await self._recorder.call_done(step, made)
+                case FunctionCall():
+                    pass  # its caller's
+                case _:
+                    assert_never(call)
         if not pending_functions(step):
             return False
         await self._recorder.require_action(step)
@@ -243,10 +272,8 @@ class Execution:
         run = journal.run
 
         def show(output: LogOutputDelta | ImageOutputDelta) -> None:
-            if index == len(step.tool_calls) - 1:  # the calls of a step are told one after the other
-                self._streams.make_up(run.id, StepEvent("in_progress", step))
-            delta = CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(outputs=(output,)))
-            self._streams.publish(run.id, StepDelta(step.id, (delta,)))
+            code = CodeInterpreterDelta(outputs=(output,))
+            self._show(step, CodeInterpreterCallDelta(index=index, code_interpreter=code))
 
         live = LiveOutput(
             lambda piece: show(LogOutputDelta(index=0, logs=piece)),
@@ -255,7 +282,7 @@ class Execution:
         )
         self._cell = call, live
         try:
-            outcome = await self._code_interpreter.run(
+            outcome = await self._tools.code_interpreter.run(
                 call,
                 thread_id=run.thread_id,
                 run_id=run.id,
@@ -274,6 +301,29 @@ class Execution:
                     show(ImageOutputDelta(index=position, image=image))
         return outcome
 
+    async def _search(self, journal: Journal, step: Step, index: int, call: FileSearchCall) -> FileSearchCall:
+        """Make one search, and tell what it has found; CannotSearch where the run has to fail."""
+        run = journal.run
+        before = [each for earlier in journal.steps if earlier.id != step.id for each in earlier.tool_calls]
+        made = await self._tools.file_search.run(
+            call,
+            resource=self._recorder.claim.resource,
+            number=sum(isinstance(each, FileSearchCall) for each in (*before, *step.tool_calls[:index])),
+            store_ids=run.tool_resources.vector_store_ids,
+            thread_store_ids=journal.thread_stores,
+            existing=self._recorder.vector_stores,
+            options=_search_options(run),
+            model=run.model,
+        )
+        self._show(step, found(index, made))
+        return made
+
+    def _show(self, step: Step, delta: ToolCallDelta) -> None:
+        """Tell of what a hosted tool gives."""
+        if delta.index == len(step.tool_calls) - 1:  # the calls of a step are told one after the other
+            self._streams.make_up(step.run_id, StepEvent("in_progress", step))
+        self._streams.publish(step.run_id, StepDelta(step.id, (delta,)))
+
     async def _let_go(self, reason: StopReason) -> None:
         match reason:
             case "cancelled" | "expired":
@@ -290,7 +340,7 @@ class Execution:
     async def _end(self, ending: Literal["failed", "cancelled", "expired"], *, error: LastError | None = None) -> None:
         try:
             thread_id = self._recorder.claim.thread_id
-            session = await self._code_interpreter.usage(thread_id) if self._cell is not None else None
+            session = await self._tools.code_interpreter.usage(thread_id) if self._cell is not None else None
             await self._recorder.end(ending, error=error, said=self._said(), printed=self._printed(), session=session)
         except LeaseLost:
             await self._let_go("lease lost")
@@ -312,21 +362,21 @@ class Execution:
 
 
 def _end_of_text(opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> tuple[MessageDelta, ...]:
-    """What a stream shows of the answer beyond its pieces: a part for a text without any, and the annotations."""
+    """What a stream shows of the answer beyond its pieces: a part for a text without any, and the links of files."""
     first = len(opened.message.content)
     parts = [TextPartDelta(index=first, text=TextDelta(value="", annotations=()))] if is_empty else []
     for position, part in enumerate(said, first):
         annotations = part.text.annotations if isinstance(part, TextPart) else ()
         for index, each in enumerate(annotations):
-            annotation = FilePathAnnotationDelta(
-                index=index,
-                text=each.text,
-                start_index=each.start_index,
-                end_index=each.end_index,
-                file_path=each.file_path,
-            )
-            parts.append(TextPartDelta(index=position, text=TextDelta(annotations=(annotation,))))
+            if isinstance(each, FilePathAnnotation):
+                delta = TextDelta(annotations=(annotation_delta(index, each),))
+                parts.append(TextPartDelta(index=position, text=delta))
     return tuple(MessageDelta(opened.message.id, (part,)) for part in parts)
+
+
+def _search_options(run: Run) -> FileSearchOptions:
+    chosen = (tool.file_search for tool in run.tools if isinstance(tool, FileSearchTool))
+    return next(chosen, None) or FileSearchOptions()
 
 
 def _window(route: Route) -> int:
@@ -361,8 +411,15 @@ async def _build(route: Route, journal: Journal, window: int, room: int, *, must
 def _characters(journal: Journal) -> int:
     """How much there may be to count."""
     texts = sum(len(message.text) for message in journal.conversation)
-    results = sum(len(context.result_for_model(call)) for step in journal.steps for call in step.tool_calls)
+    results = sum(map(_size, journal.calls))
     return texts + results + len(journal.run.instructions) + len(msgspec.json.encode(journal.run.tools))
+
+
+def _size(call: ToolCall) -> int:
+    """How long a call's result is, about. Those of searches are long, and written only when they are needed."""
+    if isinstance(call, FileSearchCall):
+        return sum(len(result.text) for result in call.file_search.results or ())
+    return len(context.result_for_model(call))
 
 
 def _limit(route: Route, journal: Journal, request: ChatRequest, window: int) -> int | None:

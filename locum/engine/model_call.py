@@ -1,12 +1,13 @@
 """One model call: the answer is streamed to whoever listens and gathered whole.
 
 Text opens a message, calls open a tool_calls step, both on their first piece, so that what a client is shown stands in
-rows already.
+rows already. Citations are found in the text while it comes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Literal
 
@@ -14,6 +15,7 @@ from locum import crashpoints, ids
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
+    FileSearchCallDelta,
     FunctionCallDelta,
     FunctionDelta,
     ImageFilePartDelta,
@@ -23,8 +25,17 @@ from locum.domain.events import (
     TextDelta,
     TextPartDelta,
     ToolCallDelta,
+    annotation_delta,
 )
-from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, RefusalPart, Text, TextPart
+from locum.domain.messages import (
+    ContentPart,
+    FileCitationAnnotation,
+    ImageFile,
+    ImageFilePart,
+    RefusalPart,
+    Text,
+    TextPart,
+)
 from locum.domain.runs import Run, Usage
 from locum.domain.steps import Step
 from locum.engine.recorder import Opened, Recorder, Unanswered
@@ -33,20 +44,23 @@ from locum.models import chat
 from locum.models.chat import ChatMessage, ChatModel, ChatRequest, Finish, ModelError
 from locum.models.tokens import Meter
 from locum.streams.hub import Streams
+from locum.tools.citations import CitationReader, Cited
 from locum.tools.code_interpreter import CodeReader, code_of
-from locum.tools.functions import Offer
+from locum.tools.functions import Kind, Offer
 
 
 class _Call:
-    """A tool call while it is written. The code interpreter's have a `reader`: their code is shown, not their JSON."""
+    """A tool call while it is written. The code interpreter's have a `reader`: their code is shown, not their JSON. Of
+    a search nothing is shown until it has been made."""
 
-    def __init__(self, index: int, name: str, *, is_code: bool) -> None:
+    def __init__(self, index: int, name: str, *, kind: Kind | None) -> None:
         self.index = index
         # Our own id: servers are known to number calls anew in every answer, and clients expect `call_…`.
         self.id = ids.new("call_")
         self.name = name
         self.arguments = ""
-        self.reader = CodeReader() if is_code else None
+        self.reader = CodeReader() if kind == "code_interpreter" else None
+        self.is_search = kind == "file_search"
         self.shown = ""
 
 
@@ -63,7 +77,9 @@ class ModelCall:
         meter: Meter,
         images: tuple[str, ...],
         unanswered: Unanswered,
+        citations: CitationReader | None,
     ) -> None:
+        """images: what stands before the text. citations: None where there is nothing to cite."""
         self._recorder = recorder
         self._streams = streams
         self._run = run
@@ -72,12 +88,14 @@ class ModelCall:
         self._images = images
         self._unanswered = unanswered
         self._calls: dict[int, _Call] = {}
-        self._codes: set[int] = set()
-        """The calls of the code interpreter whose outputs have not been shown."""
+        self._unmade: set[int] = set()
+        """The calls of hosted tools whose outputs have not been shown."""
         self._held: list[ToolCallDelta] = []
         self.opened: Opened | None = None
         self.step: Step | None = None
         self._text = ""
+        self._citations = citations
+        self._annotations: list[FileCitationAnnotation] = []
         self._refusal = ""
         self._kinds: list[Literal["text", "refusal"]] = []
         """The parts of the message that have begun, in their order."""
@@ -87,7 +105,7 @@ class ModelCall:
     def said(self) -> tuple[ContentPart, ...]:
         """What the model has said so far, as parts of a message that stand behind its images."""
         parts: dict[str, ContentPart] = {
-            "text": TextPart(Text(value=self._text)),
+            "text": TextPart(Text(value=self._text, annotations=tuple(self._annotations))),
             "refusal": RefusalPart(self._refusal),
         }
         return tuple(parts[kind] for kind in self._kinds)
@@ -108,6 +126,7 @@ class ModelCall:
                         finish = chunk
         if finish is None:
             raise ModelError("The model's answer ended before it was complete.", kind="cut")
+        await self._end_text()
         crashpoints.reach("model answered")
         calls = tuple(
             chat.ToolCall(id=call.id, name=call.name, arguments=self._arguments(call)) for call in self._calls.values()
@@ -126,8 +145,8 @@ class ModelCall:
         return self.opened
 
     def outputs_shown(self, index: int) -> None:
-        """All of a code interpreter's call has been told: now the calls behind it, as far as the next of its kind."""
-        self._codes.discard(index)
+        """All of a hosted tool's call has been told: now the calls behind it, as far as the next of its kind."""
+        self._unmade.discard(index)
         held, self._held = self._held, []
         for delta in held:
             self._show_call(delta)
@@ -140,15 +159,43 @@ class ModelCall:
     async def _say(self, text: str) -> None:
         if self._calls:
             return  # words behind a call have no place in the conversation: the next turn says them
-        opened = await self.open_message()
-        # Its first piece carries the empty annotations.
-        piece = TextDelta(value=text) if self._text else TextDelta(value=text, annotations=())
-        self._text += text
-        self._show(MessageDelta(opened.message.id, (TextPartDelta(index=self._index(opened, "text"), text=piece),)))
+        await self._tell((text,) if self._citations is None else self._citations.feed(text))
+
+    async def _tell(self, pieces: Iterable[str | Cited]) -> None:
+        """Words as they are; a citation as its marker, whole, together with its annotation."""
+        for piece in pieces:
+            opened = await self.open_message()
+            if isinstance(piece, Cited):
+                start, end = len(self._text), len(self._text) + len(piece.text)
+                annotation = FileCitationAnnotation(
+                    text=piece.text, start_index=start, end_index=end, file_citation=piece.citation
+                )
+                shown = annotation_delta(len(self._annotations), annotation)
+                self._annotations.append(annotation)
+                if not self._text:
+                    self._show_text(opened, TextDelta(value="", annotations=()))
+                self._show_text(opened, TextDelta(value=piece.text, annotations=(shown,)))
+                self._text += piece.text
+            else:
+                # Its first piece carries the empty annotations.
+                self._show_text(
+                    opened, TextDelta(value=piece) if self._text else TextDelta(value=piece, annotations=())
+                )
+                self._text += piece
+
+    async def _end_text(self) -> None:
+        """No more words come: what has been held back, as it might have become a citation, is told."""
+        if self._citations is not None:
+            await self._tell(self._citations.close())
+
+    def _show_text(self, opened: Opened, delta: TextDelta) -> None:
+        part = TextPartDelta(index=self._index(opened, "text"), text=delta)
+        self._show(MessageDelta(opened.message.id, (part,)))
 
     async def _refuse(self, text: str) -> None:
         if self._calls:
             return
+        await self._end_text()
         opened = await self.open_message()
         self._refusal += text
         index = self._index(opened, "refusal")
@@ -169,11 +216,12 @@ class ModelCall:
         call.arguments += delta.arguments
         if call.reader is not None:
             self._show_code(call, call.reader.feed(delta.arguments))
-        elif delta.arguments:
+        elif delta.arguments and not call.is_search:
             self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments=delta.arguments)))
 
     async def _open_call(self, index: int, name: str) -> _Call:
         if self.step is None:
+            await self._end_text()
             if self.opened is not None:
                 await self._recorder.interim_message(self.opened, self.said)
             # Steps stand in the order they were opened: an old one is no use behind a message opened just now.
@@ -181,13 +229,16 @@ class ModelCall:
             self.step = await self._recorder.open_tool_calls(self._run, again)
         for before in self._calls.values():
             self._fill_in(before)  # nothing is told of it once the next one has begun
-        call = _Call(len(self._calls), name, is_code=self._offer.kind(name) == "code_interpreter")
+        call = _Call(len(self._calls), name, kind=self._offer.kind(name))
         self._calls[index] = call
         opening: ToolCallDelta
+        if call.reader is not None or call.is_search:
+            self._unmade.add(call.index)
         if call.reader is not None:
-            self._codes.add(call.index)
             code = CodeInterpreterDelta(input="", outputs=())
             opening = CodeInterpreterCallDelta(index=call.index, id=call.id, code_interpreter=code)
+        elif call.is_search:
+            opening = FileSearchCallDelta(index=call.index, id=call.id)
         else:
             function = FunctionDelta(name=name, arguments="", output=None)
             opening = FunctionCallDelta(index=call.index, id=call.id, function=function)
@@ -207,7 +258,7 @@ class ModelCall:
 
     def _fill_in(self, call: _Call) -> None:
         """Models call a function without parameters with nothing at all; callers parse what they are given."""
-        if call.reader is None and not call.arguments.strip():
+        if call.reader is None and not call.is_search and not call.arguments.strip():
             call.arguments += "{}"
             self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments="{}")))
 
@@ -220,7 +271,7 @@ class ModelCall:
     def _show_call(self, delta: ToolCallDelta) -> None:
         """Clients take the first word of the next call for the end of the one before, whose outputs are to come yet."""
         assert self.step is not None
-        if any(code < delta.index for code in self._codes):
+        if any(before < delta.index for before in self._unmade):
             self._held.append(delta)
         else:
             self._show(StepDelta(self.step.id, (delta,)))

@@ -7,7 +7,7 @@ event of something that was committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +24,8 @@ from locum.domain.messages import ContentPart, ImageFile, ImageFilePart, Message
 from locum.domain.runs import LastError, RequiredCall, RequiredFunction, Run, Usage
 from locum.domain.steps import MessageCreation, MessageCreationDetails, Step, ToolCall, ToolCallsDetails
 from locum.domain.usage import SessionUsage
-from locum.engine.context import Journal, visible_files
+from locum.domain.vector_stores import VectorStore
+from locum.engine.context import Journal, searchable, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
 from locum.signals.local import LocalSignals
@@ -34,6 +35,7 @@ from locum.store import runs as run_store
 from locum.store import steps as step_store
 from locum.store import threads as thread_store
 from locum.store import usage as usage_store
+from locum.store import vector_stores as vector_store_store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
@@ -110,6 +112,8 @@ class Recorder:
             mounted=visible_files(run, thread_files, known),
             made=file_store.made_in_thread(conn, resource, thread_id),
             images=before.images if before else {},
+            thread_stores=thread.tool_resources.vector_store_ids,
+            attached=before.attached if before else self._attached(conn, conversation),
         )
         # Two, where a turn was cut, began again with words, called, and was cut once more.
         called = [step for step in left if not step.message_id]
@@ -127,11 +131,20 @@ class Recorder:
         )
         return tuple(loaded)
 
+    def _attached(self, conn: Connection, conversation: tuple[Message, ...]) -> dict[str, str]:
+        wanted = [file_id for message in conversation for file_id in searchable(message)]
+        files = file_store.existing(conn, self.claim.resource, wanted, now=self._now()) if wanted else []
+        return {file.id: file.filename for file in files}
+
     async def files(self, file_ids: tuple[str, ...]) -> list[File]:
         """Those of the files that exist."""
         return await self._db.read(
             lambda conn: file_store.existing(conn, self.claim.resource, file_ids, now=self._now())
         )
+
+    async def vector_stores(self, store_ids: Iterable[str]) -> list[VectorStore]:
+        """Those of the vector stores that exist."""
+        return await self._db.read(lambda conn: vector_store_store.existing(conn, self.claim.resource, store_ids))
 
     async def left_behind(self, mounted: Mapping[str, str]) -> LeftBehind:
         """What earlier cells of the thread have left for a new session. mounted: file id -> name of the files that
@@ -230,7 +243,7 @@ class Recorder:
         return answered
 
     async def call_done(
-        self, step: Step, call: ToolCall, files: tuple[File, ...], session: SessionUsage | None
+        self, step: Step, call: ToolCall, files: tuple[File, ...] = (), session: SessionUsage | None = None
     ) -> Step:
         """A call has been made: its outputs, the files it wrote and what its session has used; the last one completes
         the step."""

@@ -8,10 +8,18 @@ import msgspec
 
 from locum.domain.messages import ContentPart
 from locum.domain.runs import LastError, Usage
-from locum.domain.steps import CodeInterpreter, CodeInterpreterCall, Function, FunctionCall, ToolCall
+from locum.domain.steps import (
+    CodeInterpreter,
+    CodeInterpreterCall,
+    FileSearch,
+    FileSearchCall,
+    Function,
+    FunctionCall,
+    ToolCall,
+)
 from locum.models import chat
 from locum.models.chat import ModelError
-from locum.tools import code_interpreter
+from locum.tools import code_interpreter, file_search
 from locum.tools.functions import Offer
 
 
@@ -66,6 +74,8 @@ def decide(offer: Offer, reply: Reply, *, must_answer: bool, budgeted: bool) -> 
             case "code_interpreter":
                 code = code_interpreter.code_of(call.arguments)
                 calls.append(CodeInterpreterCall(call.id, CodeInterpreter(input=code)))
+            case "file_search":
+                calls.append(FileSearchCall(call.id, FileSearch(queries=file_search.queries_of(call.arguments))))
             case "function":
                 calls.append(FunctionCall(call.id, Function(name=call.name, arguments=call.arguments)))
             case None:

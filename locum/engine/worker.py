@@ -25,7 +25,7 @@ from locum.store import runs as store
 from locum.store.database import Database
 from locum.store.runs import Claim
 from locum.streams.hub import Streams
-from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.hosted import HostedTools
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Worker:
         signals: LocalSignals,
         streams: Streams,
         routes: Routes,
-        code_interpreter: CodeInterpreterTool,
+        tools: HostedTools,
         blobs: Blobs,
         *,
         owner: str,
@@ -63,7 +63,7 @@ class Worker:
         self._signals = signals
         self._streams = streams
         self._routes = routes
-        self._code_interpreter = code_interpreter
+        self._tools = tools
         self._blobs = blobs
         self._owner = owner
         self._slots = slots
@@ -142,7 +142,7 @@ class Worker:
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
-            execution = Execution(recorder, self._streams, self._routes, self._code_interpreter, self._blobs)
+            execution = Execution(recorder, self._streams, self._routes, self._tools, self._blobs)
             held_run = _Held(claim, execution)
             self._held[claim.run_id] = held_run
             held_run.task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]

@@ -24,7 +24,7 @@ from locum.domain.pages import Listing, Page
 from locum.domain.runs import Run, Usage
 from locum.domain.steps import Step
 from locum.domain.threads import Thread
-from locum.domain.tools import CodeInterpreterTool, FunctionTool, ToolResources
+from locum.domain.tools import CodeInterpreterTool, FileSearchTool, FunctionTool, ToolResources
 from locum.errors import InvalidRequest, NotFound
 from locum.services.events import Events
 from locum.services.once import Once, make_once
@@ -373,8 +373,11 @@ def _check_tool_choice(run: Run) -> None:
         name = choice["function"]["name"]
         if name not in functions:
             raise _invalid_choice(f"the function '{name}' is not in 'tools'.")
-    elif choice["type"] != "code_interpreter" or CodeInterpreterTool() not in run.tools:
+    elif not any(isinstance(tool, _HOSTED[choice["type"]]) for tool in run.tools):
         raise _invalid_choice(f"the tool '{choice['type']}' is not in 'tools'.")
+
+
+_HOSTED = {"code_interpreter": CodeInterpreterTool, "file_search": FileSearchTool}
 
 
 def _invalid_choice(why: str) -> InvalidRequest:

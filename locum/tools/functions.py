@@ -6,37 +6,41 @@ Also the one place that knows under which names a run's tools are offered, and w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import msgspec
 
 from locum.domain.steps import FunctionCall
-from locum.domain.tools import CodeInterpreterTool, FunctionDefinition, FunctionTool, Tool
+from locum.domain.tools import CodeInterpreterTool, FileSearchTool, FunctionDefinition, FunctionTool, Tool
 from locum.models.chat import ToolDefinition
-from locum.tools import code_interpreter
+from locum.tools import code_interpreter, file_search
+
+Kind = Literal["code_interpreter", "file_search", "function"]
 
 
-def _names() -> Iterator[str]:
-    """What the code interpreter may be called: a caller's function of the same name comes first."""
-    yield code_interpreter.NAME
-    for number in itertools.count(1):
-        yield "locum_" * number + code_interpreter.NAME
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """What a hosted tool is called: a caller's function of the same name comes first."""
+    return next(each for n in itertools.count() if (each := "locum_" * n + name) not in taken)
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools of a run as the model sees them. `code_name` is the code interpreter's, or None without one."""
+    """The tools of a run as the model sees them. `code_name` is the code interpreter's, `search_name` file search's, or
+    None without one."""
 
     definitions: tuple[ToolDefinition, ...]
     functions: frozenset[str]
-    code_name: str | None
+    code_name: str | None = None
+    search_name: str | None = None
 
-    def kind(self, name: str) -> Literal["code_interpreter", "function"] | None:
+    def kind(self, name: str) -> Kind | None:
         """Whose call it is; None when no tool of the run has that name."""
         if name in self.functions:
             return "function"
         if self.code_name is not None and name in (self.code_name, *code_interpreter.OTHER_NAMES):
             return "code_interpreter"
+        if self.search_name is not None and name in (self.search_name, *file_search.OTHER_NAMES):
+            return "file_search"
         return None
 
 
@@ -53,11 +57,15 @@ def offer(tools: Iterable[Tool]) -> Offer:
         ToolDefinition(name=each.name, description=each.description, parameters=each.parameters, strict=each.strict)
         for each in functions.values()
     ]
-    code_name = None
+    hosted: list[ToolDefinition] = []
+    code_name = search_name = None
     if any(isinstance(tool, CodeInterpreterTool) for tool in tools):
-        code_name = next(name for name in _names() if name not in names)
-        definitions.insert(0, msgspec.structs.replace(code_interpreter.DEFINITION, name=code_name))
-    return Offer(definitions=tuple(definitions), functions=names, code_name=code_name)
+        code_name = _free_name(code_interpreter.NAME, names)
+        hosted.append(msgspec.structs.replace(code_interpreter.DEFINITION, name=code_name))
+    if any(isinstance(tool, FileSearchTool) for tool in tools):
+        search_name = _free_name(file_search.NAME, names)
+        hosted.append(msgspec.structs.replace(file_search.DEFINITION, name=search_name))
+    return Offer(definitions=(*hosted, *definitions), functions=names, code_name=code_name, search_name=search_name)
 
 
 def result_for_model(call: FunctionCall) -> str:

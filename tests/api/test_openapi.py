@@ -15,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from locum.api.openapi import OPERATIONS
 from locum.api.routes import ROUTES
 from tests.api.edge import EdgeServer
+from tests.engine.searching import SearchingServer
 from tests.ingestion import IS_SERVED
 from tests.models.upstream import Call, Hang, ScriptedUpstream, Status, Text
 from tests.serving import ServerProcess
@@ -92,7 +93,7 @@ def scripted(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactor
 class Walk:
     """Calls operations by their place in the document, and holds every answer against what it says there."""
 
-    def __init__(self, server: ServerProcess, dialect: str) -> None:
+    def __init__(self, server: ServerProcess | SearchingServer, dialect: str) -> None:
         self._mount, self._query, self._headers = DIALECTS[dialect]
         self._address = server.azure_endpoint.removeprefix("http://")
         self.visited: set[tuple[str, str]] = set()
@@ -211,7 +212,8 @@ NEED_INGESTION = {("POST", "/vector_stores/{vector_store_id}/search"), ("GET", f
 
 def walk_assistants(walk: Walk, file: str, *, is_v1: bool) -> str:
     files = {"file_ids": [file]} if is_v1 else {"tool_resources": {"code_interpreter": {"file_ids": [file]}}}
-    made = walk("POST", "/assistants", {"model": "m", "tools": TOOLS, "metadata": {"a": "b"}, **files})
+    tools = [*TOOLS, {"type": "retrieval" if is_v1 else "file_search"}]
+    made = walk("POST", "/assistants", {"model": "m", "tools": tools, "metadata": {"a": "b"}, **files})
     assistant: str = made["id"]
     schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}
     walk("POST", "/assistants/{assistant_id}", {"response_format": schema, "top_p": 0.5}, assistant_id=assistant)
@@ -257,9 +259,9 @@ def walk_threads(walk: Walk, file: str, *, is_v1: bool) -> str:
 def walk_runs(walk: Walk, upstream: ScriptedUpstream, assistant: str, thread: str) -> str:
     """The id of a file the code interpreter has made."""
     runs, at = "/threads/{thread_id}/runs", {"thread_id": thread}
-    upstream.script(
-        [Call("f", {"x": 1}), Call("code_interpreter", {"code": CODE}), Text("Here: [a](sandbox:/mnt/data/a.csv)")]
-    )
+    search = Call("file_search", {"queries": ["x"]})
+    code = Call("code_interpreter", {"code": CODE})
+    upstream.script([Call("f", {"x": 1}), search, code, Text("Here: [a](sandbox:/mnt/data/a.csv)")])
     run = walk.finished(walk("POST", runs, {"assistant_id": assistant}, **at))
     assert run["status"] == "requires_action"
     at["run_id"] = run["id"]
@@ -269,7 +271,7 @@ def walk_runs(walk: Walk, upstream: ScriptedUpstream, assistant: str, thread: st
     run = walk.finished(walk("POST", runs + "/{run_id}/submit_tool_outputs", {"tool_outputs": outputs}, **at))
     assert run["status"] == "completed"
     steps = walk("GET", runs + "/{run_id}/steps", query="order=asc", **at)["data"]
-    assert [step["type"] for step in steps] == ["tool_calls", "tool_calls", "message_creation"]
+    assert [step["type"] for step in steps] == [*["tool_calls"] * 3, "message_creation"]
     for step in steps:
         walk("GET", runs + "/{run_id}/steps/{step_id}", step_id=step["id"], **at)
     answer = walk("GET", "/threads/{thread_id}/messages", query="limit=1", **at)["data"][0]

@@ -14,6 +14,7 @@ from locum.api.paging import listing, page_of
 from locum.api.v2.objects import (
     render_assistant,
     render_event,
+    render_event_with_content,
     render_file,
     render_message,
     render_run,
@@ -26,6 +27,7 @@ from locum.domain.events import (
     CodeInterpreterDelta,
     Done,
     Event,
+    FileSearchCallDelta,
     ImageFilePartDelta,
     ImageOutputDelta,
     LogOutputDelta,
@@ -42,6 +44,8 @@ from locum.domain.events import (
 from locum.domain.files import File
 from locum.domain.messages import (
     Attachment,
+    FileCitation,
+    FileCitationAnnotation,
     FilePath,
     FilePathAnnotation,
     ImageFile,
@@ -52,20 +56,24 @@ from locum.domain.messages import (
     TextPart,
 )
 from locum.domain.pages import Listing, Page
+from locum.domain.replay import found
 from locum.domain.runs import LastError, Run, Usage
 from locum.domain.steps import (
     CodeInterpreter,
     CodeInterpreterCall,
+    FileSearch,
+    FileSearchCall,
     Image,
     ImageOutput,
     LogOutput,
     MessageCreation,
     MessageCreationDetails,
+    SearchResult,
     Step,
     ToolCallsDetails,
 )
 from locum.domain.threads import Thread
-from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, ToolResources
+from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, RankingOptions, ToolResources
 from locum.errors import InvalidRequest
 
 ASSISTANT = Assistant(id="asst_1", created_at=1, model="m")
@@ -297,6 +305,75 @@ def test_a_cell_shows_what_it_put_out_and_nothing_of_our_own() -> None:
     }
 
 
+FOUND = SearchResult(
+    file_id="file-1", file_name="a.pdf", score=0.5, text="The text.", quote="text", start=3, end=12, page=2
+)
+SEARCHED = FileSearch(
+    queries=("q",), ranking_options=RankingOptions(score_threshold=0.1), results=(FOUND,), number=3, notes=("A note.",)
+)
+
+
+def search(search: FileSearch, *, with_content: bool = False) -> Any:
+    call = FileSearchCall(id="call_1", file_search=search)
+    step = msgspec.structs.replace(STEP, step_details=ToolCallsDetails(tool_calls=(call,)))
+    (shown,) = wire(render_step(step, with_content=with_content))["step_details"]["tool_calls"]
+    return shown
+
+
+def test_a_search_that_has_not_been_made_is_empty() -> None:
+    assert search(FileSearch(queries=("q",))) == {"id": "call_1", "type": "file_search", "file_search": {}}
+
+
+def test_a_search_shows_what_it_found_and_its_text_to_who_asks() -> None:
+    result = {"file_id": "file-1", "file_name": "a.pdf", "score": 0.5}
+    ranking = {"ranker": "auto", "score_threshold": 0.1}
+    assert search(SEARCHED)["file_search"] == {"ranking_options": ranking, "results": [result]}
+    shown = {**result, "content": [{"type": "text", "text": "The text."}]}
+    assert search(SEARCHED, with_content=True)["file_search"] == {"ranking_options": ranking, "results": [shown]}
+
+
+def test_a_search_that_found_nothing_has_no_results() -> None:
+    assert search(FileSearch(queries=("q",), results=()))["file_search"]["results"] == []
+
+
+def test_what_was_found_is_told_in_one_delta() -> None:
+    told = StepDelta("step_1", (found(1, FileSearchCall("call_1", SEARCHED)),))
+    for render, content in (
+        (render_event, {}),
+        (render_event_with_content, {"content": [{"type": "text", "text": "The text."}]}),
+    ):
+        _, data = render(told)
+        (call,) = json.loads(data)["delta"]["step_details"]["tool_calls"]
+        assert call == {
+            "index": 1,
+            "type": "file_search",
+            "file_search": {
+                "ranking_options": {"ranker": "auto", "score_threshold": 0.1},
+                "results": [{"index": 0, "file_id": "file-1", "file_name": "a.pdf", "score": 0.5, **content}],
+            },
+        }
+
+
+def test_a_citation_carries_its_quote() -> None:
+    citation = FileCitationAnnotation(
+        text="【0:0†source】",
+        start_index=2,
+        end_index=14,
+        file_citation=FileCitation(file_id="file-1", quote="text"),
+    )
+    part = TextPart(Text(value="a 【0:0†source】", annotations=(citation,)))
+    shown = wire(render_message(msgspec.structs.replace(MESSAGE, content=(part,))))
+    assert shown["content"][0]["text"]["annotations"] == [
+        {
+            "type": "file_citation",
+            "text": "【0:0†source】",
+            "start_index": 2,
+            "end_index": 14,
+            "file_citation": {"file_id": "file-1", "quote": "text"},
+        }
+    ]
+
+
 def test_usage_of_a_step_is_shown_once_it_has_ended() -> None:
     usage = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
     running = msgspec.structs.replace(STEP, usage=usage)
@@ -377,6 +454,20 @@ def test_a_file_is_processed_at_once() -> None:
                                 "code_interpreter": {"input": "", "outputs": []},
                             }
                         ],
+                    }
+                },
+            },
+        ),
+        (
+            StepDelta("step_1", (FileSearchCallDelta(index=0, id="call_1"),)),
+            "thread.run.step.delta",
+            {
+                "id": "step_1",
+                "object": "thread.run.step.delta",
+                "delta": {
+                    "step_details": {
+                        "type": "tool_calls",
+                        "tool_calls": [{"index": 0, "id": "call_1", "type": "file_search", "file_search": {}}],
                     }
                 },
             },

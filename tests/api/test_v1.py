@@ -65,6 +65,7 @@ from locum.domain.threads import Thread
 from locum.domain.tools import (
     CodeInterpreterResources,
     CodeInterpreterTool,
+    FileSearchTool,
     FunctionDefinition,
     FunctionTool,
     ToolResources,
@@ -183,6 +184,16 @@ def test_a_run_has_file_ids_and_none_of_v2s_own_keys() -> None:
 
 def test_a_step_shows_its_calls_as_v2_does() -> None:
     assert on_the_wire(v1_objects.render_step(STEP)) == on_the_wire(v2_objects.render_step(STEP))
+
+
+def test_the_retrieval_tool_is_file_search() -> None:
+    body = {"model": "m", "tools": [{"type": "retrieval"}, {"type": "code_interpreter"}, {"type": "retrieval"}]}
+    params = validation.parse(v1.AssistantBody, body, surface="openai").to_params()
+    assert params.tools == (FileSearchTool(), CodeInterpreterTool())
+    assert refusal(v1.AssistantBody, {"model": "m", "tools": [{"type": "retrieval", "retrieval": {}}]})[1:] == (
+        "tools[0].retrieval",
+        "unknown_parameter",
+    )
 
 
 @pytest.mark.parametrize(

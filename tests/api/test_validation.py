@@ -24,7 +24,14 @@ from locum.api.validation import parse
 from locum.domain.files import File, Surface
 from locum.domain.messages import Attachment, TextPart
 from locum.domain.runs import TruncationStrategy
-from locum.domain.tools import CodeInterpreterResources, CodeInterpreterTool, FileSearchTool, ToolResources
+from locum.domain.tools import (
+    CodeInterpreterResources,
+    CodeInterpreterTool,
+    FileSearchOptions,
+    FileSearchTool,
+    RankingOptions,
+    ToolResources,
+)
 from locum.errors import InvalidRequest
 from locum.services.params import NewMessage
 from locum.services.resources import with_files
@@ -402,17 +409,6 @@ def test_the_hosted_validators_words(model: type[Body], body: Any, message: str,
     assert refused(model, body) == (message, param, code)
 
 
-@pytest.mark.parametrize(
-    ("model", "body", "param", "what"),
-    [
-        (AssistantBody, {"model": "m", "tools": [{"type": "file_search"}]}, "tools[0].type", "file_search tools"),
-    ],
-)
-def test_what_is_not_served_yet_is_refused_by_name(model: type[Body], body: Any, param: str, what: str) -> None:
-    message = f"'{param}': {what} are not served by this version of Locum yet."
-    assert refused(model, body) == (message, param, "unsupported_parameter")
-
-
 def test_azure_names_its_own_file_prefix() -> None:
     message, _, _ = refused(MessageBody, {**SAY, "file_ids": ["x"]}, "azure")
     assert message == "Invalid 'file_ids[0]': 'x'. Expected an ID that begins with 'assistant'."
@@ -495,6 +491,65 @@ def test_empty_file_search_resources_ask_for_nothing(empty: Any) -> None:
 def test_a_tool_that_is_named_twice_is_there_once() -> None:
     body = {"model": "m", "tools": [{"type": "code_interpreter"}] * 128}
     assert parse(AssistantBody, body, surface="openai").to_params().tools == (CodeInterpreterTool(),)
+
+
+@pytest.mark.parametrize(
+    ("said", "tool"),
+    [
+        ({}, FileSearchTool()),
+        ({"file_search": None}, FileSearchTool()),
+        ({"file_search": {}}, FileSearchTool()),
+        ({"file_search": {"max_num_results": None, "ranking_options": None}}, FileSearchTool()),
+        ({"file_search": {"max_num_results": 50}}, FileSearchTool(file_search=FileSearchOptions(max_num_results=50))),
+        (
+            {"file_search": {"ranking_options": {"score_threshold": 1}}},
+            FileSearchTool(file_search=FileSearchOptions(ranking_options=RankingOptions(score_threshold=1.0))),
+        ),
+        (
+            {"file_search": {"ranking_options": {"ranker": "default_2024_08_21", "score_threshold": 0.5}}},
+            FileSearchTool(
+                file_search=FileSearchOptions(
+                    ranking_options=RankingOptions(ranker="default_2024_08_21", score_threshold=0.5)
+                )
+            ),
+        ),
+    ],
+)
+def test_file_search_takes_how_many_results_and_how_good(said: Any, tool: FileSearchTool) -> None:
+    body = {"model": "m", "tools": [{"type": "file_search", **said}]}
+    assert parse(AssistantBody, body, surface="openai").to_params().tools == (tool,)
+
+
+@pytest.mark.parametrize(
+    ("said", "param", "code"),
+    [
+        ({"max_num_results": 0}, "max_num_results", "integer_below_min_value"),
+        ({"max_num_results": 51}, "max_num_results", "integer_above_max_value"),
+        ({"max_num_results": "5"}, "max_num_results", "invalid_type"),
+        ({"ranking_options": {}}, "ranking_options.score_threshold", "missing_required_parameter"),
+        ({"ranking_options": {"score_threshold": 1.1}}, "ranking_options.score_threshold", "decimal_above_max_value"),
+        ({"ranking_options": {"score_threshold": -0.1}}, "ranking_options.score_threshold", "decimal_below_min_value"),
+        ({"ranking_options": {"ranker": "best", "score_threshold": 0}}, "ranking_options.ranker", "invalid_value"),
+        ({"other": 1}, "other", "unknown_parameter"),
+    ],
+)
+def test_what_file_search_does_not_take_is_refused(said: Any, param: str, code: str) -> None:
+    body = {"model": "m", "tools": [{"type": "file_search", "file_search": said}]}
+    assert refused(AssistantBody, body)[1:] == (f"tools[0].file_search.{param}", code)
+
+
+def test_of_a_hosted_tool_that_is_named_twice_the_first_counts() -> None:
+    options = [{"max_num_results": 3}, {"max_num_results": 4}]
+    body = {"model": "m", "tools": [{"type": "file_search", "file_search": each} for each in options]}
+    (tool,) = parse(AssistantBody, body, surface="openai").to_params().tools  # type: ignore[misc]
+    assert tool == FileSearchTool(file_search=FileSearchOptions(max_num_results=3))
+
+
+def test_an_attachment_says_which_tools_it_is_for() -> None:
+    tools = [{"type": "file_search"}, {"type": "code-interpreter"}, {"type": "file_search"}]
+    body = {**SAY, "attachments": [{"file_id": "file-1", "tools": tools}]}
+    (attachment,) = parse(MessageBody, body, surface="openai").to_params().attachments
+    assert attachment == Attachment(file_id="file-1", tools=(FileSearchTool(), CodeInterpreterTool()))
 
 
 def test_file_ids_of_a_message_are_attachments_for_every_tool_that_can_read_them() -> None:

@@ -6,7 +6,7 @@ A test is bound to its behaviour by `@behaviour(number, sentence)`; the rest are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,13 +17,12 @@ import pytest
 from tests.conformance.spec import DEVIATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
-FILE_SEARCH = "waits for file search"
 
 
 @dataclass(frozen=True)
 class Section:
     title: str
-    numbers: range
+    numbers: Sequence[int]
     module: str
 
 
@@ -37,7 +36,8 @@ SECTIONS = (
     Section("Context and budgets", range(119, 128), "test_context_and_budgets.py"),
     Section("Files and uploads", range(128, 138), "test_files_and_uploads.py"),
     Section("Code interpreter", range(138, 146), "test_code_interpreter.py"),
-    Section("File search and vector stores", range(146, 157), "test_vector_stores.py"),
+    Section("Vector stores", (146, 147, 148, 149, 150, 153, 154, 155), "test_vector_stores.py"),
+    Section("File search in runs", (151, 152, 156), "test_file_search.py"),
     Section("Real clients", range(157, 161), "test_sdk_quirks.py"),
 )
 
@@ -50,15 +50,7 @@ class Behaviour:
     """`checked` by a test here, or where else it is checked, or what it waits for."""
 
 
-ELSEWHERE = (
-    Behaviour(40, "v1: the retrieval tool behaves as file_search", FILE_SEARCH),
-    Behaviour(81, "include[] adds what file_search found to steps", FILE_SEARCH),
-    Behaviour(106, "A file_search call is streamed with file_search {} and indexed citations", FILE_SEARCH),
-    Behaviour(151, "A run cites: the marker is in the text and the annotation cuts it out", FILE_SEARCH),
-    Behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails", FILE_SEARCH),
-    Behaviour(156, "A run waits for the files of its thread's store before it searches", FILE_SEARCH),
-    Behaviour(157, "SDKs of every generation run their samples unmodified", "checked by `make sdk-matrix`"),
-)
+ELSEWHERE = (Behaviour(157, "SDKs of every generation run their samples unmodified", "checked by `make sdk-matrix`"),)
 
 CHECKED: dict[int, Behaviour] = {}
 """Filled as the test modules are imported."""

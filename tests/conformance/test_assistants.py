@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.api import WEATHER, Api
 from tests.conformance.behaviours import behaviour
 from tests.conformance.conftest import Keyed
+from tests.conformance.searching import ASKED, HANDBOOK, require_stores, upload
 from tests.models.upstream import Text
 
 
@@ -297,6 +298,32 @@ def test_v1_assistants_have_files(on_openai: Api, surface: str) -> None:
         assert v1.get(f"/assistants/{made['id']}")["file_ids"] == [second]
         assert v1.sdk.files.retrieve(first).id == first
         v1.refused("GET", f"{path}/{first}", status=404)
+
+
+@behaviour(40, "v1: the retrieval tool behaves as file_search")
+@pytest.mark.parametrize("surface", ["openai", "azure"])
+def test_retrieval_is_file_search(on_openai: Api, surface: str) -> None:
+    require_stores(on_openai)
+    file = upload(on_openai, "handbook.txt", HANDBOOK)
+    with on_openai.speaking(surface=surface, version=1) as v1:
+        tools = [{"type": "retrieval"}]
+        made = v1.post("/assistants", {"model": "m", "tools": tools, "file_ids": [file]})
+        assert (made["tools"], made["file_ids"]) == (tools, [file])
+        thread = v1.post("/threads", {"messages": [{"role": "user", "content": "How much leave?"}]})["id"]
+        v1.upstream.script([ASKED, Text("25 days 【0:0†source】.")])
+        choice = {"assistant_id": made["id"], "tool_choice": {"type": "retrieval"}}
+        run = v1.post(f"/threads/{thread}/runs", choice)
+        assert run["tools"] == tools
+        on_openai.until(on_openai.sdk.beta.threads.runs.retrieve(run["id"], thread_id=thread), "completed")
+        (_, step) = v1.get(f"/threads/{thread}/runs/{run['id']}/steps")["data"]
+        (call,) = step["step_details"]["tool_calls"]
+        assert call == {"id": call["id"], "type": "retrieval", "retrieval": {}}
+        (part,) = v1.get(f"/threads/{thread}/messages")["data"][0]["content"]
+        (annotation,) = part["text"]["annotations"]
+        assert annotation["type"] == "file_citation"
+        assert annotation["file_citation"]["file_id"] == file
+        assert annotation["file_citation"]["quote"] in HANDBOOK.decode()
+    assert on_openai.sdk.beta.assistants.retrieve(made["id"]).tools[0].type == "file_search"
 
 
 @behaviour(41, "Metadata has at most 16 pairs, keys of 64 and values of 512 characters, and values are strings")

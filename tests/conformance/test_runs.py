@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.api import WEATHER, Api, seen
 from tests.conformance.behaviours import behaviour
 from tests.conformance.conftest import Servers
+from tests.conformance.searching import ASKED, CONTENT, HANDBOOK, results, searching
 from tests.conformance.test_streaming import streamed
 from tests.models.upstream import Call, Hang, Held, Status, Text, Usage
 
@@ -373,6 +374,22 @@ def test_steps_tell_what_a_run_did(api: Api) -> None:
     assert api.get(path, **include)["data"] == [newest, oldest]
     error = api.refused("GET", f"{path}/step_unknown", status=404)
     assert error["message"] == "No run step found with id 'step_unknown'."
+
+
+@behaviour(81, "include[] adds what file_search found to steps")
+def test_steps_include_what_was_found(api: Api) -> None:
+    assistant, _ = searching(api, {"handbook.txt": HANDBOOK})
+    run = api.run(ASKED, Text("25."), assistant=assistant)
+    (result,) = results(api, run)
+    assert result.content is None
+    (result,) = results(api, run, include=[CONTENT])
+    (content,) = result.content
+    assert (content.type, content.text.strip()) == ("text", HANDBOOK.decode().strip())
+    path = f"/threads/{run.thread_id}/runs/{run.id}/steps"
+    step = api.steps(run)[0].id
+    assert "content" not in api.get(f"{path}/{step}")["step_details"]["tool_calls"][0]["file_search"]["results"][0]
+    shown = api.get(f"{path}/{step}", **{"include[]": CONTENT})["step_details"]["tool_calls"][0]["file_search"]
+    assert shown["results"][0]["content"][0]["text"] == content.text
 
 
 @behaviour(82, "A run takes up to 128 tools of its own, not 129")

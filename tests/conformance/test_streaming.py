@@ -14,6 +14,7 @@ from tests.conformance import streams
 from tests.conformance.api import SURFACES, TIME, WEATHER, Api, text_of
 from tests.conformance.behaviours import behaviour
 from tests.conformance.conftest import Servers
+from tests.conformance.searching import ASKED, HANDBOOK, searching
 from tests.conformance.streams import Event
 from tests.conformance.wire import Wire
 from tests.models.upstream import Call, Calls, Cut, Hang, Held, ScriptedUpstream, Status, Text
@@ -213,6 +214,26 @@ def test_code_is_streamed_in_pieces(api: Api) -> None:
     content = of(events, "thread.message.completed")[0]["content"]
     assert [part["type"] for part in content] == ["image_file", "text"]
     assert content[0]["image_file"]["file_id"] == image
+
+
+@behaviour(106, "A file_search call is streamed with file_search {} and indexed citations")
+def test_a_search_is_streamed(api: Api) -> None:
+    assistant, files = searching(api, {"handbook.txt": HANDBOOK})
+    api.upstream.script([ASKED, Text("25 days 【0:0†source】, they say【0:0†source】.", split=5)])
+    events = api.stream(f"/threads/{api.thread()}/runs", {"assistant_id": assistant})
+    shown = names(events)
+    searched = shown[shown.index("thread.run.step.created") : shown.index("thread.run.step.completed")]
+    assert searched[:3] == ["thread.run.step.created", "thread.run.step.in_progress", "thread.run.step.delta"]
+    deltas = [event.data["delta"]["step_details"] for event in events if event.name == "thread.run.step.delta"]
+    (call,) = deltas[0]["tool_calls"]
+    assert call == {"index": 0, "id": call["id"], "type": "file_search", "file_search": {}}
+    texts = [event.data["delta"]["content"][0]["text"] for event in events if event.name == "thread.message.delta"]
+    cited = [text for text in texts if text.get("annotations")]
+    assert [text["value"] for text in cited] == ["【0:0†source】"] * 2
+    for index, text in enumerate(cited):
+        (annotation,) = text["annotations"]
+        assert (annotation["index"], annotation["type"], annotation["text"]) == (index, "file_citation", text["value"])
+        assert annotation["file_citation"]["file_id"] == files["handbook.txt"]
 
 
 @behaviour(107, "The stream of a function call ends with requires_action and done; its step is not completed")

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from locum.domain.files import File
 from locum.domain.messages import (
+    Attachment,
+    FileCitation,
+    FileCitationAnnotation,
     ImageFile,
     ImageFilePart,
     ImageURL,
@@ -23,6 +26,8 @@ from locum.domain.runs import Run, Usage
 from locum.domain.steps import (
     CodeInterpreter,
     CodeInterpreterCall,
+    FileSearch,
+    FileSearchCall,
     Function,
     FunctionCall,
     Image,
@@ -30,12 +35,14 @@ from locum.domain.steps import (
     LogOutput,
     MessageCreation,
     MessageCreationDetails,
+    SearchResult,
     Step,
     ToolCallsDetails,
 )
 from locum.domain.tools import (
     CodeInterpreterResources,
     CodeInterpreterTool,
+    FileSearchTool,
     FunctionDefinition,
     FunctionTool,
     ToolResources,
@@ -302,9 +309,10 @@ def said(*texts: str) -> tuple[ChatMessage, ...]:
     return tuple(ChatMessage(role=role, content=text) for role, text in zip(roles, texts, strict=True))  # type: ignore[arg-type]
 
 
-def fit(conversation: tuple[ChatMessage, ...], room: int, own: tuple[ChatMessage, ...] = ()) -> list[Any]:
+def fit(conversation: tuple[ChatMessage, ...], room: int) -> list[Any]:
     system = (ChatMessage(role="system", content="SS"),)
-    return [each.content for each in context.fit(system, conversation, own, (), counter=Characters(), room=room)]
+    fitting = context.fit(system, conversation, lambda most: (), (), counter=Characters(), room=room)
+    return [each.content for each in fitting]
 
 
 @pytest.mark.parametrize(
@@ -336,12 +344,78 @@ def test_instructions_and_last_message_that_do_not_fit_are_said_not_to() -> None
 
 
 def test_what_the_runs_own_tools_said_is_shortened_before_the_run_is_given_up() -> None:
-    own = (ChatMessage(role="tool", tool_call_id="c", content="A" * 20_000 + "B" * 20_000),)
-    *_, shown = fit(said("1"), 9000, own)
+    printed = code_step(1, "x", LogOutput("A" * 20_000 + "B" * 20_000))
+    *_, told = build(Journal(run=run(), conversation=(message("user", "1"),), steps=(printed,)), room=9000).messages
+    shown = str(told.content)
     assert len(shown) < 8100
     assert shown.startswith("A" * 4000)
     assert shown.endswith("B" * 4000)
     assert "32000 characters left out" in shown
+
+
+def found(*texts: str, number: int = 0) -> Step:
+    """A step that has searched."""
+    results = tuple(
+        SearchResult(file_id="file-1", file_name="a.txt", score=0.5, text=text, quote="", start=0, end=1)
+        for text in texts
+    )
+    search = FileSearch(queries=("what", "무엇"), results=results, number=number)
+    return step(number, ToolCallsDetails((FileSearchCall(f"call_{number}" + "x" * 12, search),)))
+
+
+def test_a_search_is_told_as_a_call_with_its_passages() -> None:
+    journal = Journal(run=run(tools=(FileSearchTool(),)), conversation=(), steps=(found("One.", "Two."),))
+    *_, called, told = build(journal).messages
+    (call,) = called.tool_calls
+    assert (call.name, call.arguments) == ("file_search", '{"queries": ["what", "무엇"]}')
+    assert [text in str(told.content) for text in ("One.", "Two.", "【0:0†source】", "【0:1†source】")] == [True] * 4
+
+
+def test_files_that_came_to_be_searched_are_named_behind_their_message() -> None:
+    attachments = (
+        Attachment(file_id="file-1", tools=(FileSearchTool(),)),
+        Attachment(file_id="file-2", tools=(CodeInterpreterTool(),)),
+        Attachment(file_id="file-3", tools=(CodeInterpreterTool(), FileSearchTool())),
+        Attachment(file_id="file-gone", tools=(FileSearchTool(),)),
+    )
+    asked = message("user", "Summarise this.", attachments=attachments)
+    journal = Journal(
+        run=run(instructions="", tools=(FileSearchTool(),)),
+        conversation=(asked,),
+        attached={"file-1": "a.pdf", "file-3": "b\nc.txt"},
+    )
+    (told,) = build(journal).messages
+    assert told.content == "Summarise this.\n\n[Attached files, to be read with file_search: a.pdf, b c.txt]"
+    (told,) = build(msgspec.structs.replace(journal, run=run(instructions=""))).messages
+    assert told.content == "Summarise this."
+    picture = message("user", "x", content=(ImageURLPart(ImageURL(url="https://x/y")),), attachments=attachments[:1])
+    (told,) = build(msgspec.structs.replace(journal, conversation=(picture,))).messages
+    assert told.content[-1] == {"type": "text", "text": "[Attached files, to be read with file_search: a.pdf]"}  # type: ignore[index]
+
+
+def test_of_passages_that_are_too_many_the_best_are_told() -> None:
+    steps = (found("A" * 3000, "B" * 3000, "C" * 3000),)
+    journal = Journal(run=run(tools=(FileSearchTool(),)), conversation=(message("user", "1"),), steps=steps)
+    *_, told = build(journal, room=8500).messages
+    text = str(told.content)
+    assert ("A" * 3000 in text, "B" * 3000 in text, "CC" in text) == (True, True, False)
+    assert text.endswith("[There is no room for 1 more of what was found.]")
+    *_, told = build(journal, room=4000).messages
+    assert ("A" * 2000 in str(told.content), "A" * 2001 in str(told.content)) == (True, False)
+
+
+def test_citations_of_earlier_answers_are_not_told() -> None:
+    marker = "【0:0†source】"
+    cited = tuple(
+        FileCitationAnnotation(
+            text=marker, start_index=at, end_index=at + len(marker), file_citation=FileCitation(file_id="file-1")
+        )
+        for at in (4, 4 + len(marker))
+    )
+    text = Text(value=f"Yes {marker}{marker}, {marker} is no annotation.", annotations=cited)
+    earlier = message("assistant", "yes", content=(TextPart(text),))
+    (_, told) = build(Journal(run=run(), conversation=(earlier,))).messages
+    assert told.content == f"Yes , {marker} is no annotation."
 
 
 @given(st.lists(st.text("ab", max_size=30), max_size=12), st.integers(0, 300))

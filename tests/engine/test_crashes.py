@@ -61,6 +61,13 @@ def _fix(body: dict[str, Any]) -> Reply:
             return Text("Fixed.", usage=Usage(30, 9))
 
 
+def _search(body: dict[str, Any]) -> Reply:
+    if not _results(body):
+        return Call("file_search", {"queries": ["leave"]}, usage=Usage(20, 7))
+    assert "no files to search" in _results(body)[-1]
+    return Text("Nothing 【0:0†source】 there.", usage=Usage(30, 9))
+
+
 def _functions(body: dict[str, Any]) -> Reply:
     match len(_results(body)):
         case 0:
@@ -97,6 +104,7 @@ SCENARIOS = {
         1,
     ),
     "functions": Scenario(_functions, 3, ("Sunny.",), ("tool_calls", "tool_calls", "message_creation"), 0, 1),
+    "search": Scenario(_search, 2, ("Nothing  there.",), ("tool_calls", "message_creation"), 0, 0),
     "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0, 2),
 }
 
@@ -114,8 +122,9 @@ def crashing(upstream: ScriptedUpstream, own_database: dict[str, str], tmp_path:
 
 def make_assistant(server: ServerProcess) -> str:
     with server.openai() as api:
-        weather: Any = {"type": "function", "function": {"name": "weather"}}
-        return api.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}, weather]).id
+        weather = {"type": "function", "function": {"name": "weather"}}
+        tools: Any = [{"type": "code_interpreter"}, {"type": "file_search"}, weather]
+        return api.beta.assistants.create(model="m", tools=tools).id
 
 
 def start_run(server: ServerProcess, assistant: str, thread: str) -> bool:
@@ -272,6 +281,16 @@ def test_a_run_that_waits_for_its_caller_survives_a_crash_at_every_point(
     reached = try_every_point(crashing, upstream, "functions")
     assert reached.count("model answered") == 3
     assert reached.count("cell executed") == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_run_that_searches_survives_a_crash_at_every_point(
+    crashing: ServerProcess, upstream: ScriptedUpstream
+) -> None:
+    reached = try_every_point(crashing, upstream, "search")
+    assert reached.count("model answered") == 2
+    assert reached.count("files searched") == 1
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ writing. After every step the rows must make sense.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,9 +32,12 @@ from locum.blobs.disk import DiskBlobs
 from locum.domain import runs
 from locum.domain.messages import Message, Text, TextPart
 from locum.domain.runs import ACTIVE, FOLLOWS, Run
-from locum.domain.steps import CodeInterpreterCall, Step, pending_functions, total_usage
+from locum.domain.search import Passage, Query
+from locum.domain.steps import CodeInterpreterCall, FileSearchCall, FunctionCall, Step, pending_functions, total_usage
 from locum.domain.tools import CodeInterpreterTool as CodeTool
-from locum.domain.tools import FunctionDefinition, FunctionTool
+from locum.domain.tools import FileSearchResources, FunctionDefinition, FunctionTool, ToolResources
+from locum.domain.tools import FileSearchTool as SearchTool
+from locum.domain.vector_stores import VectorStore
 from locum.engine.worker import LEASE_SECONDS, Worker
 from locum.errors import InvalidRequest
 from locum.models.chat import ChatRequest, Chunk, Finish, ModelError, TextDelta, ToolCallDelta, Usage
@@ -48,6 +51,7 @@ from locum.services.runs import Runs
 from locum.services.threads import Threads
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
+from locum.store import vector_stores as vector_store_store
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.rows import decode
@@ -57,8 +61,11 @@ from locum.store.tables import messages as message_table
 from locum.store.tables import run_steps as step_table
 from locum.store.tables import runs as run_table
 from locum.store.tables import threads as thread_table
+from locum.store.tables import vector_stores as store_table
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
+from locum.tools.file_search import FileSearchTool
+from locum.tools.hosted import HostedTools
 
 T = TypeVar("T")
 Task = asyncio.Task[Any]
@@ -127,6 +134,25 @@ class Stage:
     ) -> CellResult:
         return CellResult(logs=await self.stand_still(at_model=False), ok=True)
 
+    # the search
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        text = await self.stand_still(at_model=False)
+        found = Passage(
+            vector_store_id=store_ids[0],
+            file_id="file-1",
+            filename="a.txt",
+            score=0.5,
+            text=text,
+            quote=text,
+            start=0,
+            end=len(text),
+        )
+        return (found,)
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        raise AssertionError("no thread has a store here")
+
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
         raise AssertionError("no file is put here")
 
@@ -188,7 +214,7 @@ def read_rows(conn: sa.Connection) -> Rows:
 
 
 def delete_rows(conn: sa.Connection) -> None:
-    for table in (run_table, step_table, message_table, thread_table):
+    for table in (run_table, step_table, message_table, thread_table, store_table):
         conn.execute(sa.delete(table))
 
 
@@ -220,8 +246,11 @@ class Node:
         )
         self.threads = Threads(*args, forget_session=_forget, wake=_no_files)
         blobs = DiskBlobs(world.folder)
-        tool = CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready)
-        self.worker = Worker(*args, OneModel(world.stage), tool, blobs, owner=name, slots=3)
+        tools = HostedTools(
+            code_interpreter=CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready),
+            file_search=FileSearchTool(world.stage, world.clock),
+        )
+        self.worker = Worker(*args, OneModel(world.stage), tools, blobs, owner=name, slots=3)
 
 
 def _no_files() -> None:
@@ -238,7 +267,7 @@ async def _ready() -> None:
 
 NODES = st.sampled_from(["A", "B"])
 SOMEBODY = st.sampled_from([None, "A", "B", "A", "B"])
-PIECES = st.lists(st.sampled_from(["text", "f", "code_interpreter"]), max_size=3)
+PIECES = st.lists(st.sampled_from(["text", "f", "code_interpreter", "file_search"]), max_size=3)
 WHICH = st.integers(0, 5)
 
 
@@ -294,9 +323,12 @@ class RunLife(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        tools = (CodeTool(), FunctionTool(FunctionDefinition(name="f")))
-        assistants = Assistants(self.db, self.clock, _no_files)
-        self.assistant = self.do(assistants.create(PRINCIPAL, AssistantParams(model="m", tools=tools))).id
+        tools = (CodeTool(), SearchTool(), FunctionTool(FunctionDefinition(name="f")))
+        store = VectorStore(id="vs_1", created_at=0, last_active_at=0)
+        self.do(self.db.write(lambda conn: vector_store_store.insert(conn, PRINCIPAL.resource, store)))
+        resources = ToolResources(file_search=FileSearchResources(vector_store_ids=(store.id,)))
+        params = AssistantParams(model="m", tools=tools, tool_resources=resources)
+        self.assistant = self.do(Assistants(self.db, self.clock, _no_files).create(PRINCIPAL, params)).id
         self.messages = Messages(self.db, self.clock, ThreadQueue(LocalSignals()), _no_files)
         self.threads = [self.new_thread() for _ in range(2)]
         for which in range(2):
@@ -538,7 +570,7 @@ class RunLife(RuleBasedStateMachine):
             (open_step,) = [step for step in steps if step.is_open]
             assert open_step == steps[-1]
             assert [call.id for call in run.required_calls] == [call.id for call in pending_functions(open_step)]
-            assert all(call.is_done for call in open_step.tool_calls if isinstance(call, CodeInterpreterCall))
+            assert all(call.is_done for call in open_step.tool_calls if not isinstance(call, FunctionCall))
         if run.status not in ACTIVE:
             assert not [step for step in steps if step.is_open]
             used = total_usage(steps)
@@ -558,10 +590,16 @@ class RunLife(RuleBasedStateMachine):
         said = [word for message in rows.messages.values() if message.run_id for word in message.text.split()]
         for step in (step for steps in rows.steps.values() for step in steps):
             for call in step.tool_calls:
-                if isinstance(call, CodeInterpreterCall):
-                    said += call.code_interpreter.input.split()
-                else:
-                    said += [*call.function.arguments.split(), *(call.function.output or "").split()]
+                match call:
+                    case CodeInterpreterCall():
+                        said += call.code_interpreter.input.split()
+                    case FileSearchCall(file_search=search):
+                        said += [
+                            *search.queries,
+                            *(word for each in search.results or () for word in each.text.split()),
+                        ]
+                    case FunctionCall():
+                        said += [*call.function.arguments.split(), *(call.function.output or "").split()]
         assert len(said) == len(set(said)), f"said twice: {sorted(word for word in said if said.count(word) > 1)}"
 
     def check_moves(self, before: Rows, after: Rows) -> None:

@@ -75,7 +75,7 @@ def test_a_reply_that_used_up_the_runs_budget_ends_the_run_even_within_a_call() 
 
 
 def test_nothing_is_offered_without_tools() -> None:
-    assert offer(()) == Offer(definitions=(), functions=frozenset(), code_name=None)
+    assert offer(()) == Offer(definitions=(), functions=frozenset())
 
 
 @pytest.mark.parametrize(

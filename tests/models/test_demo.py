@@ -26,10 +26,11 @@ from locum.models.chat import (
     ToolDefinition,
 )
 from locum.models.demo import DemoModel
-from locum.models.demo.conversation import Answered, Attempt, Conversation, read
+from locum.models.demo.conversation import Answered, Attempt, Conversation, Passage, Search, read
 from locum.models.demo.conversation import Call as FunctionCall
+from locum.models.demo.documents import queries
 from locum.models.demo.expressions import arithmetic, equations, functions
-from locum.models.demo.skills import CallFunctions, RunCode, Say, reply
+from locum.models.demo.skills import CallFunctions, RunCode, Say, SearchFiles, reply
 
 CODE_INTERPRETER = ToolDefinition(
     name="code_interpreter", parameters={"type": "object", "properties": {"code": {"type": "string"}}}
@@ -1027,3 +1028,88 @@ def test_the_demo_model_imports_none_of_the_libraries_its_programs_use() -> None
     heavy = "numpy pandas sympy matplotlib aiohttp"
     code = f"import sys, locum.models.demo; print([name for name in {heavy.split()} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# ---- documents
+
+
+def found(*passages: tuple[str, str], output: str = "") -> Search:
+    return Search(
+        tuple(Passage(f"【0:{n}†source】", source, text) for n, (source, text) in enumerate(passages)), output
+    )
+
+
+HANDBOOK = ("handbook.pdf, page 3", "Work begins at nine. Employees have 25 days of paid leave. Lunch is at noon.")
+RULES = ("규정.txt", "점심은 정오입니다. 연차 휴가는 25일입니다.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["How many days of paid leave do employees have?", "What does the handbook say about leave?", "휴가는 며칠인가요?"],
+)
+def test_a_question_is_searched_for_where_files_can_be(text: str) -> None:
+    assert reply(Conversation(text=text, can_search=True)) == SearchFiles(queries(text))
+    assert not isinstance(reply(Conversation(text=text)), SearchFiles)
+
+
+def test_the_queries_are_the_question_and_its_telling_words() -> None:
+    assert queries("What does the handbook say about paid leave?") == (
+        "What does the handbook say about paid leave?",
+        "paid leave",
+    )
+    assert queries("연차 휴가는 며칠인가요?")[1].startswith("연차 휴가")
+    assert queries("???") == ("???",)
+
+
+def test_the_sentence_that_answers_is_quoted_with_its_marker() -> None:
+    said = reply(
+        Conversation(
+            text="How many days of paid leave do employees have?", can_search=True, searches=(found(RULES, HANDBOOK),)
+        )
+    )
+    assert isinstance(said, Say)
+    assert said.text.startswith(
+        "From `handbook.pdf, page 3`: “Employees have 25 days of paid leave.” 【0:1†source】\n\n*(Locum"
+    )
+
+
+def test_a_korean_question_is_answered_from_korean_text() -> None:
+    said = reply(Conversation(text="연차 휴가는 며칠인가요?", can_search=True, searches=(found(HANDBOOK, RULES),)))
+    assert isinstance(said, Say)
+    assert said.text.startswith("`규정.txt`에서: “연차 휴가는 25일입니다.” 【0:1†source】")
+
+
+def test_what_was_found_by_its_meaning_alone_is_quoted_from_its_beginning() -> None:
+    said = reply(Conversation(text="Vacation?", can_search=True, searches=(found(HANDBOOK),)))
+    assert isinstance(said, Say)
+    assert "“Work begins at nine.” 【0:0†source】" in said.text
+
+
+def test_where_nothing_was_found_it_says_why() -> None:
+    said = reply(
+        Conversation(
+            text="How much leave?", can_search=True, searches=(found(output="[There are no files. Add some.]"),)
+        )
+    )
+    assert isinstance(said, Say)
+    assert said.text.startswith("I searched the files and found no answer: There are no files.\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["Solve 3x + 11 = 14", "hello", "count to 5", "Plot sin(x)", "```python\nprint(1)\n```"]
+)
+def test_what_is_no_question_to_files_is_not_searched_for(text: str) -> None:
+    assert not isinstance(reply(Conversation(text=text, can_search=True)), SearchFiles)
+
+
+def test_a_search_that_is_demanded_is_made() -> None:
+    assert isinstance(reply(Conversation(text="hello", can_search=True, forced="file_search")), SearchFiles)
+    assert isinstance(reply(Conversation(text="hello", can_search=True, can_run=False, must_call=True)), SearchFiles)
+
+
+def test_documents_come_before_data_where_the_message_says_so() -> None:
+    files = ("/mnt/data/sales.csv",)
+    asked = Conversation(text="What does the manual say about returns?", can_search=True, files=files)
+    assert isinstance(reply(asked), SearchFiles)
+    asked = Conversation(text="Describe the data in sales.csv", can_search=True, files=files)
+    assert isinstance(reply(asked), RunCode)

@@ -86,7 +86,8 @@ def render_run(run: Run) -> dict[str, Any]:
     }
 
 
-def render_step(step: Step) -> dict[str, Any]:
+def render_step(step: Step, *, with_content: bool = False) -> dict[str, Any]:
+    """What retrieval found is not shown in v1, whoever asks."""
     shown = v2.render_step(step)
     if isinstance(step.step_details, ToolCallsDetails):
         calls = msgspec.to_builtins(shown["step_details"])["tool_calls"]

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, 
 
 from locum.api.v1 import retrieval
 from locum.api.v2 import requests as v2
-from locum.api.validation import OTHER, STRING, not_served, tag
+from locum.api.validation import OTHER, STRING, tag
 from locum.domain.tools import Tool, ToolResources
 from locum.services.params import AssistantParams, NewMessage, NewRun, NewThread, ThreadChanges
 
@@ -30,10 +30,6 @@ class _Body(v2.Body):
         return body.model_construct(**{name: getattr(self, name) for name in said})
 
 
-def _not_served(value: str) -> str:
-    raise not_served("retrieval tools")
-
-
 def _kind(value: object) -> str:
     """Which of v1's types an object says it is; any other is one that no type fits."""
     said = v2.canonical(value.get("type")) if isinstance(value, dict) else None
@@ -41,10 +37,10 @@ def _kind(value: object) -> str:
 
 
 class RetrievalToolBody(v2.Body):
-    type: Annotated[Literal["retrieval"], AfterValidator(_not_served)]
+    type: Literal["retrieval"]
 
     def to_domain(self) -> Tool:
-        return v2.FileSearchToolBody.model_construct(type=retrieval.V2).to_domain()
+        return v2.FileSearchToolBody(type=retrieval.V2).to_domain()
 
 
 class UnknownToolBody(v2.UnknownToolBody):

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 import msgspec
+from msgspec import UNSET
 
 from locum.api.errors import stream_error
 from locum.domain.assistants import Assistant
 from locum.domain.events import (
     Done,
     Event,
+    FileSearchCallDelta,
     MessageDelta,
     MessageEvent,
     RunEvent,
@@ -21,12 +23,22 @@ from locum.domain.events import (
     StepEvent,
     StreamError,
     ThreadCreated,
+    ToolCallDelta,
 )
 from locum.domain.files import File
 from locum.domain.messages import Message
 from locum.domain.runs import Run
 from locum.domain.search import Passage, Query
-from locum.domain.steps import FunctionCall, MessageCreationDetails, Step, StepDetails, ToolCall
+from locum.domain.steps import (
+    CodeInterpreterCall,
+    FileSearchCall,
+    FunctionCall,
+    MessageCreationDetails,
+    SearchResult,
+    Step,
+    StepDetails,
+    ToolCall,
+)
 from locum.domain.threads import Thread
 from locum.domain.uploads import Upload, UploadPart
 from locum.domain.vector_stores import FileCounts, VectorStoreFile
@@ -118,8 +130,9 @@ def render_run(run: Run) -> dict[str, Any]:
     }
 
 
-def render_step(step: Step) -> dict[str, Any]:
-    """`metadata` is null and `expires_at` is there on the hosted wire, whatever its schema says."""
+def render_step(step: Step, *, with_content: bool = False) -> dict[str, Any]:
+    """`metadata` is null and `expires_at` is there on the hosted wire, whatever its schema says. with_content: the text
+    of what was found is shown."""
     return {
         "id": step.id,
         "object": "thread.run.step",
@@ -129,7 +142,7 @@ def render_step(step: Step) -> dict[str, Any]:
         "run_id": step.run_id,
         "type": "message_creation" if isinstance(step.step_details, MessageCreationDetails) else "tool_calls",
         "status": step.status,
-        "step_details": _step_details(step.step_details),
+        "step_details": _step_details(step.step_details, with_content=with_content),
         "last_error": step.last_error,
         "expired_at": step.expired_at,
         "cancelled_at": step.cancelled_at,
@@ -225,7 +238,7 @@ def render_search_results(query: Query, found: tuple[Passage, ...]) -> dict[str,
     return {
         "object": "vector_store.search_results.page",
         "search_query": query.texts,
-        "data": [_search_result(each) for each in found],
+        "data": [_passage(each) for each in found],
         "has_more": False,
         "next_page": None,
     }
@@ -240,7 +253,7 @@ def render_file_content(text: str) -> dict[str, Any]:
     }
 
 
-def _search_result(passage: Passage) -> dict[str, Any]:
+def _passage(passage: Passage) -> dict[str, Any]:
     return {
         "file_id": passage.file_id,
         "filename": passage.filename,
@@ -256,18 +269,28 @@ def _file_counts(counts: FileCounts) -> dict[str, int]:
 
 def render_event(event: Event) -> tuple[str, bytes]:
     """The event's name, and its data on one line."""
+    return _render_event(event, with_content=False)
+
+
+def render_event_with_content(event: Event) -> tuple[str, bytes]:
+    """The same, with the text of what was found."""
+    return _render_event(event, with_content=True)
+
+
+def _render_event(event: Event, *, with_content: bool) -> tuple[str, bytes]:
     match event:
         case MessageDelta():
             delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": event.content}}
             return "thread.message.delta", _encode(delta)
         case StepDelta():
-            details = {"type": "tool_calls", "tool_calls": event.tool_calls}
+            calls = [_tool_call_delta(each, with_content=with_content) for each in event.tool_calls]
+            details = {"type": "tool_calls", "tool_calls": calls}
             delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
             return "thread.run.step.delta", _encode(delta)
         case RunEvent():
             return f"thread.run.{event.what}", _encode(render_run(event.run))
         case StepEvent():
-            return f"thread.run.step.{event.what}", _encode(render_step(event.step))
+            return f"thread.run.step.{event.what}", _encode(render_step(event.step, with_content=with_content))
         case MessageEvent():
             return f"thread.message.{event.what}", _encode(render_message(event.message))
         case ThreadCreated():
@@ -284,10 +307,11 @@ def _or_one(value: float | None) -> float:
     return 1.0 if value is None else value
 
 
-def _step_details(details: StepDetails) -> object:
+def _step_details(details: StepDetails, *, with_content: bool) -> object:
     if isinstance(details, MessageCreationDetails):
         return details
-    return {"type": "tool_calls", "tool_calls": [_tool_call(each) for each in details.tool_calls]}
+    calls = [_tool_call(each, with_content=with_content) for each in details.tool_calls]
+    return {"type": "tool_calls", "tool_calls": calls}
 
 
 def _required_action(run: Run) -> dict[str, Any] | None:
@@ -296,12 +320,34 @@ def _required_action(run: Run) -> dict[str, Any] | None:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.required_calls}}
 
 
-def _tool_call(call: ToolCall) -> object:
-    if isinstance(call, FunctionCall):
-        return call
-    cell = call.code_interpreter
-    return {
-        "id": call.id,
-        "type": "code_interpreter",
-        "code_interpreter": {"input": cell.input, "outputs": cell.outputs or ()},
-    }
+def _tool_call(call: ToolCall, *, with_content: bool) -> object:
+    match call:
+        case FunctionCall():
+            return call
+        case CodeInterpreterCall(code_interpreter=cell):
+            shown = {"input": cell.input, "outputs": cell.outputs or ()}
+            return {"id": call.id, "type": "code_interpreter", "code_interpreter": shown}
+        case FileSearchCall(file_search=search):
+            found: dict[str, Any] = {}  # as long as it has not been made
+            if search.results is not None:
+                results = [_search_result(each, with_content=with_content) for each in search.results]
+                found = {"ranking_options": search.ranking_options, "results": results}
+            return {"id": call.id, "type": "file_search", "file_search": found}
+        case _:
+            assert_never(call)
+
+
+def _tool_call_delta(delta: ToolCallDelta, *, with_content: bool) -> object:
+    if not isinstance(delta, FileSearchCallDelta) or delta.file_search.results is UNSET:
+        return delta
+    results = [
+        {"index": index, **_search_result(each, with_content=with_content)}
+        for index, each in enumerate(delta.file_search.results)
+    ]
+    found = {"ranking_options": delta.file_search.ranking_options, "results": results}
+    return {"index": delta.index, "type": "file_search", "file_search": found}
+
+
+def _search_result(result: SearchResult, *, with_content: bool) -> dict[str, Any]:
+    shown = {"file_id": result.file_id, "file_name": result.file_name, "score": result.score}
+    return {**shown, "content": [{"type": "text", "text": result.text}]} if with_content else shown

@@ -24,7 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from locum.api.validation import OTHER, STORES_PER_OBJECT, STRING, missing, not_served, tag, wrong_prefix
+from locum.api.validation import OTHER, STORES_PER_OBJECT, STRING, missing, tag, wrong_prefix
+from locum.domain import search
 from locum.domain.messages import (
     Attachment,
     ContentPart,
@@ -39,9 +40,11 @@ from locum.domain.runs import TruncationStrategy
 from locum.domain.tools import (
     CodeInterpreterResources,
     CodeInterpreterTool,
+    FileSearchOptions,
     FileSearchTool,
     FunctionDefinition,
     FunctionTool,
+    RankingOptions,
     Tool,
     ToolResources,
 )
@@ -82,10 +85,6 @@ def canonical(value: object) -> object:
     return "code_interpreter" if value in ("code-interpreter", "code interpreter") else value
 
 
-def _no_file_search(value: str) -> str:
-    raise not_served("file_search tools")
-
-
 def _kind(*known: str) -> Discriminator:
     """Which of the known types an object says it is; any other is one that no type fits."""
 
@@ -119,7 +118,6 @@ _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Budget = Annotated[int, Field(ge=256)]
 _FunctionName = Annotated[str, Field(max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
 _CodeInterpreter = Annotated[Literal["code_interpreter"], BeforeValidator(canonical)]
-_FileSearch = Annotated[Literal["file_search"], AfterValidator(_no_file_search)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
@@ -150,12 +148,27 @@ class CodeInterpreterToolBody(Body):
         return CodeInterpreterTool()
 
 
-class FileSearchToolBody(Body):
-    type: _FileSearch
-    file_search: Any = None
+class RankingOptionsBody(Body):
+    """One ranker serves both names."""
 
-    def to_domain(self) -> CodeInterpreterTool:
-        raise AssertionError("refused before")
+    ranker: Literal["auto", "default_2024_08_21"] = "auto"
+    score_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class FileSearchOptionsBody(Body):
+    max_num_results: Annotated[int, Field(ge=1, le=search.MAX_RESULTS)] | None = None
+    ranking_options: RankingOptionsBody | None = None
+
+
+class FileSearchToolBody(Body):
+    type: Literal["file_search"]
+    file_search: FileSearchOptionsBody | None = None
+
+    def to_domain(self) -> FileSearchTool:
+        said = self.file_search or FileSearchOptionsBody()
+        ranking = RankingOptions(**said.ranking_options.model_dump()) if said.ranking_options else None
+        options = FileSearchOptions(max_num_results=said.max_num_results, ranking_options=ranking)
+        return FileSearchTool(file_search=None if options == FileSearchOptions() else options)
 
 
 class _Unknown(Body):
@@ -421,8 +434,8 @@ class AttachmentBody(Body):
     tools: Annotated[list[AttachmentToolBody], Field(fail_fast=True)] | None = None
 
     def to_domain(self) -> Attachment:
-        tools = (each.to_domain() for each in self.tools or () if not isinstance(each, UnknownAttachmentToolBody))
-        return Attachment(file_id=self.file_id, tools=tuple(dict.fromkeys(tools)))
+        known = (each for each in self.tools or () if not isinstance(each, UnknownAttachmentToolBody))
+        return Attachment(file_id=self.file_id, tools=tuple(dict.fromkeys(each.to_domain() for each in known)))
 
 
 class TextPartBody(Body):
@@ -659,11 +672,15 @@ def _as_given(value: str | Body | None) -> str | dict[str, Any] | UnsetType:
 
 
 def _tools(tools: list[ToolBody]) -> tuple[Tool, ...]:
-    """A hosted tool that is named twice is there once."""
-    every = [tool.to_domain() for tool in tools if not isinstance(tool, UnknownToolBody)]
-    return tuple(
-        tool for index, tool in enumerate(every) if isinstance(tool, FunctionTool) or tool not in every[:index]
-    )
+    """A hosted tool that is named twice is there once: the first counts."""
+    kept: list[Tool] = []
+    for body in tools:
+        if isinstance(body, UnknownToolBody):
+            continue
+        tool = body.to_domain()
+        if isinstance(tool, FunctionTool) or type(tool) not in map(type, kept):
+            kept.append(tool)
+    return tuple(kept)
 
 
 def _resources(body: ToolResourcesBody | None) -> ToolResources:

@@ -1,8 +1,8 @@
 """The built-in demo model: a deterministic, rule-based script that lets the whole product be tried without any model.
 
-It reads what the prompt really contains and acts on it: it writes Python for the code interpreter, calls the caller's
-functions, answers from what came back, and corrects itself after an error. It is no language model and says so in
-everything it answers.
+It reads what the prompt really contains and acts on it: it writes Python for the code interpreter, searches files,
+calls the caller's functions, answers from what came back, and corrects itself after an error. It is no language model
+and says so in everything it answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from locum import ids
 from locum.models.chat import ChatRequest, Chunk, Finish, TextDelta, ToolCallDelta, Usage
 from locum.models.demo.conversation import Call, read
-from locum.models.demo.skills import CallFunctions, RunCode, Say, reply
+from locum.models.demo.skills import CallFunctions, RunCode, Say, SearchFiles, reply
 
 NAME = "locum-demo"
 """The demo model's name among models."""
@@ -43,6 +43,8 @@ class DemoModel:
                 deltas, reason = _spoken(said), "stop"
             case RunCode(code):
                 deltas = _called((Call(conversation.code_name, {"code": code}),))
+            case SearchFiles(queries):
+                deltas = _called((Call(conversation.search_name, {"queries": list(queries)}),))
             case CallFunctions(calls):
                 deltas = _called(calls)
         limit = request.max_completion_tokens

@@ -14,6 +14,8 @@ Language = Literal["en", "ko"]
 CODE_INTERPRETER = "code_interpreter"
 _SECOND_CODE_INTERPRETER = "locum_code_interpreter"
 """What it is called where the caller has a function of the first name."""
+FILE_SEARCH = "file_search"
+_SECOND_FILE_SEARCH = "locum_file_search"
 FILES_HEADING = "Files available to the code interpreter:"
 
 _MAX_TEXT = 20_000
@@ -22,6 +24,7 @@ _MAX_TEXT = 20_000
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR_LINE = re.compile(r"^((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?:: .*)?)$", re.MULTILINE)
+_PASSAGE = re.compile(r"(【\d+:\d+†source】)\n<(passage-\w+)>\n([^\n]*)\n\n(.*?)\n</\2>", re.DOTALL)
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -54,6 +57,21 @@ class Answered(msgspec.Struct, frozen=True):
     output: str
 
 
+class Passage(msgspec.Struct, frozen=True):
+    """A passage that a search has found. `source` is its file's name, with the page where there are pages."""
+
+    marker: str
+    source: str
+    text: str
+
+
+class Search(msgspec.Struct, frozen=True):
+    """A search, the passages it has found, best first, and all that was said of it."""
+
+    passages: tuple[Passage, ...]
+    output: str
+
+
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """The last user message."""
@@ -71,6 +89,12 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """Calls of functions since the last user message, oldest first."""
     code_name: str = CODE_INTERPRETER
     """The code interpreter's name among the tools."""
+    can_search: bool = False
+    """File search is among the tools."""
+    searches: tuple[Search, ...] = ()
+    """Since the last user message, oldest first."""
+    search_name: str = FILE_SEARCH
+    """File search's name among the tools."""
     forced: str | None = None
     """The tool that has to be called now."""
     must_call: bool = False
@@ -89,6 +113,8 @@ def read(request: ChatRequest) -> Conversation:
     tools = () if request.tool_choice == "none" else request.tools
     names = {tool.name for tool in request.tools}
     code_name = _SECOND_CODE_INTERPRETER if _SECOND_CODE_INTERPRETER in names else CODE_INTERPRETER
+    search_name = _SECOND_FILE_SEARCH if _SECOND_FILE_SEARCH in names else FILE_SEARCH
+    hosted = {code_name} | ({search_name} if _can_search(request.tools, search_name) else set())
     return Conversation(
         text=_text(request.messages[last])[:_MAX_TEXT] if last >= 0 else "",
         has_images=last >= 0 and _has_images(request.messages[last]),
@@ -97,16 +123,28 @@ def read(request: ChatRequest) -> Conversation:
         ),
         can_run=any(tool.name == code_name for tool in tools),
         attempts=tuple(Attempt(_code(arguments), output) for _, arguments, output in _results(since, {code_name})),
-        functions=tuple(tool for tool in tools if tool.name != code_name),
+        can_search=_can_search(tools, search_name),
+        searches=tuple(Search(_passages(output), output) for _, _, output in _results(since, hosted - {code_name})),
+        search_name=search_name,
+        functions=tuple(tool for tool in tools if tool.name not in hosted),
         answered=tuple(
             Answered(Call(name, _decoded(arguments)), output)
-            for name, arguments, output in _results(since, names - {code_name})
+            for name, arguments, output in _results(since, names - hosted)
         ),
         code_name=code_name,
         forced=_forced(request.tool_choice),
         must_call=request.tool_choice == "required",
         one_call_at_a_time=request.parallel_tool_calls is False,
     )
+
+
+def _can_search(tools: tuple[ToolDefinition, ...], name: str) -> bool:
+    """A caller's function may have the name where file search is not among the tools: that one takes no `queries`."""
+    return any(tool.name == name and "queries" in (tool.parameters or {}).get("properties", {}) for tool in tools)
+
+
+def _passages(output: str) -> tuple[Passage, ...]:
+    return tuple(Passage(match[1], match[3], match[4]) for match in _PASSAGE.finditer(output))
 
 
 def _text(message: ChatMessage) -> str:

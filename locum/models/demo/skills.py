@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from locum.models.demo import expressions, functions, programs, tables
+from locum.models.demo import documents, expressions, functions, programs, tables
 from locum.models.demo.conversation import Call, Conversation
 from locum.models.demo.words import text
 
@@ -40,7 +40,13 @@ class CallFunctions(msgspec.Struct, frozen=True):
     calls: tuple[Call, ...]
 
 
-Reply = Say | RunCode | CallFunctions
+class SearchFiles(msgspec.Struct, frozen=True):
+    """Search the files for this."""
+
+    queries: tuple[str, ...]
+
+
+Reply = Say | RunCode | SearchFiles | CallFunctions
 
 
 class Skill(msgspec.Struct, frozen=True):
@@ -52,8 +58,12 @@ class Skill(msgspec.Struct, frozen=True):
 
 def reply(conversation: Conversation) -> Reply:
     """The demo model's next move."""
+    if conversation.can_search and not conversation.searches and conversation.forced == conversation.search_name:
+        return SearchFiles(_queries(conversation))
     skill = next(skill for skill in SKILLS if skill.matches(conversation))
     answer = _with_functions(conversation, skill) or skill.act(conversation)
+    if isinstance(answer, Say) and conversation.must_call and conversation.can_search:
+        return SearchFiles(_queries(conversation))
     if isinstance(answer, Say):
         return Say(answer.text + text("signature", conversation.language))
     return answer
@@ -61,9 +71,9 @@ def reply(conversation: Conversation) -> Reply:
 
 def _with_functions(conversation: Conversation, skill: Skill) -> Reply | None:
     """The functions that the message asks for, then an answer from what they gave. None: there is no need of any."""
-    is_at_home = conversation.can_run and not skill.is_last_resort
+    is_at_home = (conversation.can_run or conversation.can_search) and not skill.is_last_resort
     if conversation.must_call:  # words will not do
-        is_at_home = isinstance(skill.act(conversation), RunCode)
+        is_at_home = isinstance(skill.act(conversation), RunCode | SearchFiles)
     if calls := functions.next_calls(conversation, clearly=is_at_home):
         return CallFunctions(calls)
     if not conversation.answered:
@@ -363,6 +373,35 @@ def _plotted(conversation: Conversation, output: str) -> str:
     return text("plotted", conversation.language, functions=named, facts=_facts(output) or "").rstrip()
 
 
+# ---- documents
+
+_asks_of_documents = _says(
+    r"\b(documents?|manuals?|handbooks?|guidelines?|polic(y|ies)|contracts?|papers?|articles?|pdf|docx?)\b"
+    r"|\baccording to\b|\b(in|from|of) (the|my|these|those|our) files?\b"
+    r"|문서|매뉴얼|설명서|안내서|규정|지침|계약서|논문|따르면|파일에서"
+)
+
+
+def _queries(conversation: Conversation) -> tuple[str, ...]:
+    return documents.queries(conversation.text) or ("?",)
+
+
+def _search(conversation: Conversation) -> Reply:
+    """Search once, and quote what answers best."""
+    if not conversation.searches:
+        return SearchFiles(_queries(conversation))
+    language, last = conversation.language, conversation.searches[-1]
+    quotes = documents.quotes(conversation.text, last.passages)
+    if not quotes:
+        why = last.output.strip().lstrip("[").partition(". ")[0].rstrip(".]")
+        return Say(text("not_found", language, why=why))
+    said = [
+        text("quoted", language, source=each.passage.source, quote=each.text, marker=each.passage.marker)
+        for each in quotes
+    ]
+    return Say("\n\n".join(said))
+
+
 # ---- talk
 
 _COUNT = re.compile(r"\bcount (?:\w{1,20} ){0,4}?to (\d{1,6})\b|(\d{1,6})까지\s?(?:\S{1,10}\s)?세", re.IGNORECASE)
@@ -396,6 +435,7 @@ SKILLS: tuple[Skill, ...] = (
         _says_text("introduction"),
     ),
     Skill(lambda c: _asks_for_sum(c) and bool(_sum(c)), _programmed(lambda c: programs.calculate(_sum(c)), _result)),
+    Skill(lambda c: c.can_search and _asks_of_documents(c), _search),
     Skill(lambda c: bool(_tables(c) and _task(c)), _programmed(_reckon, _reckoned)),
     Skill(_concerns_data, _programmed(_describe, _described)),
     Skill(lambda c: c.has_images, _says_text("no_images"), is_last_resort=True),
@@ -403,5 +443,6 @@ SKILLS: tuple[Skill, ...] = (
         _asks_for_chart,
         _programmed(lambda _: programs.sample_chart(), lambda c, _: text("sample_chart", c.language)),
     ),
+    Skill(lambda c: c.can_search, _search, is_last_resort=True),
     Skill(lambda _: True, _fallback, is_last_resort=True),
 )

@@ -18,6 +18,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "- clean and join tables, chart and rank what they add up to, carry its trend on, and add it to a workbook,\n"
         "- plot functions (`plot y = x^2`),\n"
         "- run Python that you put into a ```python block,\n"
+        "- search files and quote what they say, where `file_search` is enabled,\n"
         "- call the functions you offer, when a message has the words of their names,\n"
         "- show you how I fix an error, and count.\n\n"
         "For anything else connect a real model: set `LOCUM_MODEL_BASE_URL` to the address of an OpenAI-compatible "
@@ -29,6 +30,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "- 여러 표를 정리하고 합쳐서 월별 합계와 순위, 추세를 구하고 엑셀 파일에 시트로 추가하기\n"
         "- 함수 그래프 그리기(`y = x^2 그래프를 그려줘`)\n"
         "- ```python 블록에 넣은 파이썬 코드 실행하기\n"
+        "- `file_search`가 켜져 있으면 파일을 검색해서 인용하기\n"
         "- 메시지에 이름의 단어가 들어 있으면, 제공하신 함수 호출하기\n"
         "- 오류를 고치는 과정 보여주기, 숫자 세기\n\n"
         "그 밖의 일에는 실제 모델을 연결하세요. `LOCUM_MODEL_BASE_URL`에 OpenAI 호환 서버의 주소를 설정하면 됩니다.",
@@ -56,6 +58,11 @@ _TEXTS: dict[str, dict[Language, str]] = {
     "unreadable": {
         "en": "The code interpreter did not give what I expected. It said:\n\n{output}",
         "ko": "code interpreter가 예상한 결과를 주지 않았습니다. 받은 내용:\n\n{output}",
+    },
+    "quoted": {"en": "From `{source}`: “{quote}” {marker}", "ko": "`{source}`에서: “{quote}” {marker}"},
+    "not_found": {
+        "en": "I searched the files and found no answer: {why}.",
+        "ko": "파일을 검색했지만 답을 찾지 못했습니다: {why}.",
     },
     "function_said": {"en": "`{call}` says: {output}", "ko": "`{call}`의 결과: {output}"},
     "no_images": {

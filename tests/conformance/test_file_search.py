@@ -1,0 +1,107 @@
+"""Behaviours 146-156: file search and vector stores. More of it is in `tests/engine/test_file_search.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from locum.domain.vector_stores import SECONDS_PER_DAY
+from locum.store import vector_stores as vector_store_store
+from locum.store.sqlite import SQLite
+from tests.conformance.api import Api
+from tests.conformance.behaviours import behaviour
+from tests.conformance.conftest import Servers
+from tests.conformance.searching import (
+    ASKED,
+    HANDBOOK,
+    SEARCH,
+    require_stores,
+    results,
+    searching,
+    store_of,
+    stores,
+    upload,
+)
+from tests.conformance.wire import Wire
+from tests.models.upstream import ScriptedUpstream, Text
+from tests.serving import ServerProcess
+
+
+@behaviour(151, "A run cites: the marker is in the text and the annotation cuts it out")
+def test_a_run_cites(api: Api) -> None:
+    assistant, files = searching(api, {"handbook.txt": HANDBOOK})
+    thread = api.thread("How much leave?")
+    run = api.run(ASKED, Text("😀 25 days 【0:0†source】."), thread=thread, assistant=assistant)
+    assert run.status == "completed"
+    (part,) = api.messages(thread)[-1].content
+    assert part.type == "text"
+    (annotation,) = part.text.annotations
+    assert annotation.type == "file_citation"
+    assert part.text.value[annotation.start_index : annotation.end_index] == annotation.text == "【0:0†source】"
+    assert annotation.file_citation.file_id == files["handbook.txt"]
+    quote = annotation.file_citation.quote  # type: ignore[attr-defined]
+    assert quote
+    assert quote in HANDBOOK.decode()
+
+
+def expire(server: ServerProcess, store_id: str) -> None:
+    """Let a store be unused for a day; its server must not run."""
+
+    def age(conn: Connection) -> None:
+        store = vector_store_store.get(conn, "default", store_id)
+        last_active_at = store.last_active_at - SECONDS_PER_DAY
+        vector_store_store.save(conn, "default", replace(store, last_active_at=last_active_at))
+
+    async def write() -> None:
+        db = SQLite(server.data_dir / "locum.db")
+        await db.write(age)
+        await db.close()
+
+    asyncio.run(write())
+
+
+@behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails")
+def test_both_stores_are_searched_until_one_expires(servers: Servers, wire: Wire, upstream: ScriptedUpstream) -> None:
+    server = servers.start(LOCUM_SANDBOX="off")
+    api = Api(servers.endpoint(server), wire, upstream)
+    assistant, _ = searching(api, {"handbook.txt": HANDBOOK})
+    store, _ = store_of(
+        api,
+        {"rules.txt": b"Days of paid leave can not be sold."},
+        expires_after={"anchor": "last_active_at", "days": 1},
+    )
+    before = api.sdk.vector_stores.retrieve(store)
+    thread = api.thread("How much leave?")
+    api.sdk.beta.threads.update(thread, tool_resources=stores(store))  # type: ignore[arg-type]
+    run = api.run(ASKED, Text("Both."), thread=thread, assistant=assistant)
+    assert {each.file_name for each in results(api, run)} == {"handbook.txt", "rules.txt"}
+    after = api.sdk.vector_stores.retrieve(store)
+    assert (before.expires_at or 0) <= (after.expires_at or 0) == (after.last_active_at or 0) + SECONDS_PER_DAY
+    server.stop()
+    expire(server, store)
+    server.start()
+    later = Api(servers.endpoint(server), wire, upstream)
+    assert later.sdk.vector_stores.retrieve(store).status == "expired"
+    run = later.run(ASKED, Text("Never."), thread=thread, assistant=assistant)
+    assert (run.status, run.last_error and run.last_error.code) == ("failed", "server_error")
+    assert run.last_error is not None
+    assert f"The vector store {store} expired on " in run.last_error.message
+
+
+@behaviour(156, "A run waits for the files of its thread's store before it searches")
+@pytest.mark.parametrize("paragraphs", [1, 2000])
+def test_a_run_waits_until_its_threads_files_are_read(api: Api, paragraphs: int) -> None:
+    require_stores(api)
+    text = "\n\n".join(f"Chapter {n} is about the number {n}." for n in range(paragraphs)).encode()
+    file = upload(api, "book.txt", HANDBOOK + b"\n" + text)
+    attached: Any = {"file_id": file, "tools": [SEARCH]}
+    thread = api.sdk.beta.threads.create(
+        messages=[{"role": "user", "content": "How much leave?", "attachments": [attached]}]
+    ).id
+    run = api.run(ASKED, Text("25 【0:0†source】."), thread=thread, assistant=api.assistant(tools=[SEARCH]))
+    assert run.status == "completed"
+    assert file in [each.file_id for each in results(api, run)]
