@@ -108,6 +108,10 @@ class Unit(msgspec.Struct, frozen=True, order=True):
         return cls(document, chunking.max_chunk_size_tokens, chunking.chunk_overlap_tokens)
 
     @property
+    def chunking(self) -> Chunking:
+        return Chunking(max_chunk_size_tokens=self.max_tokens, chunk_overlap_tokens=self.overlap_tokens)
+
+    @property
     def key(self) -> str:
         return f"{self.document}:{self.max_tokens}:{self.overlap_tokens}"
 

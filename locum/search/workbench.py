@@ -34,7 +34,11 @@ _LENGTH = struct.Struct(">Q")
 
 
 class WorkbenchError(Exception):
-    """A command could not be done; the words are for the log."""
+    """A command could not be done; the words are for the log. kind: the name of the error that was met, or ""."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 # ---- what is said
@@ -93,6 +97,7 @@ class TooLong(msgspec.Struct, frozen=True, tag="too_long"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    kind: str
     reason: str
 
 
@@ -214,7 +219,9 @@ class Workbench:
 
 
 def _unexpected(reply: Reply) -> WorkbenchError:
-    return WorkbenchError(reply.reason if isinstance(reply, Failed) else f"unexpected answer {type(reply).__name__}")
+    if isinstance(reply, Failed):
+        return WorkbenchError(f"{reply.kind}: {reply.reason}", reply.kind)
+    return WorkbenchError(f"unexpected answer {type(reply).__name__}")
 
 
 def _ranges(data: bytes) -> Ranges:
@@ -275,7 +282,7 @@ def _answer(command: Command) -> Reply:
     except TooManyTokens:
         return TooLong()
     except Exception as error:  # the border of a command: the process lives on
-        return Failed(f"{type(error).__name__}: {error}")
+        return Failed(type(error).__name__, str(error))
 
 
 def _cut(command: Cut) -> Reply:

@@ -23,7 +23,7 @@ def vector_of(text: str) -> list[float]:
 
 
 class EmbeddingServer(ScriptedUpstream):
-    """`trouble` is given before all else, one for each request; `refuses` looks at a request and may return an error."""
+    """`trouble` is given before all else, one for each request; `refuses` looks at a request, may return an error."""
 
     def __init__(self) -> None:
         super().__init__()

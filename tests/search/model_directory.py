@@ -11,7 +11,9 @@ WORDS = ("[PAD]", "[UNK]", "apple", "pear", "engine", "motor", "the", "query:")
 DIMENSIONS = 8
 
 
-def make_model(directory: Path, *, seed: int = 1, first_token: bool = False, prompts: dict[str, str] | None = None) -> Path:
+def make_model(
+    directory: Path, *, seed: int = 1, first_token: bool = False, prompts: dict[str, str] | None = None
+) -> Path:
     """apple and pear are alike, engine and motor are, and the two pairs are not."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper

@@ -28,6 +28,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def environment_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
 def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 10
     while is_alive(pid):
@@ -77,7 +81,7 @@ def test_it_is_niced_and_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
         await bench.cut("text", Chunking(), windows=False)
         assert bench.pid is not None
         assert os.getpriority(os.PRIO_PROCESS, bench.pid) >= min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
-        environment = Path(f"/proc/{bench.pid}/environ").read_text()
+        environment = environment_of(bench.pid)
         assert "secret" not in environment
         assert "LOCUM" not in environment
 
@@ -102,8 +106,7 @@ def test_a_command_is_given_again_when_the_process_dies_and_the_next_ones_are_se
 def test_a_command_that_nobody_waits_for_any_more_does_not_confuse_the_next() -> None:
     async def scenario(bench: Workbench) -> None:
         forgotten = asyncio.ensure_future(bench.cut(TEXT * 10, Chunking(), windows=True))
-        while bench.pid is None:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has been asked
         forgotten.cancel()
         chunks, windows = await bench.cut("short", Chunking(), windows=True)
         assert chunks.tolist() == windows.tolist() == [[0, 5]]
@@ -136,7 +139,8 @@ def test_it_embeds_with_a_model_of_a_directory(tmp_path: Path) -> None:
 
 def test_it_dies_with_a_server_that_is_killed() -> None:
     program = (
-        "import asyncio\nfrom locum.domain.vector_stores import Chunking\nfrom locum.search.workbench import Workbench\n"
+        "import asyncio\n"
+        "from locum.domain.vector_stores import Chunking\nfrom locum.search.workbench import Workbench\n"
         "async def go():\n    bench = Workbench()\n    await bench.cut('text', Chunking(), windows=False)\n"
         "    print(bench.pid, flush=True)\n    await asyncio.Event().wait()\nasyncio.run(go())\n"
     )

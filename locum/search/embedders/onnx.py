@@ -1,4 +1,4 @@
-"""A sentence-transformers model as ONNX, in the process that is asked: `model.onnx` and `tokenizer.json` of a directory.
+"""A sentence-transformers model as ONNX, in the process that asks: `model.onnx` and `tokenizer.json` of a directory.
 
 What else such a directory usually holds is taken into account: how many tokens the model reads
 (`sentence_bert_config.json`, `config.json`), whether a text is the mean of its tokens or its first one
