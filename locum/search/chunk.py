@@ -77,30 +77,29 @@ class Tokens:
         return np.array(ranges, dtype=np.int32).reshape(-1, 2)
 
     def _spans(self, size: int, overlap: int) -> Iterator[tuple[int, int]]:
-        first, last = 0, len(self.number) - 1
-        while first < last:
-            end = self._end(first, size)
-            yield int(self.offset[first]), int(self.offset[end])
-            if end == last:
-                return
-            first = self._begin(first, end, overlap)
+        begin, end, last = 0, 0, len(self.number) - 1
+        while end < last:
+            if self._at_most(self.number[begin] + size) <= end:  # with the overlap, not one letter more would fit
+                begin = end
+            end = self._end(begin, end, size)
+            yield int(self.offset[begin]), int(self.offset[end])
+            begin = self._begin(begin, end, overlap)
 
-    def _end(self, first: int, size: int) -> int:
-        """The best cut that is not farther than `size` tokens; among equals the last."""
-        farthest = self._at_most(self.number[first] + size)
+    def _end(self, begin: int, before: int, size: int) -> int:
+        """The best cut behind `before` that is not farther than `size` tokens; among equals the last."""
+        # One letter may have more tokens than `size`.
+        farthest = max(self._at_most(self.number[begin] + size), before + 1)
         if farthest == len(self.number) - 1:
             return farthest
-        if farthest <= first:  # so many tokens make up one code point
-            return first + 1
-        nearest = max(first + 1, self._at_most(self.number[farthest] - size // _NEAR))
+        nearest = max(before + 1, self._at_most(self.number[farthest] - size // _NEAR))
         among = self.strength[nearest : farthest + 1]
         return farthest - int(np.argmax(among[::-1]))
 
-    def _begin(self, first: int, end: int, overlap: int) -> int:
+    def _begin(self, begin: int, end: int, overlap: int) -> int:
         """The best cut that is about `overlap` tokens before `end`, and not more; among equals the first."""
         if overlap == 0:
             return end
-        earliest = max(first + 1, int(np.searchsorted(self.number, self.number[end] - overlap)))
+        earliest = max(begin + 1, int(np.searchsorted(self.number, self.number[end] - overlap)))
         latest = self._at_most(self.number[earliest] + overlap // _NEAR)
         latest = max(earliest, min(latest, end))
         return earliest + int(np.argmax(self.strength[earliest : latest + 1]))

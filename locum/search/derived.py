@@ -11,7 +11,8 @@ cut and embedded once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +22,8 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from locum.domain.vector_stores import Chunking
+from locum.search.units import Ranges, Span, Unit, Windows
+from locum.store.database import Database
 
 VERSION = "1"
 """Of the tables, and of how texts are cut."""
@@ -78,48 +81,6 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     pages: tuple[int, ...] = ()
 
-    def page_at(self, offset: int) -> int | None:
-        """The page, from 1, that holds this code point; None of a document without pages."""
-        return max(1, int(np.searchsorted(self.pages, offset, side="right"))) if self.pages else None
-
-
-class Vectors(msgspec.Struct, frozen=True, kw_only=True):
-    """The windows of a document as an embedder sees them: int32 ranges (n, 2) of code points, int8 codes (n, d) and a
-    float32 scale for each row."""
-
-    ranges: NDArray[np.int32]
-    codes: NDArray[np.int8]
-    scales: NDArray[np.float32]
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.ranges.nbytes + self.codes.nbytes + self.scales.nbytes)
-
-
-class Unit(msgspec.Struct, frozen=True, order=True):
-    """What a file gives to the index of a store: a document and how it is cut."""
-
-    document: str
-    max_tokens: int
-    overlap_tokens: int
-
-    @classmethod
-    def of(cls, document: str, chunking: Chunking) -> Unit:
-        return cls(document, chunking.max_chunk_size_tokens, chunking.chunk_overlap_tokens)
-
-    @property
-    def chunking(self) -> Chunking:
-        return Chunking(max_chunk_size_tokens=self.max_tokens, chunk_overlap_tokens=self.overlap_tokens)
-
-    @property
-    def key(self) -> str:
-        return f"{self.document}:{self.max_tokens}:{self.overlap_tokens}"
-
-    @classmethod
-    def parse(cls, key: str) -> Unit:
-        document, max_tokens, overlap_tokens = key.rsplit(":", 2)
-        return cls(document, int(max_tokens), int(overlap_tokens))
-
 
 def key_of(sha256: str, extension: str, parser: str) -> str:
     """The key of the document that this version of the parser makes of a file with that content and extension."""
@@ -169,10 +130,10 @@ def put_document(conn: Connection, key: str, text: str, pages: Iterable[int], *,
 def use(conn: Connection, key: str, *, now: float) -> Document | None:
     """The document, which from now on is kept for a while; None where there is none."""
     conn.execute(sa.update(_documents).where(_documents.c.key == key).values(used_at=now))
-    return documents(conn, [key]).get(key)
+    return known(conn, [key]).get(key)
 
 
-def documents(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
+def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
     """Key -> document, of those that are there."""
     found = {}
     for some in _portions(keys):
@@ -196,25 +157,21 @@ def text(conn: Connection, key: str, start: int = 0, end: int | None = None) -> 
 # ---- cuts and vectors
 
 
-def put_chunks(conn: Connection, unit: Unit, ranges: NDArray[np.int32]) -> None:
+def put_chunks(conn: Connection, unit: Unit, ranges: Ranges) -> None:
     """Keep how a document is cut."""
     _put(conn, _chunks, {**_at(unit), "ranges": _bytes(ranges, np.int32)})
 
 
-def chunks(conn: Connection, unit: Unit) -> NDArray[np.int32] | None:
+def chunks(conn: Connection, unit: Unit) -> Ranges | None:
     """Where the chunks of a unit are, (n, 2); None where it has not been cut."""
     columns = _chunks.c
     found = conn.execute(
-        sa.select(columns.ranges).where(
-            columns.document == unit.document,
-            columns.max_tokens == unit.max_tokens,
-            columns.overlap_tokens == unit.overlap_tokens,
-        )
+        sa.select(columns.ranges).where(*(columns[name] == value for name, value in _at(unit).items()))
     ).scalar_one_or_none()
-    return None if found is None else np.frombuffer(found, np.int32).reshape(-1, 2)
+    return None if found is None else _ranges(found)
 
 
-def put_vectors(conn: Connection, document: str, embedder: str, vectors: Vectors) -> None:
+def put_vectors(conn: Connection, document: str, embedder: str, vectors: Windows) -> None:
     """Keep what an embedder made of a document."""
     row = {
         "ranges": _bytes(vectors.ranges, np.int32),
@@ -224,16 +181,12 @@ def put_vectors(conn: Connection, document: str, embedder: str, vectors: Vectors
     _put(conn, _vectors, {"document": document, "embedder": embedder, **row})
 
 
-def vectors(conn: Connection, document: str, embedder: str) -> Vectors | None:
+def vectors(conn: Connection, document: str, embedder: str) -> Windows | None:
     """What an embedder made of a document; None where it has not been asked."""
     row = conn.execute(
         sa.select(_vectors).where(_vectors.c.document == document, _vectors.c.embedder == embedder)
     ).one_or_none()
-    if row is None:
-        return None
-    scales = np.frombuffer(row.scales, np.float32)
-    codes = np.frombuffer(row.codes, np.int8).reshape(len(scales), -1) if len(scales) else np.zeros((0, 0), np.int8)
-    return Vectors(ranges=np.frombuffer(row.ranges, np.int32).reshape(-1, 2), codes=codes, scales=scales)
+    return None if row is None else _windows(row)
 
 
 def embedded(conn: Connection, documents: Iterable[str], embedder: str) -> set[str]:
@@ -252,7 +205,7 @@ def cut(conn: Connection, units: Iterable[Unit]) -> set[Unit]:
     columns = (_chunks.c.document, _chunks.c.max_tokens, _chunks.c.overlap_tokens)
     for some in _portions({unit.document for unit in wanted}):
         rows = conn.execute(sa.select(*columns).where(_chunks.c.document.in_(some)))
-        found |= {Unit(*row) for row in rows} & wanted
+        found |= {_unit(*row) for row in rows} & wanted
     return found
 
 
@@ -281,8 +234,83 @@ def forget_vectors(conn: Connection, *, but: Collection[str]) -> int:
     return conn.execute(sa.delete(_vectors).where(_vectors.c.embedder.not_in(list(but)))).rowcount
 
 
+# ---- as searches read it
+
+
+class Shelf:
+    """The derived data, for those who only read it. What is not there is left out."""
+
+    def __init__(self, data: Database) -> None:
+        self._data = data
+
+    async def text(self, document: str) -> str | None:
+        """The whole text of a document."""
+
+        def look(conn: Connection) -> str | None:
+            return text(conn, document) if known(conn, [document]) else None
+
+        return await self._data.read(look)
+
+    async def chunks(self, units: Collection[Unit]) -> dict[Unit, Ranges]:
+        """Where the chunks of units are, in their order."""
+
+        def look(conn: Connection) -> dict[Unit, Ranges]:
+            found: dict[Unit, Ranges] = {}
+            for some in _portions({unit.document for unit in units}):
+                for row in conn.execute(sa.select(_chunks).where(_chunks.c.document.in_(some))):
+                    found[_unit(row.document, row.max_tokens, row.overlap_tokens)] = _ranges(row.ranges)
+            return {unit: found[unit] for unit in units if unit in found}
+
+        return await self._data.read(look)
+
+    async def windows(self, documents: Collection[str], embedder: str) -> dict[str, Windows]:
+        """Windows and vectors of documents."""
+
+        def look(conn: Connection) -> dict[str, Windows]:
+            found: dict[str, Windows] = {}
+            for some in _portions(documents):
+                rows = sa.select(_vectors).where(_vectors.c.document.in_(some), _vectors.c.embedder == embedder)
+                found.update({row.document: _windows(row) for row in conn.execute(rows)})
+            return found
+
+        return await self._data.read(look)
+
+    async def texts(self, spans: Sequence[Span]) -> dict[Span, str]:
+        """The text of parts of documents."""
+
+        def look(conn: Connection) -> dict[Span, str]:
+            found = {span: text(conn, span.document, span.start, span.end) for span in spans}
+            return {span: words for span, words in found.items() if words}
+
+        return await self._data.read(look)
+
+    async def page_starts(self, documents: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """Where each page of those documents begins that have pages."""
+        found = await self._data.read(lambda conn: known(conn, documents))
+        return {key: document.pages for key, document in found.items() if document.pages}
+
+
 def _at(unit: Unit) -> dict[str, str | int]:
-    return {"document": unit.document, "max_tokens": unit.max_tokens, "overlap_tokens": unit.overlap_tokens}
+    chunking = unit.chunking
+    return {
+        "document": unit.document,
+        "max_tokens": chunking.max_chunk_size_tokens,
+        "overlap_tokens": chunking.chunk_overlap_tokens,
+    }
+
+
+def _unit(document: str, max_tokens: int, overlap_tokens: int) -> Unit:
+    return Unit(document, Chunking(max_chunk_size_tokens=max_tokens, chunk_overlap_tokens=overlap_tokens))
+
+
+def _ranges(data: bytes) -> Ranges:
+    return np.frombuffer(data, np.int32).reshape(-1, 2)
+
+
+def _windows(row: Any) -> Windows:
+    scales = np.frombuffer(row.scales, np.float32)
+    codes = np.frombuffer(row.codes, np.int8).reshape(len(scales), -1) if len(scales) else np.zeros((0, 0), np.int8)
+    return Windows(ranges=_ranges(row.ranges), codes=codes, scales=scales)
 
 
 def _put(conn: Connection, table: sa.Table, row: dict[str, object]) -> None:
@@ -293,7 +321,7 @@ def _put(conn: Connection, table: sa.Table, row: dict[str, object]) -> None:
     conn.execute(insert.on_conflict_do_update(index_elements=key, set_=values), row)
 
 
-def _bytes(array: NDArray[np.generic], kind: type[np.generic]) -> bytes:
+def _bytes(array: NDArray[Any], kind: type[np.generic]) -> bytes:
     return np.ascontiguousarray(array, dtype=kind).tobytes()
 
 

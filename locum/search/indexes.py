@@ -19,10 +19,11 @@ import msgspec
 import structlog
 
 from locum import crashpoints
+from locum.domain.vector_stores import Chunking
 from locum.errors import StorageFull
 from locum.search import derived
 from locum.search.chunk import Ranges
-from locum.search.derived import Unit
+from locum.search.units import Unit
 from locum.search.workbench import Workbench, WorkbenchError
 from locum.store.database import Database
 
@@ -80,7 +81,7 @@ class KeywordIndexes:
             log.warning("a keyword index is spoiled and is built again", store=store_id, reason=str(error))
             have = await self._in(store_id)
             await self._remove(store_id)
-            async for some in self._portions([*map(Unit.parse, have), *missing]):
+            async for some in self._portions([*map(_unit, have), *missing]):
                 await self._apply(store_id, add=some)
 
     async def tidy(self, store_id: str, keep: Callable[[], Awaitable[Collection[Unit]]]) -> None:
@@ -143,6 +144,11 @@ class KeywordIndexes:
 
 def _folders(root: Path) -> list[str]:
     return [each.name for each in root.iterdir() if each.is_dir()] if root.is_dir() else []
+
+
+def _unit(key: str) -> Unit:
+    document, max_tokens, overlap_tokens = key.rsplit(":", 2)
+    return Unit(document, Chunking(max_chunk_size_tokens=int(max_tokens), chunk_overlap_tokens=int(overlap_tokens)))
 
 
 def _clear_unknown(directory: Path) -> None:

@@ -20,9 +20,10 @@ from locum.errors import NotFound
 from locum.models.chat import ModelError
 from locum.search import derived
 from locum.search.chunk import MAX_TOKENS, TooManyTokens
-from locum.search.derived import Document, Unit, Vectors
+from locum.search.derived import Document
 from locum.search.embedders.base import Embedder
 from locum.search.parse import Parser, Unreadable
+from locum.search.units import Ranges, Unit, Windows
 from locum.search.vectors import quantise
 from locum.search.workbench import Workbench
 from locum.store import files as file_rows
@@ -78,7 +79,7 @@ class Library:
             lock = self._locks[key] = asyncio.Lock()
         async with lock:
             document = await self._document(key, file)
-            unit = Unit.of(key, chunking)
+            unit = Unit(key, chunking)
             return unit, document.size + await self._cut_and_embed(unit)
 
     async def _document(self, key: str, file: File) -> Document:
@@ -103,7 +104,7 @@ class Library:
         """Bytes of the chunks and vectors."""
         embedder = self.embedder
 
-        def look(conn: Connection) -> tuple[NDArray[np.int32] | None, Vectors | None]:
+        def look(conn: Connection) -> tuple[Ranges | None, Windows | None]:
             vectors = None if embedder is None else derived.vectors(conn, unit.document, embedder)
             return derived.chunks(conn, unit), vectors
 
@@ -127,14 +128,14 @@ class Library:
                 made = vectors = await self._embedded(text, windows)
                 crashpoints.reach("text embedded")
                 await self._data.write(lambda conn: derived.put_vectors(conn, unit.document, embedder, made))
-        return int(chunks.nbytes) + (vectors.nbytes if vectors is not None else 0)
+        return int(chunks.nbytes) + (sum(each.nbytes for each in vectors) if vectors is not None else 0)
 
-    async def _embedded(self, text: str, windows: NDArray[np.int32]) -> Vectors:
+    async def _embedded(self, text: str, windows: Ranges) -> Windows:
         parts = []
         for at in range(0, len(windows), _WINDOWS_AT_A_TIME):
             texts = [text[start:end] for start, end in windows[at : at + _WINDOWS_AT_A_TIME].tolist()]
             parts.append(await asyncio.to_thread(quantise, await self._embed(texts)))
-        return Vectors(
+        return Windows(
             ranges=windows,
             codes=np.concatenate([codes for codes, _ in parts]),
             scales=np.concatenate([scales for _, scales in parts]),

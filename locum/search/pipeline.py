@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 from locum.clock import Clock
 from locum.domain.vector_stores import ErrorCode, FileError
 from locum.errors import LocumError, Unavailable
-from locum.search.derived import Unit
 from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Unreadable
+from locum.search.units import Unit
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database

@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 from locum.clock import Clock
 from locum.errors import LocumError
 from locum.search import derived
-from locum.search.derived import Unit
 from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Unreadable
+from locum.search.units import Unit
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
@@ -109,7 +109,7 @@ class Upkeep:
         keys, embedder = {unit.document for unit in units}, self._library.embedder
 
         def look(conn: Connection) -> tuple[set[Unit], set[str]]:
-            there = set(derived.documents(conn, keys))
+            there = set(derived.known(conn, keys))
             return derived.cut(conn, units), there if embedder is None else there & derived.embedded(
                 conn, keys, embedder
             )
@@ -183,4 +183,4 @@ def _state(conn: Connection, resource: str, store_id: str) -> tuple[int | None, 
 
 def _unit(member: Member) -> Unit | None:
     document = member.file.document
-    return None if document is None else Unit.of(document, member.file.chunking)
+    return None if document is None else Unit(document, member.file.chunking)

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from locum.domain.vector_stores import Chunking
 from locum.search import derived
-from locum.search.derived import Document, Unit, Vectors
+from locum.search.derived import Document, Shelf
+from locum.search.units import Span, Unit, Windows
 from locum.store.database import Database
 from locum.store.sqlite import SQLite
 
@@ -26,10 +27,10 @@ def write(databases: tuple[Database, Database], runner: asyncio.Runner) -> Write
     return lambda fn: runner.run(databases[1].write(fn))
 
 
-def make_vectors(rows: int = 3, dimensions: int = 4) -> Vectors:
+def make_vectors(rows: int = 3, dimensions: int = 4) -> Windows:
     codes = np.arange(rows * dimensions, dtype=np.int8).reshape(rows, dimensions)
     ranges = np.arange(rows * 2, dtype=np.int32).reshape(rows, 2)
-    return Vectors(ranges=ranges, codes=codes, scales=np.linspace(0.1, 1, rows, dtype=np.float32))
+    return Windows(ranges=ranges, codes=codes, scales=np.linspace(0.1, 1, rows, dtype=np.float32))
 
 
 def test_any_part_of_a_text_is_read_as_it_was_written(write: Write[str]) -> None:
@@ -49,12 +50,6 @@ def test_a_document_says_its_length_size_and_pages(write: Write[Document | None]
     assert write(lambda conn: derived.use(conn, "another", now=2)) is None
 
 
-def test_the_page_of_a_place_is_the_one_that_began_last() -> None:
-    document = Document(key="k", length=30, size=30, pages=(0, 10, 20))
-    assert [document.page_at(at) for at in (0, 9, 10, 25, 29)] == [1, 1, 2, 3, 3]
-    assert Document(key="k", length=30, size=30).page_at(5) is None
-
-
 def test_a_document_that_comes_twice_is_there_once(write: Write[object]) -> None:
     write(lambda conn: derived.put_document(conn, "k", "long " * 50_000, (), now=1))
     write(lambda conn: derived.put_document(conn, "k", "short", (), now=2))
@@ -62,32 +57,54 @@ def test_a_document_that_comes_twice_is_there_once(write: Write[object]) -> None
 
 
 def test_cuts_and_vectors_come_back_as_they_were(write: Write[object]) -> None:
-    unit, ranges = Unit.of("k", Chunking()), np.array([[0, 5], [3, 9]], np.int32)
+    unit, ranges = Unit("k", Chunking()), np.array([[0, 5], [3, 9]], np.int32)
     write(lambda conn: derived.put_chunks(conn, unit, ranges))
     write(lambda conn: derived.put_chunks(conn, unit, ranges))
     assert np.array_equal(write(lambda conn: derived.chunks(conn, unit)), ranges)  # type: ignore[arg-type]
-    other = Unit.of("k", Chunking(max_chunk_size_tokens=100, chunk_overlap_tokens=0))
+    other = Unit("k", Chunking(max_chunk_size_tokens=100, chunk_overlap_tokens=0))
     assert write(lambda conn: derived.chunks(conn, other)) is None
     assert write(lambda conn: derived.cut(conn, [unit, other])) == {unit}
     for vectors in (make_vectors(), make_vectors(0, 0)):
         write(lambda conn, given=vectors: derived.put_vectors(conn, "k", "e", given))  # type: ignore[misc]
         found = write(lambda conn: derived.vectors(conn, "k", "e"))
-        assert isinstance(found, Vectors)
+        assert isinstance(found, Windows)
         for name in ("ranges", "codes", "scales"):
             assert np.array_equal(getattr(found, name), getattr(vectors, name))
     assert write(lambda conn: derived.vectors(conn, "k", "another")) is None
     assert write(lambda conn: derived.embedded(conn, ["k", "l"], "e")) == {"k"}
 
 
-def test_a_unit_is_told_by_its_key() -> None:
-    unit = Unit.of("abc", Chunking(max_chunk_size_tokens=200, chunk_overlap_tokens=50))
-    assert unit.key == "abc:200:50"
-    assert Unit.parse(unit.key) == unit
-
-
 def test_the_key_of_a_document_depends_on_content_kind_and_parser() -> None:
     keys = {derived.key_of(*each) for each in (("a", "md", "1"), ("b", "md", "1"), ("a", "txt", "1"), ("a", "md", "2"))}
     assert len(keys) == 4
+
+
+def test_searches_read_many_things_at_once_and_miss_nothing_but_what_is_not_there(
+    databases: tuple[Database, Database], runner: asyncio.Runner, write: Write[object]
+) -> None:
+    shelf, units = Shelf(databases[1]), [Unit(f"k{number}", Chunking()) for number in range(1200)]
+
+    def fill(conn: sa.Connection) -> None:
+        for number, unit in enumerate(units):
+            pages = (0, 2) if number % 2 else ()
+            derived.put_document(conn, unit.document, f"text {number}", pages, now=1)
+            derived.put_chunks(conn, unit, np.array([[0, number]], np.int32))
+            derived.put_vectors(conn, unit.document, "e", make_vectors(number % 4))
+
+    write(fill)
+    absent = Unit("absent", Chunking())
+    chunks = runner.run(shelf.chunks([*units, absent]))
+    assert {unit: ranges.tolist() for unit, ranges in chunks.items()} == {
+        unit: [[0, number]] for number, unit in enumerate(units)
+    }
+    windows = runner.run(shelf.windows([unit.document for unit in (*units, absent)], "e"))
+    assert {key: len(each.scales) for key, each in windows.items()} == {f"k{n}": n % 4 for n in range(1200)}
+    spans = [Span("k7", 0, 4), Span("k7", 5, 6), Span("absent", 0, 4)]
+    assert runner.run(shelf.texts(spans)) == {spans[0]: "text", spans[1]: "7"}
+    pages = runner.run(shelf.page_starts({"k1", "k2", "absent"}))
+    assert pages == {"k1": (0, 2)}
+    assert runner.run(shelf.text("k7")) == "text 7"
+    assert runner.run(shelf.text("absent")) is None
 
 
 def test_what_was_used_lately_is_not_forgotten(write: Write[set[str]]) -> None:

@@ -14,11 +14,11 @@ from locum.domain.vector_stores import Chunking, FileBatch
 from locum.errors import Unavailable
 from locum.search import derived
 from locum.search.chunk import Tokens
-from locum.search.derived import Unit
 from locum.search.embedders.remote import RemoteEmbedder
 from locum.search.library import PAUSES
 from locum.search.parse import Unreadable
 from locum.search.pipeline import LEASE_SECONDS, MAX_ATTEMPTS
+from locum.search.units import Unit
 from locum.search.upkeep import KEPT_SECONDS
 from locum.store import file_batches, files
 from locum.store import vector_store_files as rows
@@ -70,7 +70,7 @@ def test_a_file_is_cut_and_indexed_before_its_row_says_completed(play: Callable[
         assert file.usage_bytes > len(TEXT)
         ranges = Tokens(TEXT).chunks(Chunking())
         assert one.indexed(store) == {
-            Unit.of(file.document, Chunking()).key: [TEXT[start:end] for start, end in ranges.tolist()]
+            Unit(file.document, Chunking()).key: [TEXT[start:end] for start, end in ranges.tolist()]
         }
         assert await one.data.read(lambda conn: derived.text(conn, file.document)) == TEXT
         assert one.pipeline.outcomes == {"completed": 1}
@@ -356,7 +356,7 @@ def test_another_server_on_the_same_database_brings_its_own_index_up_to_date(
         try:
             assert other.indexed(store) == {}
             members = await one.db.read(lambda conn: rows.searchable(conn, RESOURCE, store))
-            units = [Unit.of(each.file.document or "", each.file.chunking) for each in members]
+            units = [Unit(each.file.document or "", each.file.chunking) for each in members]
             await other.indexes.cover(store, units)
             assert other.indexed(store) == one.indexed(store)
         finally:
@@ -434,7 +434,7 @@ def test_what_no_store_has_any_more_is_removed_a_day_later(play: Callable[..., N
         await one.db.write(lambda conn: rows.delete(conn, RESOURCE, store, removed))
         await one.db.write(lambda conn: stores.delete(conn, RESOURCE, other))
         await one.upkeep.sweep()
-        assert list(one.indexed(store)) == [Unit.of(documents[kept], Chunking()).key]
+        assert list(one.indexed(store)) == [Unit(documents[kept], Chunking()).key]
         assert not (one.directory / "search" / other).exists()
         assert await one.data.read(lambda conn: derived.text(conn, documents[removed])) == "removed"
         clock.now += KEPT_SECONDS + 1
@@ -460,7 +460,7 @@ def test_a_file_that_a_new_parser_reads_otherwise_gets_another_document(play: Ca
         assert await one.upkeep.restore()
         file = await one.file(made["store"], made["file"])
         assert file.document != made["document"]
-        assert Unit.of(file.document or "", Chunking()).key in one.indexed(made["store"])
+        assert Unit(file.document or "", Chunking()).key in one.indexed(made["store"])
 
     async def with_one_that_cannot(one: Ingestion) -> None:
         await one.data.write(derived._metadata.drop_all)
