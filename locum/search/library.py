@@ -83,9 +83,11 @@ class Library:
             return unit, document.size + await self._cut_and_embed(unit)
 
     async def _document(self, key: str, file: File) -> Document:
-        now = self._clock()
-        if (found := await self._data.write(lambda conn: derived.use(conn, key, now=now))) is not None:
-            return found
+        if await self._data.read(lambda conn: derived.known(conn, [key])):
+            now = self._clock()
+            # It may have been swept between the two.
+            if (found := await self._data.write(lambda conn: derived.use(conn, key, now=now))) is not None:
+                return found
         try:
             parsed = await self._parser.parse(file.filename, lambda: self._content(file))
         except NotFound:

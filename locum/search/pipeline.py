@@ -128,14 +128,13 @@ class Pipeline:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._woken.wait()
-            was_woken = self._woken.is_set()
             self._woken.clear()
             now = asyncio.get_running_loop().time()
             ok = True
             if now - self._last_renewal >= LEASE_SECONDS / 3:
                 ok &= await self._attempt(self._renew)
                 self._last_renewal = now
-            ok &= await self._attempt(self._claim if was_woken else self._look_and_claim)
+            ok &= await self._attempt(self._claim)
             if ok:
                 self._last_look = now
 
@@ -150,16 +149,12 @@ class Pipeline:
             return False
         return True
 
-    async def _look_and_claim(self) -> None:
-        now = self._clock()
-        if await self._db.read(lambda conn: rows.any_claimable(conn, self._owner, now=now)):
-            await self._claim()
-
     async def _claim(self) -> None:
         free = min(self._slots - len(self._at_work), _MOST_READY - len(self._held))
-        if free <= 0:
-            return
         now, held = self._clock(), tuple(self._held)
+        # A look costs a read, only what is there to be claimed costs a write.
+        if free <= 0 or not await self._db.read(lambda conn: rows.any_claimable(conn, self._owner, now=now, but=held)):
+            return
         claims = await self._db.write(
             lambda conn: rows.claim(conn, self._owner, now=now, until=now + LEASE_SECONDS, limit=free, but=held)
         )

@@ -223,9 +223,11 @@ def claim(
     ]
 
 
-def any_claimable(conn: Connection, worker: str, *, now: float) -> bool:
+def any_claimable(conn: Connection, worker: str, *, now: float, but: Collection[int] = ()) -> bool:
     """Whether `claim` would find something."""
     query = sa.select(table.c.seq).where(_IS_OPEN, _IS_FREE).limit(1)
+    if but:
+        query = query.where(table.c.seq.not_in(but))
     return conn.execute(query, {"worker": worker, "now": now}).first() is not None
 
 

@@ -80,20 +80,23 @@ def texts_of(number: int, count: int) -> list[str]:
 class Scene:
     """Stores with files, made while no process runs, and looked at when none does."""
 
-    def __init__(self, directory: Path, database_url: str | None, count: int) -> None:
+    def __init__(self, directory: Path, database_url: str | None, count: int, *, has_others: bool = True) -> None:
         self._directory = directory
         self._database_url = database_url
         self._count = count
+        self._others = int(has_others)
 
     def add(self, number: int) -> None:
-        """A store with files that are fine, one of them like another, and one that is not."""
+        """A store with files that are fine; others: one that is like one of them, and one that is not fine."""
 
         async def go() -> None:
             async with opened(self._directory, self._database_url) as (db, data):
                 one = Ingestion(db, data, self._directory)
                 store = await one.make_store(f"vs_{number}")
                 contents = [text.encode() for text in texts_of(number, self._count)]
-                file_ids = [await one.upload(content) for content in (*contents, contents[0], b"\xff\xfe\xfd")]
+                file_ids = [
+                    await one.upload(content) for content in (*contents, *(contents[0], b"\xff")[: 2 * self._others])
+                ]
                 await one.add(store, file_ids)
                 await one.close()
 
@@ -107,9 +110,13 @@ class Scene:
                 store = f"vs_{number}"
                 one = Ingestion(db, data, self._directory)
                 members = await db.read(lambda conn: rows.searchable(conn, RESOURCE, store))
-                assert len(members) == self._count + 1
+                assert len(members) == self._count + self._others
                 counts = (await db.read(lambda conn: stores.held(conn, RESOURCE, [store])))[store].counts
-                assert (counts.completed, counts.failed, counts.total) == (self._count + 1, 1, self._count + 2)
+                assert (counts.completed, counts.failed, counts.total) == (
+                    len(members),
+                    self._others,
+                    len(members) + self._others,
+                )
                 assert await db.read(lambda conn: stores.embedder(conn, RESOURCE, store)) == "remote:m"
                 expected = {}
                 documents = {each.file.document or "" for each in members}
@@ -134,8 +141,8 @@ def embeddings() -> Iterator[EmbeddingServer]:
         yield server
 
 
-def try_every_point(directory: Path, database_url: str | None, embeddings: EmbeddingServer, *, count: int) -> None:
-    scene, process = Scene(directory, database_url, count), Process(directory, database_url, embeddings.base_url)
+def try_every_point(scene: Scene, process: Process, embeddings: EmbeddingServer, *, count: int) -> list[str]:
+    """Crash at point 1, 2, 3 … of the work on a scene; the points that were reached."""
     reached: list[str] = []
     point: str | None = "none yet"
     while point is not None:
@@ -151,12 +158,18 @@ def try_every_point(directory: Path, database_url: str | None, embeddings: Embed
         asked = Counter(text for text in embeddings.texts if text in windows)
         # What was embedded and not yet kept when it died is embedded once more, and nothing else.
         assert windows <= asked <= windows + windows
-    assert {"commit", "file read", "text embedded", "keyword index written"} == set(reached)
+    return reached
 
 
 @pytest.mark.timeout(400)
 def test_a_file_survives_a_crash_at_every_point(embeddings: EmbeddingServer, tmp_path: Path) -> None:
-    try_every_point(tmp_path, None, embeddings, count=1)
+    scene, process = Scene(tmp_path, None, 1, has_others=False), Process(tmp_path, None, embeddings.base_url)
+    reached = try_every_point(scene, process, embeddings, count=1)
+    claimed, text, chunks, vectors, completed = ["commit"] * 5
+    assert reached == [
+        *(claimed, "file read", text, chunks, "text embedded", vectors),
+        *("keyword index written", completed),
+    ]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -172,7 +185,9 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
 def test_files_that_are_ingested_together_survive_a_crash_at_every_point(
     database_url: str | None, embeddings: EmbeddingServer, tmp_path: Path
 ) -> None:
-    try_every_point(tmp_path, database_url, embeddings, count=3)
+    scene, process = Scene(tmp_path, database_url, 3), Process(tmp_path, database_url, embeddings.base_url)
+    reached = try_every_point(scene, process, embeddings, count=3)
+    assert {"commit", "file read", "text embedded"} <= set(reached)
 
 
 @pytest.mark.long

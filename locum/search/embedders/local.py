@@ -5,7 +5,6 @@ Two of them: documents wait in a niced one behind one another, a query must not 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.util
 from collections.abc import Sequence
@@ -50,8 +49,7 @@ class LocalEmbedder:
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
     async def close(self) -> None:
-        """The workbenches are their owner's to close."""
-        await asyncio.sleep(0)
+        """Nothing to do: the workbenches are their owner's to close."""
 
 
 def _digest(directory: Path) -> str:
