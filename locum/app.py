@@ -238,7 +238,7 @@ async def _ingesting(
         indexes = KeywordIndexes(data, workbench, lambda store_id: folder / store_id)
         library = Library(db, data, blobs, clock, parser, embedder, workbench)
         pipeline = Pipeline(db, clock, library, indexes, owner=owner, slots=settings.ingest_slots)
-        upkeep = Upkeep(db, data, clock, library, indexes)
+        upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
         pipeline.on_other_embedder = upkeep.wake
         pipeline.start()
         stack.push_async_callback(pipeline.stop)

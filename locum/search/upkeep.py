@@ -5,11 +5,15 @@ It is missing after a release with other tables or indexes, a backup without it,
 whose embedder is another one goes on as it is, by its words where that one cannot be asked any more, until all its
 files have vectors of the new one; then it changes over in one transaction. At the start, every hour, and when the
 pipeline meets such a store.
+
+Where several servers share the database, each follows what the others ingest with the keyword indexes it has; of a
+store it has none of, it makes one when it is searched for the first time (`damaged`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 
 import structlog
@@ -30,35 +34,63 @@ from locum.store.vector_store_files import Member
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 3600.0
+FOLLOW_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
 KEPT_SECONDS = 24 * 3600.0
 """What was used lately is kept, whoever has it: a file that is taken out of a store may be put into another one."""
 
 
 class Upkeep:
-    """A task in the background, one store and one file after the other."""
+    """In the background, one store and one file after the other. is_shared: other servers are on this database."""
 
-    def __init__(self, db: Database, data: Database, clock: Clock, library: Library, indexes: KeywordIndexes) -> None:
+    def __init__(
+        self,
+        db: Database,
+        data: Database,
+        clock: Clock,
+        library: Library,
+        indexes: KeywordIndexes,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self._db = db
         self._data = data
         self._clock = clock
         self._library = library
         self._indexes = indexes
         self._woken = asyncio.Event()
+        self._is_shared = is_shared
         self._tidied: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._followed: dict[str, int] = {}
+        self._building: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run_forever(), name="search upkeep")
+        self._begin(self._run_forever(), "search upkeep")
+        if self._is_shared:
+            self._begin(self._follow_forever(), "following other servers")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def wake(self) -> None:
         """Some store is to be looked at."""
         self._woken.set()
+
+    def damaged(self, resource: str, store_id: str) -> None:
+        """The keyword index of the store is missing or spoiled: build it again, without anybody waiting for it."""
+        if store_id not in self._building:
+            self._building.add(store_id)
+            self._begin(self._build(resource, store_id), f"index of {store_id}")
+
+    def _begin(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run_forever(self) -> None:
         while True:
@@ -100,12 +132,12 @@ class Upkeep:
                 except Unreadable as error:  # it was readable once, with another release
                     lost.add(member.file.id)
                     log.warning("a file cannot be searched any more", file_id=member.file.id, reason=error.message)
-            await self._indexes.cover(store_id, [unit for each in members if (unit := _unit(each))])
+            await self._indexes.cover(store_id, _units(members))
             if await self._change_over(resource, store_id, generation):
                 return
 
     async def _missing(self, members: list[Member]) -> list[Member]:
-        units = {unit for each in members if (unit := _unit(each)) is not None}
+        units = _units(members)
         keys, embedder = {unit.document for unit in units}, self._library.embedder
 
         def look(conn: Connection) -> tuple[set[Unit], set[str]]:
@@ -115,7 +147,7 @@ class Upkeep:
             )
 
         cut, whole = await self._data.read(look)
-        return [each for each in members if (unit := _unit(each)) not in cut or each.file.document not in whole]
+        return [each for each in members if _unit(each) not in cut or each.file.document not in whole]
 
     async def _make(self, resource: str, store_id: str, member: Member) -> None:
         file = member.file
@@ -141,6 +173,39 @@ class Upkeep:
             return now == generation or now is None
 
         return await self._db.write(change)
+
+    # ---- keyword indexes
+
+    async def _build(self, resource: str, store_id: str) -> None:
+        try:
+            members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
+            await self._indexes.cover(store_id, _units(members), anew=True)
+        except Exception:  # the next search tells us again
+            log.exception("a keyword index could not be built", store=store_id)
+        finally:
+            self._building.discard(store_id)
+
+    async def _follow_forever(self) -> None:
+        while True:
+            try:
+                await self.follow()
+            except LocumError as error:
+                log.warning("cannot follow what other servers ingest", reason=error.message)
+            except Exception:
+                log.exception("cannot follow what other servers ingest")
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def follow(self) -> None:
+        """Put what others have ingested into the indexes there are here."""
+        here = await self._indexes.stores()
+        for resource, store_id, generation in await self._db.read(store_rows.generations):
+            since = self._followed.get(store_id, -1)
+            if store_id in here and generation != since:
+                members = await self._db.read(
+                    lambda conn, at=(resource, store_id), since=since: rows.searchable(conn, *at, since=since)  # type: ignore[misc]
+                )
+                await self._indexes.cover(store_id, _units(members))
+                self._followed[store_id] = generation
 
     # ---- what is too much
 
@@ -171,7 +236,7 @@ class Upkeep:
 
         async def units() -> set[Unit]:
             members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
-            return {unit for each in members if (unit := _unit(each))}
+            return _units(members)
 
         await self._indexes.tidy(store_id, units)
         self._tidied[store_id] = generation
@@ -184,3 +249,7 @@ def _state(conn: Connection, resource: str, store_id: str) -> tuple[int | None, 
 def _unit(member: Member) -> Unit | None:
     document = member.file.document
     return None if document is None else Unit(document, member.file.chunking)
+
+
+def _units(members: Iterable[Member]) -> set[Unit]:
+    return {unit for each in members if (unit := _unit(each)) is not None}

@@ -126,3 +126,8 @@ def embedders(conn: Connection) -> set[str]:
     """By whose vectors the stores of all resources are searched."""
     docs = conn.execute(sa.select(table.c.doc)).scalars()
     return {embedder for doc in docs if (embedder := decode(doc, VectorStore).embedder) is not None}
+
+
+def generations(conn: Connection) -> list[tuple[str, str, int]]:
+    """(resource, id, generation) of every store of every resource."""
+    return [tuple(row) for row in conn.execute(sa.select(table.c.resource, table.c.id, table.c.generation))]

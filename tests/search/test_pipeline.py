@@ -333,7 +333,8 @@ def test_a_spoiled_or_lost_index_is_built_again(play: Callable[..., None]) -> No
         await one.add(store, [await one.upload(b"first")])
         await one.settle(store)
         first = one.indexed(store)
-        units = [Unit.parse(key) for key in first]
+        members = await one.db.read(lambda conn: rows.searchable(conn, RESOURCE, store))
+        units = [Unit(each.file.document or "", each.file.chunking) for each in members]
         (one.directory / "search" / store / "index.json").write_text("spoiled")
         await one.indexes.cover(store, units, anew=True)
         assert one.indexed(store) == first
@@ -359,8 +360,29 @@ def test_another_server_on_the_same_database_brings_its_own_index_up_to_date(
             units = [Unit(each.file.document or "", each.file.chunking) for each in members]
             await other.indexes.cover(store, units)
             assert other.indexed(store) == one.indexed(store)
+            await one.add(store, [await one.upload(b"third")])
+            await one.settle(store)
+            await other.upkeep.follow()
+            assert other.indexed(store) == one.indexed(store)
+            assert len(other.indexed(store)) == 3
         finally:
             await other.close()
+
+    play(scenario)
+
+
+def test_an_index_that_a_search_finds_damaged_is_built_again_once(play: Callable[..., None]) -> None:
+    async def scenario(one: Ingestion) -> None:
+        store = await one.make_store()
+        await one.add(store, [await one.upload(b"first")])
+        await one.settle(store)
+        first = one.indexed(store)
+        (one.directory / "search" / store / "index.json").write_text("spoiled")
+        for _ in range(3):
+            one.upkeep.damaged(RESOURCE, store)
+        (building,) = one.upkeep._tasks
+        await asyncio.wait([building])
+        assert one.indexed(store) == first
 
     play(scenario)
 
