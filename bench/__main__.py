@@ -17,6 +17,7 @@ BENCHMARKS = (
     "session_density",
     "session_floods",
     "large_files",
+    "ingest_rate",
 )
 
 

@@ -47,8 +47,7 @@ class Tokens:
     """
 
     def __init__(self, text: str, limit: int = MAX_TOKENS) -> None:
-        letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        self.length = len(letters)
+        self._text = text
         numbers, offsets, self.count = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], 0
         for start, end in _pieces(text):
             tokens, ends = _token_ends(text[start:end])
@@ -59,8 +58,7 @@ class Tokens:
                 raise TooManyTokens
         self.number = np.concatenate(numbers)
         self.offset = np.concatenate(offsets)
-        self.strength = _strengths(letters, self.offset)
-        self._seen = np.concatenate(([0], np.cumsum(~np.isin(letters, _SPACES))))  # letters that are not space
+        self.strength = _strengths(text, self.offset)
 
     def chunks(self, chunking: Chunking) -> Ranges:
         """Each begins about `chunk_overlap_tokens` before the end of the one before it."""
@@ -73,7 +71,7 @@ class Tokens:
     def _ranges(self, size: int, overlap: int) -> Ranges:
         """Without those that are nothing but white space."""
         spans = self._spans(size, overlap)
-        ranges = [(begin, end) for begin, end in spans if self._seen[end] > self._seen[begin]]
+        ranges = [(begin, end) for begin, end in spans if not self._text[begin:end].isspace()]
         return np.array(ranges, dtype=np.int32).reshape(-1, 2)
 
     def _spans(self, size: int, overlap: int) -> Iterator[tuple[int, int]]:
@@ -157,10 +155,11 @@ def _lengths() -> NDArray[np.int64]:
     return lengths
 
 
-def _strengths(letters: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _strengths(text: str, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """What ends before each offset."""
-    if len(letters) == 0:
+    if not text:
         return np.zeros(len(offsets), np.uint8)
+    letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     last = len(letters) - 1
     after = letters[np.minimum(offsets, last)]
     before = letters[np.maximum(offsets - 1, 0)]

@@ -45,7 +45,11 @@ class LocalEmbedder:
             for at in range(0, len(texts), _MOST_TEXTS):
                 found.append(await self._benches[kind].embed(self._directory, texts[at : at + _MOST_TEXTS], kind))
         except WorkbenchError as error:
-            raise ModelError(f"the model in {self._directory} cannot be used: {error}", kind="unavailable") from None
+            # One that was met by the model comes again; that the process died may have been chance.
+            raise ModelError(
+                f"the model in {self._directory} cannot be used: {error}",
+                kind="misconfigured" if error.kind else "unavailable",
+            ) from None
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
     async def close(self) -> None:
