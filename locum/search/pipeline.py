@@ -240,6 +240,7 @@ class Pipeline:
             embedder = self._library.embedder
 
             def complete(conn: Connection) -> tuple[int, bool]:
+                store_rows.generation(conn, resource, store_id, for_update=True)  # whoever else changes it waits
                 was_empty = not rows.has_searchable(conn, resource, store_id)
                 done = [
                     rows.complete(conn, self._owner, each.claim, document=each.unit.document, usage_bytes=each.size)

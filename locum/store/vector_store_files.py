@@ -260,6 +260,7 @@ def redo(
     conn: Connection, resource: str, store_id: str, old: VectorStoreFile, *, document: str, usage_bytes: int
 ) -> bool:
     """The file's text has been made anew, under another key maybe; False where the file is not what it was."""
+    store_rows.generation(conn, resource, store_id, for_update=True)  # the store's row is locked before its files'
     found = find(conn, resource, store_id, old.id, for_update=True)
     if found is None or (found[1].status, found[1].document) != ("completed", old.document):
         return False
