@@ -35,6 +35,7 @@ from locum.search.library import Library
 from locum.search.parse import Parsed
 from locum.search.pipeline import Pipeline
 from locum.search.workbench import Workbench
+from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores
@@ -158,7 +159,7 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
         blobs, workbench = DiskBlobs(folder / "blobs"), Workbench()
         indexes = KeywordIndexes(data, workbench, lambda store_id: folder / "indexes" / store_id)
         library = Library(db, data, blobs, system_clock, _PlainText(), None, workbench)
-        pipeline = Pipeline(db, system_clock, library, indexes, owner="bench", slots=4)
+        pipeline = Pipeline(db, system_clock, LocalSignals(), library, indexes, owner="bench", slots=4)
         store = VectorStore(id="vs_1", created_at=1, last_active_at=1)
         await db.write(lambda conn: vector_stores.insert(conn, _RESOURCE, store))
         await workbench.cut("warm up", Chunking(), windows=True)

@@ -173,7 +173,9 @@ async def running(
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
 
-        ingestion = await stack.enter_async_context(_ingesting(settings, db, blobs, clock, _PlainText(), owner=owner))
+        ingestion = await stack.enter_async_context(
+            _ingesting(settings, db, blobs, clock, signals, _PlainText(), owner=owner)
+        )
 
         await stack.enter_async_context(admin_socket(settings.data_dir, Desk(db, keys, routes)))
 
@@ -224,7 +226,7 @@ class _Ingestion:
 
 @asynccontextmanager
 async def _ingesting(
-    settings: Settings, db: Database, blobs: Blobs, clock: Clock, parser: Parser, *, owner: str
+    settings: Settings, db: Database, blobs: Blobs, clock: Clock, signals: LocalSignals, parser: Parser, *, owner: str
 ) -> AsyncIterator[_Ingestion]:
     async with AsyncExitStack() as stack:
         data = await _open_derived(settings, db, stack)
@@ -237,7 +239,7 @@ async def _ingesting(
         folder = settings.data_dir / "search" / "words"
         indexes = KeywordIndexes(data, workbench, lambda store_id: folder / store_id)
         library = Library(db, data, blobs, clock, parser, embedder, workbench)
-        pipeline = Pipeline(db, clock, library, indexes, owner=owner, slots=settings.ingest_slots)
+        pipeline = Pipeline(db, clock, signals, library, indexes, owner=owner, slots=settings.ingest_slots)
         upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
         pipeline.on_other_embedder = upkeep.wake
         pipeline.start()

@@ -24,6 +24,7 @@ from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Unreadable
 from locum.search.units import Unit
+from locum.signals.local import LocalSignals
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
@@ -52,10 +53,19 @@ class Pipeline:
     """Ingests up to `slots` files at a time."""
 
     def __init__(
-        self, db: Database, clock: Clock, library: Library, indexes: KeywordIndexes, *, owner: str, slots: int
+        self,
+        db: Database,
+        clock: Clock,
+        signals: LocalSignals,
+        library: Library,
+        indexes: KeywordIndexes,
+        *,
+        owner: str,
+        slots: int,
     ) -> None:
         self._db = db
         self._clock = clock
+        self._signals = signals
         self._library = library
         self._indexes = indexes
         self._owner = owner
@@ -65,7 +75,6 @@ class Pipeline:
         self._ready: defaultdict[tuple[str, str], list[_Ready]] = defaultdict(list)
         self._committing: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
-        self._progress = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._last_look = 0.0
         self._last_renewal = 0.0
@@ -110,16 +119,16 @@ class Pipeline:
         """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        while True:
-            progress = self._progress
-            if await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id)):
-                return True
-            left = until - loop.time()
-            if left <= 0:
-                return False
-            with suppress(TimeoutError):  # another server may have the last file
-                async with asyncio.timeout(min(left, LOOK_SECONDS)):
-                    await progress.wait()
+        with self._signals.watch(store_id) as change:
+            while not await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id)):
+                left = until - loop.time()
+                if left <= 0 or self._signals.is_stopping:
+                    return False
+                with suppress(TimeoutError):  # a signal may be lost
+                    async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                        await change.wait()
+                change.clear()
+            return True
 
     # ---- the loop
 
@@ -162,14 +171,13 @@ class Pipeline:
             self._at_work.add(claim.seq)
             task = asyncio.create_task(self._ingest(claim), name=claim.file.id)
             self._held[claim.seq] = task
-            task.add_done_callback(lambda _, seq=claim.seq: self._finished(seq))  # type: ignore[misc]
+            task.add_done_callback(lambda _, claim=claim: self._finished(claim))  # type: ignore[misc]
 
-    def _finished(self, seq: int) -> None:
-        del self._held[seq]
-        self._at_work.discard(seq)
+    def _finished(self, claim: Claim) -> None:
+        del self._held[claim.seq]
+        self._at_work.discard(claim.seq)
         self._woken.set()
-        progress, self._progress = self._progress, asyncio.Event()
-        progress.set()
+        self._signals.changed(claim.file.vector_store_id)
 
     async def _renew(self) -> None:
         """Keep the leases; let go of files that are no longer ours to ingest."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from locum.search.parse import Parsed, Unreadable
 from locum.search.pipeline import Pipeline
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
+from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
@@ -96,7 +97,8 @@ class Ingestion:
         self.workbench = Workbench()
         self.indexes = KeywordIndexes(data, self.workbench, lambda store_id: directory / "search" / store_id)
         self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
-        self.pipeline = Pipeline(db, clock, self.library, self.indexes, owner=owner, slots=slots)
+        self.signals = LocalSignals()
+        self.pipeline = Pipeline(db, clock, self.signals, self.library, self.indexes, owner=owner, slots=slots)
         self.upkeep = Upkeep(db, data, clock, self.library, self.indexes)
 
     async def make_store(self, store_id: str | None = None) -> str:
@@ -184,10 +186,9 @@ async def serve(directory: Path, database_url: str | None, embedding_url: str | 
         embedder = RemoteEmbedder(base_url=embedding_url, model="m") if embedding_url else None
         ingestion = Ingestion(db, data, directory, embedder=embedder)
         ingestion.pipeline.start()
-        while await db.read(rows.count_open):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await ingestion.pipeline._progress.wait()
+        for resource, store_id in await db.read(store_rows.all_ids):
+            while not await ingestion.pipeline.settled(resource, store_id, timeout=60):
+                pass
         print("settled", flush=True)
         await asyncio.Event().wait()
 
