@@ -18,6 +18,7 @@ BENCHMARKS = (
     "session_floods",
     "large_files",
     "parsing",
+    "ingest_rate",
 )
 
 

@@ -19,6 +19,7 @@ from locum.access.keys import Keys
 from locum.admin.desk import Desk
 from locum.admin.server import admin_socket
 from locum.api.routes import build
+from locum.blobs.base import Blobs
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.domain.search import Passage, Query
@@ -29,6 +30,16 @@ from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
+from locum.search import derived
+from locum.search.derived import Shelf
+from locum.search.embedders.base import Embedder
+from locum.search.embedders.open import described, open_embedder
+from locum.search.indexes import KeywordIndexes
+from locum.search.library import Library
+from locum.search.parse import Parsed, Parser, Unreadable
+from locum.search.pipeline import Pipeline
+from locum.search.upkeep import Upkeep
+from locum.search.workbench import Workbench
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
 from locum.services.file_batches import FileBatches
@@ -66,6 +77,8 @@ class Server:
     app: ASGIApp
     is_keyless: bool
     model_route: str
+    file_search: str
+    """How files are searched, in words."""
     sandbox_status: Callable[[], Awaitable[Status]]
     let_go: Callable[[], None]
     """End what clients wait for: streams and held requests."""
@@ -177,6 +190,10 @@ async def running(
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
 
+        ingestion = await stack.enter_async_context(
+            _ingesting(settings, db, blobs, clock, signals, _PlainText(), owner=owner)
+        )
+
         await stack.enter_async_context(admin_socket(settings.data_dir, Desk(db, keys, routes)))
 
         def let_go() -> None:
@@ -189,6 +206,8 @@ async def running(
         def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
+            if not ingestion.pipeline.is_healthy:
+                raise Unavailable("The pipeline that ingests files is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
             return sandbox_now()
@@ -199,31 +218,79 @@ async def running(
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
-                metrics=Metrics(db, streams, sandbox_now, sandbox.tally),
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally, ingestion.pipeline.outcomes),
                 strict=settings.strict,
                 origins=settings.origins,
             ),
             is_keyless=keys.is_keyless,
             model_route=routes.describe(),
+            file_search=described(ingestion.embedder),
             sandbox_status=lambda: asyncio.shield(sandbox_start),
             let_go=let_go,
         )
 
 
-class _NoPipeline:
-    """In the place of the pipeline and of searches, until these are served: files wait, and searches are refused."""
+@dataclass(frozen=True, kw_only=True)
+class _Ingestion:
+    """What takes files to where they are found, and what searches stand on."""
 
-    def wake(self) -> None:
-        pass
+    pipeline: Pipeline
+    upkeep: Upkeep
+    indexes: KeywordIndexes
+    shelf: Shelf
+    embedder: Embedder | None
 
-    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
-        raise InvalidRequest("Searches are not served by this version of Locum yet.", code="unsupported_endpoint")
 
-    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
-        return True
+@asynccontextmanager
+async def _ingesting(
+    settings: Settings, db: Database, blobs: Blobs, clock: Clock, signals: LocalSignals, parser: Parser, *, owner: str
+) -> AsyncIterator[_Ingestion]:
+    async with AsyncExitStack() as stack:
+        data = await _open_derived(settings, db, stack)
+        workbench, queries = Workbench(), Workbench(niceness=0)
+        for each in (workbench, queries):
+            stack.push_async_callback(each.close)
+        embedder = await open_embedder(settings, documents=workbench, queries=queries)
+        if embedder is not None:
+            stack.push_async_callback(embedder.close)
+        folder = settings.data_dir / "search" / "words"
+        indexes = KeywordIndexes(data, workbench, lambda store_id: folder / store_id)
+        library = Library(db, data, blobs, clock, parser, embedder, workbench)
+        pipeline = Pipeline(db, clock, signals, library, indexes, owner=owner, slots=settings.ingest_slots)
+        upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
+        pipeline.on_other_embedder = upkeep.wake
+        pipeline.start()
+        stack.push_async_callback(pipeline.stop)
+        upkeep.start()
+        stack.push_async_callback(upkeep.stop)
+        yield _Ingestion(pipeline=pipeline, upkeep=upkeep, indexes=indexes, shelf=Shelf(data), embedder=embedder)
 
-    async def text(self, document: str) -> str | None:
-        return None
+
+async def _open_derived(settings: Settings, db: Database, stack: AsyncExitStack) -> Database:
+    """A file of its own beside SQLite's, so that ingestion never waits on a run, nor a run on it."""
+    if settings.database_url is not None:
+        await db.write(derived.prepare)
+        return db
+    path = settings.data_dir / "search.db"
+    try:
+        data = SQLite(path, derived.prepare)
+    except StartupError as error:
+        hint = "All of it can be made again: remove the file."
+        raise StartupError(f"{error.message} {hint}") from None
+    stack.push_async_callback(data.close)
+    return data
+
+
+class _PlainText:
+    """SEAM: in the place of the parser that runs in the sandbox, reads files in UTF-8 and no others."""
+
+    version = "utf-8"
+
+    async def parse(self, filename: str, chunks: Callable[[], AsyncIterator[bytes]]) -> Parsed:
+        try:
+            return Parsed(text=b"".join([piece async for piece in chunks()]).decode())
+        except UnicodeDecodeError:
+            raise Unreadable("unsupported_file", f"{filename} is not plain text in UTF-8.") from None
 
 
 @asynccontextmanager

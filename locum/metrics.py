@@ -1,12 +1,12 @@
 """What `/metrics` says: figures of the whole server in Prometheus' format, gathered when somebody asks for them.
 
-Nothing is counted here. Runs are counted in the database, sessions and cells by sandboxd; no figure names a resource,
-a thread or a key.
+Nothing is counted here. Runs are counted in the database, files by the pipeline, sessions and cells by sandboxd; no
+figure names a resource, a thread or a key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -19,6 +19,7 @@ from locum.domain.runs import ACTIVE
 from locum.sandbox.session import Status
 from locum.sandbox.tally import Distribution, Tally
 from locum.store import runs as run_store
+from locum.store import vector_store_files
 from locum.store.database import Database
 from locum.streams.hub import Streams
 
@@ -32,17 +33,26 @@ class Metrics:
         streams: Streams,
         sandbox_status: Callable[[], Status],
         sandbox_tally: Callable[[], Awaitable[Tally | None]],
+        ingested: Mapping[str, int],
     ) -> None:
+        """ingested: how many files became what: `completed`, or the code of their error."""
         self._db = db
         self._streams = streams
         self._sandbox_status = sandbox_status
         self._sandbox_tally = sandbox_tally
+        self._ingested = ingested
         self._process = ProcessCollector(registry=None)
 
     async def __call__(self) -> bytes:
         runs = await self._db.read(run_store.count_active)
+        waiting = await self._db.read(vector_store_files.count_open)
         tally = await self._sandbox_tally()
-        families = [*self._of_server(runs), *_of_sandbox(self._sandbox_status()), *self._process.collect()]
+        families = [
+            *self._of_server(runs),
+            *self._of_ingestion(waiting),
+            *_of_sandbox(self._sandbox_status()),
+            *self._process.collect(),
+        ]
         if tally is not None:
             families += _of_sessions(tally)
         return generate_latest(_Gathered(families))
@@ -56,6 +66,19 @@ class Metrics:
             active.add_metric([status], runs.get(status, 0))
         yield active
         yield GaugeMetricFamily("locum_streams", "Clients that follow a run here.", value=self._streams.count_readers())
+
+    def _of_ingestion(self, waiting: int) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "locum_files_to_ingest",
+            "Files of vector stores that wait or are being ingested, of all servers on this database.",
+            value=waiting,
+        )
+        ended = CounterMetricFamily(
+            "locum_files_ingested", "Files of vector stores that this server is done with.", labels=["outcome"]
+        )
+        for outcome, count in self._ingested.items():
+            ended.add_metric([outcome], count)
+        yield ended
 
 
 class _Gathered(Collector):

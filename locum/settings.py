@@ -99,6 +99,39 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Tables in locum.toml that map a model or deployment name, e.g. [models."gpt-4o"].',
     )
+    embedding_base_url: OptionalText = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server of embeddings, to search files by meaning as well. Unset: "
+        "by words alone, or LOCUM_EMBEDDING_DIRECTORY.",
+    )
+    embedding_api_key: OptionalText = Field(None, description="Key for that server, if it wants one.")
+    embedding_model: OptionalText = Field(
+        None, description="Model there; one that reads several languages, unless all files are English."
+    )
+    embedding_dimensions: int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Length of its vectors, for models that offer several. Unset: the model's own.",
+    )
+    embedding_directory: Path | None = Field(
+        None,
+        description="Directory with model.onnx and tokenizer.json of a sentence-transformers model that runs on this "
+        "machine; needs locum[embeddings].",
+    )
+    rerank_base_url: OptionalText = Field(
+        None, description="Base URL of a server with /rerank that puts what was found in order. Unset: none is asked."
+    )
+    rerank_api_key: OptionalText = Field(None, description="Key for that server, if it wants one.")
+    rerank_model: OptionalText = Field(None, description="Model there.")
+    search_memory_bytes: int = Field(
+        1024**3,
+        ge=16 * 1024**2,
+        description="Memory for what is kept of vector stores between searches; the one longest unused makes room.",
+    )
+    ingest_slots: int = Field(
+        4, ge=1, le=64, description="How many files of vector stores are read, cut and embedded at a time."
+    )
     sandbox: Literal["auto", "namespaces", "landlock", "weak", "off"] = Field(
         "auto", description="How the code interpreter's Python is held: auto, namespaces, landlock, weak or off."
     )

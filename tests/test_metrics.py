@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -20,6 +21,7 @@ from tests.cli.commands import said
 from tests.engine.test_code_interpreter import sandboxd_of
 from tests.models.upstream import Call, Hang, ScriptedUpstream, Text
 from tests.sandbox.conftest import wait_until
+from tests.search.ingesting import Ingestion, opened
 from tests.serving import ServerProcess, serving
 
 
@@ -117,6 +119,21 @@ def test_runs_that_are_not_over_and_their_streams_are_counted(tmp_path: Path) ->
             assert value(families, "locum_runs", status="queued") == 0
             assert value(families, "locum_streams") == 1
         wait_until(lambda: value(scrape(server), "locum_streams") == 0)
+
+
+def test_files_that_are_ingested_are_counted(tmp_path: Path) -> None:
+    async def prepare() -> None:
+        async with opened(tmp_path / "data") as (db, data):
+            ingestion = Ingestion(db, data, tmp_path / "data")
+            store = await ingestion.make_store()
+            await ingestion.add(store, [await ingestion.upload(b"\xd0\xcf\x11\xe0", "old.doc")])
+            await ingestion.close()
+
+    (tmp_path / "data").mkdir()
+    asyncio.run(prepare())
+    with serving(tmp_path / "data", LOCUM_SANDBOX="off") as server:
+        wait_until(lambda: value(scrape(server), "locum_files_to_ingest") == 0)
+        assert value(scrape(server), "locum_files_ingested_total", outcome="unsupported_file") == 1
 
 
 def test_without_a_sandbox_the_reason_is_told_and_nothing_of_sessions(tmp_path: Path) -> None:

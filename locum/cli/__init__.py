@@ -8,7 +8,7 @@ import sys
 import typer
 
 from locum import __version__
-from locum.cli import demo, doctor, keys, migrate, models, serve, usage
+from locum.cli import demo, doctor, import_files, keys, migrate, models, serve, usage
 from locum.errors import StartupError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.command("models")(models.models)
+app.command("import-files")(import_files.import_files)
 app.command("usage")(usage.usage)
 app.command("migrate")(migrate.migrate)
 

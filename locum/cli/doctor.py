@@ -48,6 +48,7 @@ print(", ".join(fonts.drawn()))
 print(", ".join(script for script in fonts.SCRIPTS if script not in fonts.drawn()))
 """
 _NAMES_SHOWN = 8
+_LANGUAGES = "For files in Korean, Japanese or Chinese it should be a model made for several languages"
 _HEALTH_SECONDS = 5.0
 
 
@@ -91,6 +92,7 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _models(settings):
         yield finding
+    yield await _file_search(settings)
     yield await _port(settings, server)
 
 
@@ -298,6 +300,32 @@ async def _listed(about: str, upstream: OpenAICompatible, wanted: str | None, se
         return Finding("ok", about, f"{upstream.base_url} answers, {wanted} serves")
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
     return Finding("fix", about, f"{upstream.base_url} does not list {wanted!r}: set {setting} to one of {shown}")
+
+
+# ---- file search
+
+
+async def _file_search(settings: Settings) -> Finding:
+    """Which embedder there is, tried once."""
+    from locum.search.embedders.open import described, open_embedder
+    from locum.search.workbench import Workbench
+
+    about, bench = "File search", Workbench()
+    try:
+        embedder = await open_embedder(settings, documents=bench, queries=bench)
+        if embedder is None:
+            words = f"{described(None)}. Words of another language, or other words for the same, find nothing then"
+            return Finding("note", about, words)
+        try:
+            vectors = await embedder.embed(["Where is the key?"], kind="query")
+        finally:
+            await embedder.close()
+        words = f"{described(embedder)} ({vectors.shape[1]} dimensions). {_LANGUAGES}"
+        return Finding("ok", about, words)
+    except LocumError as error:
+        return Finding("fix", about, error.message)
+    finally:
+        await bench.close()
 
 
 # ---- the port

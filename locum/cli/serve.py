@@ -183,6 +183,7 @@ async def _greet(settings: Settings, server: Server, port: int) -> None:
   Azure endpoint    {base}
   Key               {key}
   Model             {server.model_route}
+  File search       {server.file_search}
   Data directory    {settings.data_dir.resolve()}
 
   from openai import AzureOpenAI

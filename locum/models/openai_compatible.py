@@ -10,7 +10,7 @@ import asyncio
 import email.utils
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
@@ -38,6 +38,7 @@ _log = structlog.get_logger(__name__)
 _MAX_ERROR_BYTES = 64 * 1024
 _MAX_LIST_BYTES = 4 * 1024 * 1024
 _MAX_RETRY_AFTER_SECONDS = 30.0
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _LIST_SECONDS = 10.0
 _ERROR_BODY_SECONDS = 5.0
 _MOST_TRIES = len(DROPPABLE) + 1
@@ -86,7 +87,7 @@ class _PassingError(ModelError):
         self.retry_after = retry_after
 
 
-class _RefusedError(ModelError):
+class RefusedError(ModelError):
     """The server has read the request and does not take it."""
 
     def __init__(self, message: str, problem: Problem, *, kind: _Kind, window: int | None = None) -> None:
@@ -195,6 +196,26 @@ class OpenAICompatible:
             raise ModelError(f"the model server at {self.base_url} gave no list of models", kind="unavailable")
         return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
+    async def call(self, path: str, body: dict[str, Any], model: str) -> Any:
+        """The answer, whole and as JSON, to a request other than a chat's; `ModelError` otherwise, `RefusedError` where
+        it might be taken in other words."""
+        attempt = 1
+        while True:
+            response, block = await self._begin(path, msgspec.json.encode(body), model, attempt)
+            try:
+                said = block + await _read(response, _MAX_ANSWER_BYTES - len(block))
+                return msgspec.json.decode(said)
+            except (TimeoutError, aiohttp.ClientError) as error:
+                trouble = self._interrupted(self._reason(error), began=False)
+                if attempt >= self._attempts:
+                    raise trouble from error
+                await self._sleep(self._pause(attempt, None))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise self._interrupted("what it sent is no JSON", began=False) from None
+            finally:
+                response.close()
+            attempt += 1
+
     async def close(self) -> None:
         """Close the connections, unless they were lent."""
         if self._owns_connections:
@@ -208,8 +229,8 @@ class OpenAICompatible:
         while True:
             body = body_of(request, habits)
             try:
-                begun = await self._begin(msgspec.json.encode(body), request.model)
-            except _RefusedError as refused:
+                begun = await self._begin("chat/completions", msgspec.json.encode(body), request.model)
+            except RefusedError as refused:
                 others = habits.after(refused.problem, sent_in(body))
                 if others is None or next(tries, None) is None:
                     raise
@@ -244,23 +265,24 @@ class OpenAICompatible:
         host = self._url.host or ""
         return "max_completion_tokens" if host.endswith((".openai.com", ".azure.com")) else "max_tokens"
 
-    async def _begin(self, body: bytes, model: str) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _begin(
+        self, path: str, body: bytes, model: str, attempt: int = 1
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         """The response and the first bytes of the answer, after as many attempts as it takes and is allowed."""
-        attempt = 1
         while True:
             try:
-                return await self._attempt(body, model)
+                return await self._attempt(path, body, model)
             except _PassingError as trouble:
                 if attempt >= self._attempts:
                     raise ModelError(f"{trouble.message} ({attempt} attempts)", kind=trouble.kind) from trouble
                 await self._sleep(self._pause(attempt, trouble.retry_after))
             attempt += 1
 
-    async def _attempt(self, body: bytes, model: str) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _attempt(self, path: str, body: bytes, model: str) -> tuple[aiohttp.ClientResponse, bytes]:
         response = None
         try:
             response = await self._connections.session().post(
-                self._path("chat/completions"),
+                self._path(path),
                 data=body,
                 headers=self._headers(),
                 timeout=self._timeout,
@@ -325,7 +347,7 @@ class OpenAICompatible:
             return ModelError(f"{start}{asked}: {said}; check {check}{hint}", kind="misconfigured")
         if is_overflow(problem) and most_tokens_of(problem) is None:
             return ModelError(f"{start}: {said}", kind="context_overflow", window=window_of(problem))
-        return _RefusedError(f"{start}: {said}", problem, kind="refused")
+        return RefusedError(f"{start}: {said}", problem, kind="refused")
 
     def _reported(self, problem: Problem, *, began: bool) -> ModelError:
         """The error for an error inside an answer that began with 200."""
@@ -383,7 +405,7 @@ def _parse(base_url: str, names: SettingNames) -> URL:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
         raise StartupError(f"{names.base_url} must be an http(s) address such as http://localhost:11434/v1")
-    path = url.path.rstrip("/").removesuffix("/chat/completions")
+    path = url.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").removesuffix("/rerank")
     return url.with_path(path or "/").with_query(url.query)
 
 
@@ -426,7 +448,7 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    body = b""
+    body = bytearray()
     while len(body) < max_bytes and (block := await response.content.readany()):
         body += block
-    return body[:max_bytes]
+    return bytes(body[:max_bytes])

@@ -84,15 +84,15 @@ def count_text(text: str) -> int:
     it: the time and the memory this takes are bounded.
     """
     beginning = text[:_MOST_COUNTED].encode(errors="replace").decode()
-    vocabulary = _vocabulary()
-    count = len(vocabulary.encode_ordinary(beginning))
-    if vocabulary.cache_len > _MOST_CACHED:
-        vocabulary.clear_cache()
+    words = vocabulary()
+    count = len(words.encode_ordinary(beginning))
+    if words.cache_len > _MOST_CACHED:
+        words.clear_cache()
     return count if len(text) <= _MOST_COUNTED else math.ceil(count * len(text) / _MOST_COUNTED)
 
 
 @lru_cache(maxsize=1)
-def _vocabulary() -> Any:
+def vocabulary() -> Any:
     """Loaded when it is first needed: most prompts are so short that nobody has to count."""
     from splintr import Tokenizer
 

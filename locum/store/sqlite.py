@@ -102,14 +102,14 @@ _Answer = tuple[_Job, Any, BaseException | None]
 
 
 class SQLite:
-    """A `Database` in one file. Opening it brings it to the schema of this release."""
+    """A `Database` in one file. Opening it brings it to the schema of this release: what `prepare` does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prepare: Callable[[Connection], None] = upgrade) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer_engine = sqlite_engine(path)
         try:
             with self._writer_engine.begin() as connection:
-                upgrade(connection)
+                prepare(connection)
         except sa.exc.DatabaseError as error:
             self._writer_engine.dispose()
             raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None

@@ -219,6 +219,12 @@ def searchable(conn: Connection, resource: str, store_id: str, *, since: int = -
     return [Member(file=decode(row.doc, VectorStoreFile), generation=row.generation) for row in rows]
 
 
+def has_searchable(conn: Connection, resource: str, store_id: str) -> bool:
+    """Whether any file of the store is searched."""
+    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
+    return conn.execute(sa.select(table.c.seq).where(where).limit(1)).first() is not None
+
+
 def searchable_ids(conn: Connection, resource: str, store_id: str) -> list[str]:
     """Ids of all files that are searched."""
     where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
@@ -250,9 +256,11 @@ def claim(
     ]
 
 
-def any_claimable(conn: Connection, worker: str, *, now: float) -> bool:
+def any_claimable(conn: Connection, worker: str, *, now: float, but: Collection[int] = ()) -> bool:
     """Whether `claim` would find something."""
     query = sa.select(table.c.seq).where(_IS_OPEN, _IS_FREE).limit(1)
+    if but:
+        query = query.where(table.c.seq.not_in(but))
     return conn.execute(query, {"worker": worker, "now": now}).first() is not None
 
 
@@ -262,12 +270,13 @@ def renew(conn: Connection, worker: str, rows: Iterable[int], *, until: float) -
     return set(conn.execute(sa.update(table).where(mine).values(lease_until=until).returning(table.c.seq)).scalars())
 
 
-def release(conn: Connection, worker: str, *, rows: Iterable[int] | None = None) -> None:
-    """Give back what a worker has in hand: these rows, or all."""
+def release(conn: Connection, worker: str, *, rows: Iterable[int] | None = None, keep_attempts: bool = False) -> None:
+    """Give back what a worker has in hand: these rows, or all. keep_attempts: it was the file's fault, maybe."""
     mine = sa.and_(table.c.owner == worker, _IS_OPEN)
     if rows is not None:
         mine = sa.and_(mine, table.c.seq.in_(list(rows)))
-    conn.execute(sa.update(table).where(mine).values(owner=None, lease_until=None, attempts=0))
+    attempts = {} if keep_attempts else {"attempts": 0}
+    conn.execute(sa.update(table).where(mine).values(owner=None, lease_until=None, **attempts))
 
 
 def complete(conn: Connection, worker: str, claim: Claim, *, document: str, usage_bytes: int) -> bool:
@@ -278,6 +287,23 @@ def complete(conn: Connection, worker: str, claim: Claim, *, document: str, usag
 def fail(conn: Connection, worker: str, claim: Claim, error: FileError) -> bool:
     """The file cannot be searched; False as for `complete`."""
     return _settle(conn, worker, claim, lambda file: domain.failed(file, error))
+
+
+def redo(
+    conn: Connection, resource: str, store_id: str, old: VectorStoreFile, *, document: str, usage_bytes: int
+) -> bool:
+    """The file's text has been made anew, under another key maybe; False where the file is not what it was."""
+    store_rows.generation(conn, resource, store_id, for_update=True)  # the store's row is locked before its files'
+    found = find(conn, resource, store_id, old.id, for_update=True)
+    if found is None or (found[1].status, found[1].document) != ("completed", old.document):
+        return False
+    _save(conn, resource, found[0], domain.completed(found[1], document=document, usage_bytes=usage_bytes))
+    return True
+
+
+def count_open(conn: Connection) -> int:
+    """How many files of all resources wait or are being ingested."""
+    return conn.execute(sa.select(sa.func.count()).where(_IS_OPEN)).scalar_one()
 
 
 def _settle(conn: Connection, worker: str, claim: Claim, change: Change) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -23,6 +24,7 @@ _DELETE = delete_row(table)
 _GENERATION = sa.select(table.c.generation).where(
     table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
 )
+_GENERATION_LOCK = _GENERATION.with_for_update()
 _NEXT_GENERATION = (
     sa.update(table)
     .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
@@ -93,9 +95,10 @@ def held(conn: Connection, resource: str, store_ids: Iterable[str]) -> dict[str,
     }
 
 
-def generation(conn: Connection, resource: str, store_id: str) -> int | None:
+def generation(conn: Connection, resource: str, store_id: str, *, for_update: bool = False) -> int | None:
     """How often what is searched in the store has changed; None when there is no such store (any more)."""
-    return conn.execute(_GENERATION, {"at": store_id, "of": resource}).scalar_one_or_none()
+    query = _GENERATION_LOCK if for_update else _GENERATION
+    return conn.execute(query, {"at": store_id, "of": resource}).scalar_one_or_none()
 
 
 def next_generation(conn: Connection, resource: str, store_id: str) -> int | None:
@@ -103,6 +106,33 @@ def next_generation(conn: Connection, resource: str, store_id: str) -> int | Non
     return conn.execute(_NEXT_GENERATION, {"at": store_id, "of": resource}).scalar_one_or_none()
 
 
+def use_embedder(conn: Connection, resource: str, store_id: str, embedder: str | None) -> None:
+    """From now on the store is searched by the vectors of this one."""
+    row = {"id": store_id, "resource": resource}
+    doc = conn.execute(_LOCK, row).scalar_one_or_none()
+    if doc is None:
+        return
+    save(conn, resource, msgspec.structs.replace(decode(doc, VectorStore), embedder=embedder))
+    next_generation(conn, resource, store_id)
+
+
+def embedder(conn: Connection, resource: str, store_id: str) -> str | None:
+    """By whose vectors the store is searched; None as well when there is no such store."""
+    doc = conn.execute(_GET, {"id": store_id, "resource": resource}).scalar_one_or_none()
+    return None if doc is None else decode(doc, VectorStore).embedder
+
+
 def all_ids(conn: Connection) -> list[tuple[str, str]]:
     """(resource, id) of every store of every resource: what the keeper of derived data keeps."""
     return [(resource, store_id) for resource, store_id in conn.execute(sa.select(table.c.resource, table.c.id))]
+
+
+def embedders(conn: Connection) -> set[str]:
+    """By whose vectors the stores of all resources are searched."""
+    docs = conn.execute(sa.select(table.c.doc)).scalars()
+    return {embedder for doc in docs if (embedder := decode(doc, VectorStore).embedder) is not None}
+
+
+def generations(conn: Connection) -> list[tuple[str, str, int]]:
+    """(resource, id, generation) of every store of every resource."""
+    return [tuple(row) for row in conn.execute(sa.select(table.c.resource, table.c.id, table.c.generation))]

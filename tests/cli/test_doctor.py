@@ -16,6 +16,8 @@ from locum.store.sqlite import sqlite_engine
 from tests.cli.commands import assert_one_line, locum
 from tests.databases import PostgresServer
 from tests.models.upstream import ScriptedUpstream, Status
+from tests.search.embedding_server import EmbeddingServer
+from tests.search.model_directory import make_model
 from tests.serving import ServerProcess
 
 
@@ -37,12 +39,15 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     (tmp_path / "tmp").mkdir()
     found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", TMPDIR=str(tmp_path / "tmp"))
     things = (
-        "Python, SQLite, Data directory, Disk space, Database, Code interpreter, Its Python, CJK fonts, Model, Port"
+        "Python, SQLite, Data directory, Disk space, Database, Code interpreter, Its Python, CJK fonts, Model, "
+        "File search, Port"
     )
     assert list(found) == things.split(", ")
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
     assert "will be made" in found["Data directory"][1]
     assert "demo model" in found["Model"][1]
+    assert found["File search"][0] == "note"
+    assert "by words alone: set LOCUM_EMBEDDING_BASE_URL" in found["File search"][1]
     assert not (tmp_path / "locum-data").exists()
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("locum")] == []
 
@@ -184,3 +189,28 @@ def test_mapped_models_are_looked_for_where_they_lead(tmp_path: Path) -> None:
 
 def test_a_setting_that_cannot_be_is_named_in_one_line(tmp_path: Path) -> None:
     assert_one_line(locum("doctor", cwd=tmp_path, LOCUM_PORT="http"), "LOCUM_PORT")
+
+
+def test_an_embedding_server_is_tried_once_and_named(tmp_path: Path) -> None:
+    with EmbeddingServer() as server:
+        env = {"LOCUM_EMBEDDING_BASE_URL": server.base_url, "LOCUM_EMBEDDING_MODEL": "m"}
+        mark, words = examined(cwd=tmp_path, **env)["File search"]
+        assert mark == "ok"
+        assert f"by words and by meaning, with m at {server.base_url} (8 dimensions)" in words
+        assert "Korean" in words
+        assert len(server.received) == 1
+        server.trouble.append(Status(401, body={"error": {"message": "no"}}))
+        assert_fix(examined(cwd=tmp_path, fails=True, **env)["File search"], "check LOCUM_EMBEDDING_API_KEY")
+    assert_fix(examined(cwd=tmp_path, fails=True, LOCUM_EMBEDDING_BASE_URL="http://x/v1")["File search"], "_MODEL")
+
+
+def test_a_model_on_this_machine_is_tried_once_and_named(tmp_path: Path) -> None:
+    directory = make_model(tmp_path / "model")
+    mark, words = examined(cwd=tmp_path, LOCUM_EMBEDDING_DIRECTORY=str(directory))["File search"]
+    assert mark == "ok"
+    assert "the model in" in words
+    (directory / "model.onnx").write_bytes(b"broken")
+    found = examined(cwd=tmp_path, fails=True, LOCUM_EMBEDDING_DIRECTORY=str(directory))["File search"]
+    assert_fix(found, "cannot be used")
+    both = {"LOCUM_EMBEDDING_DIRECTORY": str(directory), "LOCUM_EMBEDDING_BASE_URL": "http://x/v1"}
+    assert_fix(examined(cwd=tmp_path, fails=True, **both)["File search"], "set one of them")

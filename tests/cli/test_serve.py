@@ -88,6 +88,29 @@ def test_console_readiness_and_doctor_say_the_same_of_the_code_interpreter(mode:
     assert (told["tier"] == "off") == (mode == "off")
 
 
+def test_the_start_says_how_files_are_searched(tmp_path: Path) -> None:
+    embedder = {"LOCUM_EMBEDDING_BASE_URL": "http://127.0.0.1:9/v1", "LOCUM_EMBEDDING_MODEL": "m"}
+    for number, (env, words) in enumerate(
+        [
+            ({}, "by words alone: set LOCUM_EMBEDDING_BASE_URL"),
+            (embedder, "by words and by meaning, with m at http://127"),
+        ]
+    ):
+        with ServerProcess(tmp_path / f"data-{number}", env={"LOCUM_SANDBOX": "off", **env}) as server:
+            wait_until(lambda: "Ready." in server.output)
+            assert f"  File search       {words}" in server.output
+            assert (server.data_dir / "search.db").exists()
+
+
+def test_a_spoiled_search_database_keeps_the_server_from_starting_and_may_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "search.db").write_bytes(b"spoiled" * 1000)
+    done = locum("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), cwd=tmp_path, LOCUM_SANDBOX="off")
+    assert done.returncode == 1
+    assert "search.db" in done.stderr
+    assert "remove the file" in done.stderr
+
+
 def test_with_a_key_only_the_key_is_served_and_a_new_one_replaces_it(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"})
     server.start(LOCUM_API_KEY="first")

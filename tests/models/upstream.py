@@ -239,11 +239,17 @@ class ScriptedUpstream:
         response = _Response(reader, writer)
         if is_chat:
             await response.reply(self._choose(request.body), streamed=bool(request.body.get("stream")))
+        elif (reply := self.other(request)) is not None:
+            await response.reply(reply, streamed=False)
         elif isinstance(self.models, list):
             listed = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]
             await response.whole(200, {}, {"object": "list", "data": listed})
         else:
             await response.reply(self.models, streamed=False)
+
+    def other(self, request: Request) -> Reply | None:
+        """For scripted servers of other kinds: the reply to what is no chat, or None."""
+        return None
 
     def _choose(self, body: dict[str, Any]) -> Reply:
         with self._changed:

@@ -1,0 +1,331 @@
+"""What is made from files so that they can be searched, each by its content: texts, cuts and vectors.
+
+Nothing here says which store has which file, and nothing is lost with it: all of it can be made again from the files.
+So there are no migrations. A database whose tables are of another version is emptied, and the pipeline fills it again.
+With SQLite it is a file of its own with a writer of its own; on PostgreSQL it is some more tables of the one database.
+
+A document is the text of a file under a key that says how it was made (`key_of`): the same file in ten stores is read,
+cut and embedded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from locum.domain.vector_stores import Chunking
+from locum.search.units import Ranges, Span, Unit, Windows
+from locum.store.database import Database
+
+VERSION = "1"
+"""Of the tables, and of how texts are cut."""
+
+_BLOCK = 1 << 16
+"""Code points of a text that are kept together: who wants one passage reads no more than one or two of these."""
+_PREPARE_LOCK = 0x10C08
+_MOST_AT_ONCE = 500
+
+_metadata = sa.MetaData()
+
+_version = sa.Table("search_version", _metadata, sa.Column("version", sa.String(32), primary_key=True))
+
+_documents = sa.Table(
+    "search_documents",
+    _metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("length", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("pages", sa.LargeBinary, nullable=False),
+    # When a file was last ingested that needs it: what is in use that long ago and in no store is removed.
+    sa.Column("used_at", sa.Double, nullable=False),
+)
+_texts = sa.Table(
+    "search_texts",
+    _metadata,
+    sa.Column("document", sa.String(64), primary_key=True),
+    sa.Column("block", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.LargeBinary, nullable=False),
+)
+_chunks = sa.Table(
+    "search_chunks",
+    _metadata,
+    sa.Column("document", sa.String(64), primary_key=True),
+    sa.Column("max_tokens", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("overlap_tokens", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("ranges", sa.LargeBinary, nullable=False),
+)
+_vectors = sa.Table(
+    "search_vectors",
+    _metadata,
+    sa.Column("document", sa.String(64), primary_key=True),
+    sa.Column("embedder", sa.String(256), primary_key=True),
+    sa.Column("ranges", sa.LargeBinary, nullable=False),
+    sa.Column("codes", sa.LargeBinary, nullable=False),
+    sa.Column("scales", sa.LargeBinary, nullable=False),
+)
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """length: in code points; size: bytes of its UTF-8; pages: where each page begins, in code points."""
+
+    key: str
+    length: int
+    size: int
+    pages: tuple[int, ...] = ()
+
+
+def key_of(sha256: str, extension: str, parser: str) -> str:
+    """The key of the document that this version of the parser makes of a file with that content and extension."""
+    return hashlib.sha256(f"{sha256}:{extension}:{parser}".encode()).hexdigest()[:40]
+
+
+def prepare(conn: Connection) -> None:
+    """Make the tables; what is there in another version is thrown away."""
+    if conn.dialect.name == "postgresql":  # servers that start together come one after the other
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_PREPARE_LOCK)))
+    if sa.inspect(conn).has_table(_version.name):
+        if conn.execute(sa.select(_version.c.version)).scalar() == VERSION:
+            return
+        _metadata.drop_all(conn)
+    _metadata.create_all(conn)
+    conn.execute(sa.insert(_version), {"version": VERSION})
+
+
+# ---- documents and their texts
+
+
+def put_document(conn: Connection, key: str, text: str, pages: Iterable[int], *, now: float) -> Document:
+    """Keep a text; one that is there already is replaced. What UTF-8 has no bytes for becomes a question mark."""
+    blocks = [
+        {"document": key, "block": at // _BLOCK, "text": text[at : at + _BLOCK].encode(errors="replace")}
+        for at in range(0, len(text), _BLOCK)
+    ]
+    size = len(text.encode(errors="replace"))
+    document = Document(key=key, length=len(text), size=size, pages=tuple(pages))
+    conn.execute(sa.delete(_texts).where(_texts.c.document == key))
+    _put(
+        conn,
+        _documents,
+        {
+            "key": key,
+            "length": document.length,
+            "size": document.size,
+            "pages": np.array(document.pages, np.int32).tobytes(),
+            "used_at": now,
+        },
+    )
+    for first in range(0, len(blocks), _MOST_AT_ONCE):
+        conn.execute(sa.insert(_texts), blocks[first : first + _MOST_AT_ONCE])
+    return document
+
+
+def use(conn: Connection, key: str, *, now: float) -> Document | None:
+    """The document, which from now on is kept for a while; None where there is none."""
+    conn.execute(sa.update(_documents).where(_documents.c.key == key).values(used_at=now))
+    return known(conn, [key]).get(key)
+
+
+def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
+    """Key -> document, of those that are there."""
+    found = {}
+    for some in _portions(keys):
+        for row in conn.execute(sa.select(_documents).where(_documents.c.key.in_(some))):
+            pages = tuple(np.frombuffer(row.pages, np.int32).tolist())
+            found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=pages)
+    return found
+
+
+def text(conn: Connection, key: str, start: int = 0, end: int | None = None) -> str:
+    """A part of a document's text, in code points; "" where there is none."""
+    where = sa.and_(_texts.c.document == key, _texts.c.block >= start // _BLOCK)
+    if end is not None:
+        where = sa.and_(where, _texts.c.block <= max(start, end - 1) // _BLOCK)
+    blocks = conn.execute(sa.select(_texts.c.text).where(where).order_by(_texts.c.block)).scalars()
+    found = "".join(str(block, "utf-8") for block in blocks)
+    skipped = start // _BLOCK * _BLOCK
+    return found[start - skipped : None if end is None else max(start, end) - skipped]
+
+
+# ---- cuts and vectors
+
+
+def put_chunks(conn: Connection, unit: Unit, ranges: Ranges) -> None:
+    """Keep how a document is cut."""
+    _put(conn, _chunks, {**_at(unit), "ranges": _bytes(ranges, np.int32)})
+
+
+def chunks(conn: Connection, unit: Unit) -> Ranges | None:
+    """Where the chunks of a unit are, (n, 2); None where it has not been cut."""
+    columns = _chunks.c
+    found = conn.execute(
+        sa.select(columns.ranges).where(*(columns[name] == value for name, value in _at(unit).items()))
+    ).scalar_one_or_none()
+    return None if found is None else _ranges(found)
+
+
+def put_vectors(conn: Connection, document: str, embedder: str, vectors: Windows) -> None:
+    """Keep what an embedder made of a document."""
+    row = {
+        "ranges": _bytes(vectors.ranges, np.int32),
+        "codes": _bytes(vectors.codes, np.int8),
+        "scales": _bytes(vectors.scales, np.float32),
+    }
+    _put(conn, _vectors, {"document": document, "embedder": embedder, **row})
+
+
+def vectors(conn: Connection, document: str, embedder: str) -> Windows | None:
+    """What an embedder made of a document; None where it has not been asked."""
+    row = conn.execute(
+        sa.select(_vectors).where(_vectors.c.document == document, _vectors.c.embedder == embedder)
+    ).one_or_none()
+    return None if row is None else _windows(row)
+
+
+def embedded(conn: Connection, documents: Iterable[str], embedder: str) -> set[str]:
+    """Those of the documents that the embedder has seen."""
+    found: set[str] = set()
+    for some in _portions(documents):
+        rows = sa.select(_vectors.c.document).where(_vectors.c.document.in_(some), _vectors.c.embedder == embedder)
+        found |= set(conn.execute(rows).scalars())
+    return found
+
+
+def cut(conn: Connection, units: Iterable[Unit]) -> set[Unit]:
+    """Those of the units that have been cut."""
+    wanted = set(units)
+    found: set[Unit] = set()
+    columns = (_chunks.c.document, _chunks.c.max_tokens, _chunks.c.overlap_tokens)
+    for some in _portions({unit.document for unit in wanted}):
+        rows = conn.execute(sa.select(*columns).where(_chunks.c.document.in_(some)))
+        found |= {_unit(*row) for row in rows} & wanted
+    return found
+
+
+# ---- what nobody needs any more
+
+
+def unused(conn: Connection, *, before: float) -> set[str]:
+    """Keys of the documents that no file has been ingested with since then."""
+    return set(conn.execute(sa.select(_documents.c.key).where(_documents.c.used_at < before)).scalars())
+
+
+def forget(conn: Connection, keys: Collection[str], *, before: float) -> set[str]:
+    """Remove those documents, and all that was made of them, that are still not used since then; which these were."""
+    gone: set[str] = set()
+    for some in _portions(keys):
+        where = sa.and_(_documents.c.key.in_(some), _documents.c.used_at < before)
+        gone |= set(conn.execute(sa.delete(_documents).where(where).returning(_documents.c.key)).scalars())
+    for some in _portions(gone):
+        for table in (_texts, _chunks, _vectors):
+            conn.execute(sa.delete(table).where(table.c.document.in_(some)))
+    return gone
+
+
+def forget_vectors(conn: Connection, *, but: Collection[str]) -> int:
+    """Remove the vectors of all embedders but these; how many documents had some."""
+    return conn.execute(sa.delete(_vectors).where(_vectors.c.embedder.not_in(list(but)))).rowcount
+
+
+# ---- as searches read it
+
+
+class Shelf:
+    """The derived data, for those who only read it. What is not there is left out."""
+
+    def __init__(self, data: Database) -> None:
+        self._data = data
+
+    async def text(self, document: str) -> str | None:
+        """The whole text of a document."""
+
+        def look(conn: Connection) -> str | None:
+            return text(conn, document) if known(conn, [document]) else None
+
+        return await self._data.read(look)
+
+    async def chunks(self, units: Collection[Unit]) -> dict[Unit, Ranges]:
+        """Where the chunks of units are, in their order."""
+
+        def look(conn: Connection) -> dict[Unit, Ranges]:
+            found: dict[Unit, Ranges] = {}
+            for some in _portions({unit.document for unit in units}):
+                for row in conn.execute(sa.select(_chunks).where(_chunks.c.document.in_(some))):
+                    found[_unit(row.document, row.max_tokens, row.overlap_tokens)] = _ranges(row.ranges)
+            return {unit: found[unit] for unit in units if unit in found}
+
+        return await self._data.read(look)
+
+    async def windows(self, documents: Collection[str], embedder: str) -> dict[str, Windows]:
+        """Windows and vectors of documents."""
+
+        def look(conn: Connection) -> dict[str, Windows]:
+            found: dict[str, Windows] = {}
+            for some in _portions(documents):
+                rows = sa.select(_vectors).where(_vectors.c.document.in_(some), _vectors.c.embedder == embedder)
+                found.update({row.document: _windows(row) for row in conn.execute(rows)})
+            return found
+
+        return await self._data.read(look)
+
+    async def texts(self, spans: Sequence[Span]) -> dict[Span, str]:
+        """The text of parts of documents."""
+
+        def look(conn: Connection) -> dict[Span, str]:
+            found = {span: text(conn, span.document, span.start, span.end) for span in spans}
+            return {span: words for span, words in found.items() if words}
+
+        return await self._data.read(look)
+
+    async def page_starts(self, documents: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """Where each page of those documents begins that have pages."""
+        found = await self._data.read(lambda conn: known(conn, documents))
+        return {key: document.pages for key, document in found.items() if document.pages}
+
+
+def _at(unit: Unit) -> dict[str, str | int]:
+    chunking = unit.chunking
+    return {
+        "document": unit.document,
+        "max_tokens": chunking.max_chunk_size_tokens,
+        "overlap_tokens": chunking.chunk_overlap_tokens,
+    }
+
+
+def _unit(document: str, max_tokens: int, overlap_tokens: int) -> Unit:
+    return Unit(document, Chunking(max_chunk_size_tokens=max_tokens, chunk_overlap_tokens=overlap_tokens))
+
+
+def _ranges(data: bytes) -> Ranges:
+    return np.frombuffer(data, np.int32).reshape(-1, 2)
+
+
+def _windows(row: Any) -> Windows:
+    scales = np.frombuffer(row.scales, np.float32)
+    codes = np.frombuffer(row.codes, np.int8).reshape(len(scales), -1) if len(scales) else np.zeros((0, 0), np.int8)
+    return Windows(ranges=_ranges(row.ranges), codes=codes, scales=scales)
+
+
+def _put(conn: Connection, table: sa.Table, row: dict[str, object]) -> None:
+    """Insert a row, or give the one with its key these values: two files of the same content may come together."""
+    insert = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)
+    key = [column.name for column in table.primary_key]
+    values = {name: insert.excluded[name] for name in row if name not in key}
+    conn.execute(insert.on_conflict_do_update(index_elements=key, set_=values), row)
+
+
+def _bytes(array: NDArray[Any], kind: type[np.generic]) -> bytes:
+    return np.ascontiguousarray(array, dtype=kind).tobytes()
+
+
+def _portions(keys: Iterable[str]) -> Iterable[list[str]]:
+    """As many as one statement takes."""
+    every = list(keys)
+    return (every[at : at + _MOST_AT_ONCE] for at in range(0, len(every), _MOST_AT_ONCE))

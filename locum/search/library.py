@@ -1,0 +1,157 @@
+"""Documents, made of files: text, chunks and vectors, each made once for the same content and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from weakref import WeakValueDictionary
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from locum import crashpoints
+from locum.blobs.base import Blobs
+from locum.clock import Clock
+from locum.domain.files import File, blob_key
+from locum.domain.vector_stores import Chunking, extension
+from locum.errors import NotFound
+from locum.models.chat import ModelError
+from locum.search import derived
+from locum.search.chunk import MAX_TOKENS, TooManyTokens
+from locum.search.derived import Document
+from locum.search.embedders.base import Embedder
+from locum.search.parse import Parser, Unreadable
+from locum.search.units import Ranges, Unit, Windows
+from locum.search.vectors import quantise
+from locum.search.workbench import Workbench
+from locum.store import files as file_rows
+from locum.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+PAUSES = (1.0, 5.0, 20.0, 60.0, 120.0)
+"""Seconds between attempts to have texts embedded, beside those the embedder makes by itself."""
+_PASSING = ("unavailable", "rate_limited", "cut")
+_WINDOWS_AT_A_TIME = 256
+
+
+class Library:
+    """Makes what is missing, and says when it cannot."""
+
+    def __init__(
+        self,
+        db: Database,
+        data: Database,
+        blobs: Blobs,
+        clock: Clock,
+        parser: Parser,
+        embedder: Embedder | None,
+        workbench: Workbench,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._db = db
+        self._data = data
+        self._blobs = blobs
+        self._clock = clock
+        self._parser = parser
+        self._embedder = embedder
+        self._workbench = workbench
+        self._sleep = sleep
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def embedder(self) -> str | None:
+        """Whose vectors the documents get."""
+        return None if self._embedder is None else self._embedder.identity
+
+    async def make(self, resource: str, file_id: str, chunking: Chunking) -> tuple[Unit, int]:
+        """The file as a unit that can be searched, and the bytes that takes. Unreadable where it cannot be one."""
+        try:
+            file = await self._db.read(lambda conn: file_rows.get(conn, resource, file_id, now=int(self._clock())))
+        except NotFound:
+            raise Unreadable("invalid_file", "The file was deleted before it could be read.") from None
+        key = derived.key_of(file.sha256, extension(file.filename), self._parser.version)
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        async with lock:
+            document = await self._document(key, file)
+            unit = Unit(key, chunking)
+            return unit, document.size + await self._cut_and_embed(unit)
+
+    async def _document(self, key: str, file: File) -> Document:
+        if await self._data.read(lambda conn: derived.known(conn, [key])):
+            now = self._clock()
+            # It may have been swept between the two.
+            if (found := await self._data.write(lambda conn: derived.use(conn, key, now=now))) is not None:
+                return found
+        try:
+            parsed = await self._parser.parse(file.filename, lambda: self._content(file))
+        except NotFound:
+            raise Unreadable("invalid_file", "The file was deleted before it could be read.") from None
+        if not parsed.text.strip():
+            raise Unreadable("invalid_file", "The file has no text in it.")
+        crashpoints.reach("file read")
+        now = self._clock()
+        return await self._data.write(lambda conn: derived.put_document(conn, key, parsed.text, parsed.pages, now=now))
+
+    async def _content(self, file: File) -> AsyncIterator[bytes]:
+        async for piece in await self._blobs.get(blob_key(file.id)):
+            yield piece
+
+    async def _cut_and_embed(self, unit: Unit) -> int:
+        """Bytes of the chunks and vectors."""
+        embedder = self.embedder
+
+        def look(conn: Connection) -> tuple[Ranges | None, Windows | None]:
+            vectors = None if embedder is None else derived.vectors(conn, unit.document, embedder)
+            return derived.chunks(conn, unit), vectors
+
+        chunks, vectors = await self._data.read(look)
+        needs_vectors = embedder is not None and vectors is None
+        if chunks is None or needs_vectors:
+            text = await self._data.read(lambda conn: derived.text(conn, unit.document))
+            try:
+                cut, windows = await self._workbench.cut(
+                    text, unit.chunking if chunks is None else None, windows=needs_vectors
+                )
+            except TooManyTokens:
+                most = f"{MAX_TOKENS:,}"
+                raise Unreadable(
+                    "invalid_file", f"The file has more than {most} tokens, the most a file may have."
+                ) from None
+            if chunks is None:
+                chunks = cut
+                await self._data.write(lambda conn: derived.put_chunks(conn, unit, cut))
+            if embedder is not None and vectors is None:
+                made = vectors = await self._embedded(text, windows)
+                crashpoints.reach("text embedded")
+                await self._data.write(lambda conn: derived.put_vectors(conn, unit.document, embedder, made))
+        return int(chunks.nbytes) + (sum(each.nbytes for each in vectors) if vectors is not None else 0)
+
+    async def _embedded(self, text: str, windows: Ranges) -> Windows:
+        parts = []
+        for at in range(0, len(windows), _WINDOWS_AT_A_TIME):
+            texts = [text[start:end] for start, end in windows[at : at + _WINDOWS_AT_A_TIME].tolist()]
+            parts.append(await asyncio.to_thread(quantise, await self._embed(texts)))
+        return Windows(
+            ranges=windows,
+            codes=np.concatenate([codes for codes, _ in parts]),
+            scales=np.concatenate([scales for _, scales in parts]),
+        )
+
+    async def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        """Waits a good while for an embedder that is down, then gives up with its error."""
+        assert self._embedder is not None
+        for pause in (*PAUSES, None):
+            try:
+                return await self._embedder.embed(texts, kind="document")
+            except ModelError as error:
+                if pause is None or error.kind not in _PASSING:
+                    raise
+                log.warning("the embedder does not answer: trying again", reason=error.message, seconds=pause)
+                await self._sleep(pause)
+        raise AssertionError("unreachable")

@@ -1,0 +1,278 @@
+"""The pipeline of this process: takes the files that stores are given to where searches find them.
+
+A file's row is claimed with a lease, as runs are; then its document is made (read, cut, embedded; each only where it
+has not been made before), its unit put into the keyword index of the store, and the row says `completed`, in this
+order. Every step can be taken again: after a crash the file goes on where it was, and nothing is there twice. Files
+that are ready together share one commit of the index. What becomes of a row is written only while it is this worker's:
+of a file that was removed or cancelled meanwhile nothing is left but derived data, which is swept in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import Connection
+
+from locum.clock import Clock
+from locum.domain.vector_stores import ErrorCode, FileError
+from locum.errors import LocumError, Unavailable
+from locum.search.indexes import KeywordIndexes
+from locum.search.library import Library
+from locum.search.parse import Unreadable
+from locum.search.units import Unit
+from locum.signals.local import LocalSignals
+from locum.store import vector_store_files as rows
+from locum.store import vector_stores as store_rows
+from locum.store.database import Database
+from locum.store.vector_store_files import Claim
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+MAX_ATTEMPTS = 3
+_MOST_READY = 64
+"""Files that wait for a commit of their index; more are not begun."""
+
+
+class _Ready:
+    """A file whose unit can be put into its store's index."""
+
+    def __init__(self, claim: Claim, unit: Unit, size: int) -> None:
+        self.claim = claim
+        self.unit = unit
+        self.size = size
+        self.committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Pipeline:
+    """Ingests up to `slots` files at a time."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        signals: LocalSignals,
+        library: Library,
+        indexes: KeywordIndexes,
+        *,
+        owner: str,
+        slots: int,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._signals = signals
+        self._library = library
+        self._indexes = indexes
+        self._owner = owner
+        self._slots = slots
+        self._held: dict[int, asyncio.Task[None]] = {}
+        self._at_work: set[int] = set()  # of those, the ones that are not ready yet
+        self._ready: defaultdict[tuple[str, str], list[_Ready]] = defaultdict(list)
+        self._committing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._last_look = 0.0
+        self._last_renewal = 0.0
+        self.outcomes: Counter[str] = Counter()
+        """How many files became what since the start: `completed`, or the code of their error."""
+        self.on_other_embedder: Callable[[], None] = lambda: None
+        """Called when a store got a file while it is searched by other vectors than these files get."""
+
+    def start(self) -> None:
+        """Begin to claim, first of all what an earlier process had in hand."""
+        loop = asyncio.get_running_loop()
+        self._last_look = self._last_renewal = loop.time()
+        self._woken.set()
+        self._loop = loop.create_task(self._run_forever(), name="pipeline")
+
+    async def stop(self) -> None:
+        """Claim nothing more and give back what is in hand: it is taken up again at the next start."""
+        if self._loop is None:
+            return
+        self._loop.cancel()
+        await asyncio.wait([self._loop])
+        tasks = [*self._held.values(), *self._committing.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        with suppress(Unavailable):
+            await self._db.write(lambda conn: rows.release(conn, self._owner))
+
+    def wake(self) -> None:
+        """There may be a file to claim."""
+        self._woken.set()
+
+    @property
+    def is_healthy(self) -> bool:
+        """The loop is alive and has looked at the rows lately."""
+        if self._loop is None or self._loop.done():
+            return False
+        return asyncio.get_running_loop().time() - self._last_look < 3 * LEASE_SECONDS
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        with self._signals.watch(store_id) as change:
+            while not await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id)):
+                left = until - loop.time()
+                if left <= 0 or self._signals.is_stopping:
+                    return False
+                with suppress(TimeoutError):  # a signal may be lost
+                    async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                        await change.wait()
+                change.clear()
+            return True
+
+    # ---- the loop
+
+    async def _run_forever(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
+            now = asyncio.get_running_loop().time()
+            ok = True
+            if now - self._last_renewal >= LEASE_SECONDS / 3:
+                ok &= await self._attempt(self._renew)
+                self._last_renewal = now
+            ok &= await self._attempt(self._claim)
+            if ok:
+                self._last_look = now
+
+    async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await duty()
+        except Unavailable as error:
+            log.warning("the pipeline could not look after its files", duty=duty.__name__, reason=error.message)
+            return False
+        except Exception:
+            log.exception("the pipeline could not look after its files", duty=duty.__name__)
+            return False
+        return True
+
+    async def _claim(self) -> None:
+        free = min(self._slots - len(self._at_work), _MOST_READY - len(self._held))
+        now, held = self._clock(), tuple(self._held)
+        # A look costs a read, only what is there to be claimed costs a write.
+        if free <= 0 or not await self._db.read(lambda conn: rows.any_claimable(conn, self._owner, now=now, but=held)):
+            return
+        claims = await self._db.write(
+            lambda conn: rows.claim(conn, self._owner, now=now, until=now + LEASE_SECONDS, limit=free, but=held)
+        )
+        for claim in claims:
+            self._at_work.add(claim.seq)
+            task = asyncio.create_task(self._ingest(claim), name=claim.file.id)
+            self._held[claim.seq] = task
+            task.add_done_callback(lambda _, claim=claim: self._finished(claim))  # type: ignore[misc]
+
+    def _finished(self, claim: Claim) -> None:
+        del self._held[claim.seq]
+        self._at_work.discard(claim.seq)
+        self._woken.set()
+        self._signals.changed(claim.file.vector_store_id)
+
+    async def _renew(self) -> None:
+        """Keep the leases; let go of files that are no longer ours to ingest."""
+        held = dict(self._held)
+        if not held:
+            return
+        until = self._clock() + LEASE_SECONDS
+        renewed = await self._db.write(lambda conn: rows.renew(conn, self._owner, held, until=until))
+        for seq in held.keys() - renewed:
+            held[seq].cancel()
+
+    # ---- one file
+
+    async def _ingest(self, claim: Claim) -> None:
+        """From a claim to what becomes of it. Raises nothing."""
+        try:
+            await self._ingest_or_raise(claim)
+        except Unreadable as error:
+            await self._fail(claim, error.code, error.message)
+        except Unavailable as error:  # the database, or the disk: not the file's fault
+            log.warning("a file has to wait", file_id=claim.file.id, reason=error.message)
+            await self._give_back(claim, keep_attempts=False)
+        except LocumError as error:
+            await self._fail(claim, "server_error", f"The file could not be ingested: {error.message}")
+        except Exception:
+            log.exception("a file could not be ingested", file_id=claim.file.id, attempt=claim.attempts)
+            await self._give_back(claim, keep_attempts=True)
+
+    async def _ingest_or_raise(self, claim: Claim) -> None:
+        if claim.attempts > MAX_ATTEMPTS:
+            raise Unreadable(
+                "server_error",
+                f"The file could not be ingested in {MAX_ATTEMPTS} attempts: each time the server, or a part of it, "
+                "failed while it was at work on it. Its log may say how.",
+            )
+        file = claim.file
+        unit, size = await self._library.make(claim.resource, file.id, file.chunking)
+        self._at_work.discard(claim.seq)
+        self._woken.set()  # another one can be begun
+        at, ready = (claim.resource, file.vector_store_id), _Ready(claim, unit, size)
+        self._ready[at].append(ready)
+        if at not in self._committing:
+            self._committing[at] = asyncio.create_task(self._commit_all(at))
+        await ready.committed
+
+    async def _commit_all(self, at: tuple[str, str]) -> None:
+        """Put what is ready into the store's index and say so in the rows, until nothing is ready any more."""
+        try:
+            while batch := self._ready.pop(at, []):
+                error: Exception | None = None
+                try:
+                    await self._commit(*at, batch)
+                except Exception as failure:  # each of the files tells of it
+                    error = failure
+                for each in batch:
+                    if each.committed.done():  # nobody waits for it any more
+                        continue
+                    if error is None:
+                        each.committed.set_result(None)
+                    else:
+                        each.committed.set_exception(error)
+        finally:
+            del self._committing[at]
+
+    async def _commit(self, resource: str, store_id: str, batch: list[_Ready]) -> None:
+        async with self._indexes.held(store_id):
+            await self._indexes.put(store_id, {each.unit for each in batch})
+            embedder = self._library.embedder
+
+            def complete(conn: Connection) -> tuple[int, bool]:
+                store_rows.generation(conn, resource, store_id, for_update=True)  # whoever else changes it waits
+                was_empty = not rows.has_searchable(conn, resource, store_id)
+                done = [
+                    rows.complete(conn, self._owner, each.claim, document=each.unit.document, usage_bytes=each.size)
+                    for each in batch
+                ]
+                is_other = any(done) and store_rows.embedder(conn, resource, store_id) != embedder
+                if is_other and was_empty:
+                    store_rows.use_embedder(conn, resource, store_id, embedder)
+                return sum(done), is_other and not was_empty
+
+            count, is_other = await self._db.write(complete)
+        self.outcomes["completed"] += count
+        if is_other:
+            self.on_other_embedder()
+
+    async def _fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
+        error = FileError(code=code, message=message)
+        with suppress(Unavailable):  # its lease runs out, and it is tried again
+            if await self._db.write(lambda conn: rows.fail(conn, self._owner, claim, error)):
+                self.outcomes[code] += 1
+                log.info("a file cannot be searched", file_id=claim.file.id, code=code, reason=message)
+
+    async def _give_back(self, claim: Claim, *, keep_attempts: bool) -> None:
+        with suppress(Unavailable):
+            await self._db.write(
+                lambda conn: rows.release(conn, self._owner, rows=[claim.seq], keep_attempts=keep_attempts)
+            )

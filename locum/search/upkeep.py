@@ -1,0 +1,255 @@
+"""Looks after the derived data: makes again what is missing, moves stores to the embedder of today, and removes what
+nobody needs any more.
+
+It is missing after a release with other tables or indexes, a backup without it, or a change of the embedder. A store
+whose embedder is another one goes on as it is, by its words where that one cannot be asked any more, until all its
+files have vectors of the new one; then it changes over in one transaction. At the start, every hour, and when the
+pipeline meets such a store.
+
+Where several servers share the database, each follows what the others ingest with the keyword indexes it has; of a
+store it has none of, it makes one when it is searched for the first time (`damaged`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import Connection
+
+from locum.clock import Clock
+from locum.errors import LocumError
+from locum.search import derived
+from locum.search.indexes import KeywordIndexes
+from locum.search.library import Library
+from locum.search.parse import Unreadable
+from locum.search.units import Unit
+from locum.store import vector_store_files as rows
+from locum.store import vector_stores as store_rows
+from locum.store.database import Database
+from locum.store.vector_store_files import Member
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 3600.0
+FOLLOW_SECONDS = 2.0
+_AGAIN_SECONDS = 60.0
+KEPT_SECONDS = 24 * 3600.0
+"""What was used lately is kept, whoever has it: a file that is taken out of a store may be put into another one."""
+
+
+class Upkeep:
+    """In the background, one store and one file after the other. is_shared: other servers are on this database."""
+
+    def __init__(
+        self,
+        db: Database,
+        data: Database,
+        clock: Clock,
+        library: Library,
+        indexes: KeywordIndexes,
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        self._db = db
+        self._data = data
+        self._clock = clock
+        self._library = library
+        self._indexes = indexes
+        self._woken = asyncio.Event()
+        self._is_shared = is_shared
+        self._tidied: dict[str, int] = {}
+        self._followed: dict[str, int] = {}
+        self._building: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._begin(self._run_forever(), "search upkeep")
+        if self._is_shared:
+            self._begin(self._follow_forever(), "following other servers")
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def wake(self) -> None:
+        """Some store is to be looked at."""
+        self._woken.set()
+
+    def damaged(self, resource: str, store_id: str) -> None:
+        """The keyword index of the store is missing or spoiled: build it again, without anybody waiting for it."""
+        if store_id not in self._building:
+            self._building.add(store_id)
+            self._begin(self._build(resource, store_id), f"index of {store_id}")
+
+    def _begin(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_forever(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                is_whole = await self.restore()
+                await self.sweep()
+            except Exception:  # whatever it was this time, the next may be better
+                log.exception("the search data could not be looked after")
+                is_whole = False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS if is_whole else _AGAIN_SECONDS):
+                    await self._woken.wait()
+
+    # ---- what is missing
+
+    async def restore(self) -> bool:
+        """Make what is missing of every store; whether nothing was in the way of it."""
+        is_whole = True
+        for resource, store_id in await self._db.read(store_rows.all_ids):
+            try:
+                await self._restore(resource, store_id)
+            except LocumError as error:  # the embedder, as a rule
+                log.warning("search data is still missing", store=store_id, reason=error.message)
+                is_whole = False
+        return is_whole
+
+    async def _restore(self, resource: str, store_id: str) -> None:
+        """Until the store has not changed meanwhile."""
+        lost: set[str] = set()
+        while True:
+            generation, members = await self._db.read(lambda conn: _state(conn, resource, store_id))
+            missing = [each for each in await self._missing(members) if each.file.id not in lost]
+            if missing:
+                log.info("search data of a store is made again", store=store_id, files=len(missing))
+            for member in missing:
+                try:
+                    await self._make(resource, store_id, member)
+                except Unreadable as error:  # it was readable once, with another release
+                    lost.add(member.file.id)
+                    log.warning("a file cannot be searched any more", file_id=member.file.id, reason=error.message)
+            await self._indexes.cover(store_id, _units(members))
+            if await self._change_over(resource, store_id, generation):
+                return
+
+    async def _missing(self, members: list[Member]) -> list[Member]:
+        units = _units(members)
+        keys, embedder = {unit.document for unit in units}, self._library.embedder
+
+        def look(conn: Connection) -> tuple[set[Unit], set[str]]:
+            there = set(derived.known(conn, keys))
+            return derived.cut(conn, units), there if embedder is None else there & derived.embedded(
+                conn, keys, embedder
+            )
+
+        cut, whole = await self._data.read(look)
+        return [each for each in members if _unit(each) not in cut or each.file.document not in whole]
+
+    async def _make(self, resource: str, store_id: str, member: Member) -> None:
+        file = member.file
+        unit, size = await self._library.make(resource, file.id, file.chunking)
+        if (unit.document, size) == (file.document, file.usage_bytes):
+            return
+        async with self._indexes.held(store_id):
+            await self._indexes.put(store_id, [unit])
+            await self._db.write(
+                lambda conn: rows.redo(conn, resource, store_id, file, document=unit.document, usage_bytes=size)
+            )
+
+    async def _change_over(self, resource: str, store_id: str, generation: int | None) -> bool:
+        """Have the store searched by the embedder of today, unless it is not what it was: then False."""
+        embedder = self._library.embedder
+        if await self._db.read(lambda conn: store_rows.embedder(conn, resource, store_id)) == embedder:
+            return True
+
+        def change(conn: Connection) -> bool:
+            now = store_rows.generation(conn, resource, store_id, for_update=True)
+            if now == generation:
+                store_rows.use_embedder(conn, resource, store_id, embedder)
+            return now == generation or now is None
+
+        return await self._db.write(change)
+
+    # ---- keyword indexes
+
+    async def _build(self, resource: str, store_id: str) -> None:
+        try:
+            members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
+            await self._indexes.cover(store_id, _units(members), anew=True)
+        except Exception:  # the next search tells us again
+            log.exception("a keyword index could not be built", store=store_id)
+        finally:
+            self._building.discard(store_id)
+
+    async def _follow_forever(self) -> None:
+        while True:
+            try:
+                await self.follow()
+            except LocumError as error:
+                log.warning("cannot follow what other servers ingest", reason=error.message)
+            except Exception:
+                log.exception("cannot follow what other servers ingest")
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def follow(self) -> None:
+        """Put what others have ingested into the indexes there are here."""
+        here = await self._indexes.stores()
+        for resource, store_id, generation in await self._db.read(store_rows.generations):
+            since = self._followed.get(store_id, -1)
+            if store_id in here and generation != since:
+                members = await self._db.read(
+                    lambda conn, at=(resource, store_id), since=since: rows.searchable(conn, *at, since=since)  # type: ignore[misc]
+                )
+                await self._indexes.cover(store_id, _units(members))
+                self._followed[store_id] = generation
+
+    # ---- what is too much
+
+    async def sweep(self) -> None:
+        """Remove documents of no store, indexes of no store, units that are not in their store any more, and vectors of
+        embedders that no store has."""
+        before = self._clock() - KEPT_SECONDS
+        if unused := await self._data.read(lambda conn: derived.unused(conn, before=before)):
+            unused -= await self._db.read(rows.documents)
+            gone = await self._data.write(lambda conn: derived.forget(conn, unused, before=before))
+            if gone:
+                log.info("removed search data of no store", documents=len(gone))
+        here = await self._indexes.stores()  # first: those that are made meanwhile are not looked for
+        stores = {store_id: resource for resource, store_id in await self._db.read(store_rows.all_ids)}
+        for store_id in here:
+            if store_id in stores:
+                await self._tidy(stores[store_id], store_id)
+            else:
+                await self._indexes.drop(store_id)
+        if (embedder := self._library.embedder) is not None:
+            used = await self._db.read(store_rows.embedders)
+            await self._data.write(lambda conn: derived.forget_vectors(conn, but={embedder, *used}))
+
+    async def _tidy(self, resource: str, store_id: str) -> None:
+        generation = await self._db.read(lambda conn: store_rows.generation(conn, resource, store_id))
+        if generation is None or self._tidied.get(store_id) == generation:
+            return
+
+        async def units() -> set[Unit]:
+            members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
+            return _units(members)
+
+        await self._indexes.tidy(store_id, units)
+        self._tidied[store_id] = generation
+
+
+def _state(conn: Connection, resource: str, store_id: str) -> tuple[int | None, list[Member]]:
+    return store_rows.generation(conn, resource, store_id), rows.searchable(conn, resource, store_id)
+
+
+def _unit(member: Member) -> Unit | None:
+    document = member.file.document
+    return None if document is None else Unit(document, member.file.chunking)
+
+
+def _units(members: Iterable[Member]) -> set[Unit]:
+    return {unit for each in members if (unit := _unit(each)) is not None}

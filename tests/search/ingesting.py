@@ -1,0 +1,197 @@
+"""A pipeline on real rows with all that belongs to it, put together as the server does; also as a process to be killed.
+
+    python -m tests.search.ingesting DIRECTORY [DATABASE_URL] [EMBEDDING_URL]
+
+claims what is there, prints `settled` when nothing is left, and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from locum import ids
+from locum.blobs.disk import DiskBlobs
+from locum.clock import Clock, system_clock
+from locum.domain.files import File, blob_key
+from locum.domain.vector_stores import Attribute, Chunking, VectorStore, VectorStoreFile
+from locum.search import derived
+from locum.search import workbench as workbench_module
+from locum.search.embedders.base import Embedder
+from locum.search.embedders.remote import RemoteEmbedder
+from locum.search.indexes import KeywordIndexes
+from locum.search.library import Library
+from locum.search.parse import Parsed, Unreadable
+from locum.search.pipeline import Pipeline
+from locum.search.upkeep import Upkeep
+from locum.search.workbench import Workbench
+from locum.signals.local import LocalSignals
+from locum.store import files as file_rows
+from locum.store import vector_store_files as rows
+from locum.store import vector_stores as store_rows
+from locum.store.database import Database
+from locum.store.postgres import Postgres
+from locum.store.sqlite import SQLite
+from tests.search import keyword_stand_in
+
+RESOURCE = "res"
+_AUTO = Chunking()
+WORKBENCH = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from tests.search.keyword_stand_in import main; main()"
+)
+
+
+class PlainText:
+    """A parser of UTF-8. `held` keeps a file until it is set; `parsed` and `begun` have the names it was asked for."""
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+        self.parsed: list[str] = []
+        self.begun: asyncio.Queue[str] = asyncio.Queue()
+        self.held: asyncio.Event | None = None
+        self.trouble: Callable[[str], Exception | None] = lambda _: None
+
+    async def parse(self, filename: str, chunks: Callable[[], AsyncIterator[bytes]]) -> Parsed:
+        self.parsed.append(filename)
+        self.begun.put_nowait(filename)
+        if self.held is not None:
+            await self.held.wait()
+        if (error := self.trouble(filename)) is not None:
+            raise error
+        data = b"".join([piece async for piece in chunks()])
+        try:
+            return Parsed(text=data.decode())
+        except UnicodeDecodeError:
+            raise Unreadable("invalid_file", "The file is no text in UTF-8.") from None
+
+
+class Ingestion:
+    """One server's part of file search."""
+
+    def __init__(
+        self,
+        db: Database,
+        data: Database,
+        directory: Path,
+        *,
+        embedder: Embedder | None = None,
+        parser: PlainText | None = None,
+        clock: Clock = system_clock,
+        owner: str = "node_1",
+        slots: int = 2,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        workbench_module._START = WORKBENCH
+        self.db, self.data, self.directory = db, data, directory
+        self.clock = clock
+        self.embedder = embedder
+        self.parser = parser or PlainText()
+        self.blobs = DiskBlobs(directory / "blobs")
+        self.workbench = Workbench()
+        self.indexes = KeywordIndexes(data, self.workbench, lambda store_id: directory / "search" / store_id)
+        self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
+        self.signals = LocalSignals()
+        self.pipeline = Pipeline(db, clock, self.signals, self.library, self.indexes, owner=owner, slots=slots)
+        self.upkeep = Upkeep(db, data, clock, self.library, self.indexes)
+
+    async def make_store(self, store_id: str | None = None) -> str:
+        store = VectorStore(id=store_id or ids.new("vs_"), created_at=1, last_active_at=1)
+        await self.db.write(lambda conn: store_rows.insert(conn, RESOURCE, store))
+        return store.id
+
+    async def upload(self, content: bytes, filename: str = "a.txt") -> str:
+        file = File(
+            id=ids.new("file-"),
+            created_at=1,
+            filename=filename,
+            purpose="assistants",
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        await self.blobs.put(blob_key(file.id), chunks(), max_bytes=1 << 30)
+        await self.db.write(lambda conn: file_rows.insert(conn, RESOURCE, file))
+        return file.id
+
+    async def add(
+        self,
+        store_id: str,
+        file_ids: Iterable[str],
+        chunking: Chunking = _AUTO,
+        **attributes: Attribute,
+    ) -> list[int]:
+        """The numbers of their rows."""
+
+        def insert(conn: Connection) -> list[int]:
+            return [
+                rows.insert(
+                    conn,
+                    RESOURCE,
+                    VectorStoreFile(
+                        id=file_id, created_at=1, vector_store_id=store_id, chunking=chunking, attributes=attributes
+                    ),
+                )
+                for file_id in file_ids
+            ]
+
+        added = await self.db.write(insert)
+        self.pipeline.wake()
+        return added
+
+    async def file(self, store_id: str, file_id: str) -> VectorStoreFile:
+        return await self.db.read(lambda conn: rows.get(conn, RESOURCE, store_id, file_id))
+
+    async def settle(self, store_id: str) -> None:
+        assert await self.pipeline.settled(RESOURCE, store_id, timeout=60)
+
+    def indexed(self, store_id: str) -> dict[str, list[str]]:
+        """Unit -> the texts of its chunks, in the keyword index."""
+        return keyword_stand_in.read(self.directory / "search" / store_id)
+
+    async def close(self) -> None:
+        await self.upkeep.stop()
+        await self.pipeline.stop()
+        await self.workbench.close()
+        if self.embedder is not None:
+            await self.embedder.close()
+
+
+@asynccontextmanager
+async def opened(directory: Path, database_url: str | None = None) -> AsyncIterator[tuple[Database, Database]]:
+    """(the database, the derived data's)."""
+    if database_url:
+        postgres = await Postgres.open(database_url)
+        await postgres.write(derived.prepare)
+        yield postgres, postgres
+        await postgres.close()
+        return
+    db, data = SQLite(directory / "locum.db"), SQLite(directory / "search.db", derived.prepare)
+    yield db, data
+    await data.close()
+    await db.close()
+
+
+async def serve(directory: Path, database_url: str | None, embedding_url: str | None) -> None:
+    async with opened(directory, database_url) as (db, data):
+        embedder = RemoteEmbedder(base_url=embedding_url, model="m") if embedding_url else None
+        ingestion = Ingestion(db, data, directory, embedder=embedder)
+        ingestion.pipeline.start()
+        for resource, store_id in await db.read(store_rows.all_ids):
+            while not await ingestion.pipeline.settled(resource, store_id, timeout=60):
+                pass
+        print("settled", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3] or None))

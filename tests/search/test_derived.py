@@ -1,0 +1,145 @@
+"""The derived data, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from locum.domain.vector_stores import Chunking
+from locum.search import derived
+from locum.search.derived import Document, Shelf
+from locum.search.units import Span, Unit, Windows
+from locum.store.database import Database
+from locum.store.sqlite import SQLite
+
+T = TypeVar("T")
+Write = Callable[[Callable[[sa.Connection], T]], T]
+
+
+@pytest.fixture
+def write(databases: tuple[Database, Database], runner: asyncio.Runner) -> Write[object]:
+    return lambda fn: runner.run(databases[1].write(fn))
+
+
+def make_vectors(rows: int = 3, dimensions: int = 4) -> Windows:
+    codes = np.arange(rows * dimensions, dtype=np.int8).reshape(rows, dimensions)
+    ranges = np.arange(rows * 2, dtype=np.int32).reshape(rows, 2)
+    return Windows(ranges=ranges, codes=codes, scales=np.linspace(0.1, 1, rows, dtype=np.float32))
+
+
+def test_any_part_of_a_text_is_read_as_it_was_written(write: Write[str]) -> None:
+    words = ("가나다 🙂 abc\x00\n" * 30_000)[:200_001]
+    write(lambda conn: derived.put_document(conn, "k", words, (), now=1))
+    block = 1 << 16
+    for start, end in ((0, 10), (block - 3, block + 3), (block, 2 * block), (5, 200_001), (200_000, 300_000), (7, 7)):
+        assert write(lambda conn, a=start, b=end: derived.text(conn, "k", a, b)) == words[start:end]  # type: ignore[misc]
+    assert write(lambda conn: derived.text(conn, "k")) == words
+    assert write(lambda conn: derived.text(conn, "another")) == ""
+
+
+def test_a_document_says_its_length_size_and_pages(write: Write[Document | None]) -> None:
+    made = write(lambda conn: derived.put_document(conn, "k", "가나다 \ud800", (0, 2), now=1))
+    assert made == Document(key="k", length=5, size=11, pages=(0, 2))
+    assert write(lambda conn: derived.use(conn, "k", now=2)) == made
+    assert write(lambda conn: derived.use(conn, "another", now=2)) is None
+
+
+def test_a_document_that_comes_twice_is_there_once(write: Write[object]) -> None:
+    write(lambda conn: derived.put_document(conn, "k", "long " * 50_000, (), now=1))
+    write(lambda conn: derived.put_document(conn, "k", "short", (), now=2))
+    assert write(lambda conn: derived.text(conn, "k")) == "short"
+
+
+def test_cuts_and_vectors_come_back_as_they_were(write: Write[object]) -> None:
+    unit, ranges = Unit("k", Chunking()), np.array([[0, 5], [3, 9]], np.int32)
+    write(lambda conn: derived.put_chunks(conn, unit, ranges))
+    write(lambda conn: derived.put_chunks(conn, unit, ranges))
+    assert np.array_equal(write(lambda conn: derived.chunks(conn, unit)), ranges)  # type: ignore[arg-type]
+    other = Unit("k", Chunking(max_chunk_size_tokens=100, chunk_overlap_tokens=0))
+    assert write(lambda conn: derived.chunks(conn, other)) is None
+    assert write(lambda conn: derived.cut(conn, [unit, other])) == {unit}
+    for vectors in (make_vectors(), make_vectors(0, 0)):
+        write(lambda conn, given=vectors: derived.put_vectors(conn, "k", "e", given))  # type: ignore[misc]
+        found = write(lambda conn: derived.vectors(conn, "k", "e"))
+        assert isinstance(found, Windows)
+        for name in ("ranges", "codes", "scales"):
+            assert np.array_equal(getattr(found, name), getattr(vectors, name))
+    assert write(lambda conn: derived.vectors(conn, "k", "another")) is None
+    assert write(lambda conn: derived.embedded(conn, ["k", "l"], "e")) == {"k"}
+
+
+def test_the_key_of_a_document_depends_on_content_kind_and_parser() -> None:
+    keys = {derived.key_of(*each) for each in (("a", "md", "1"), ("b", "md", "1"), ("a", "txt", "1"), ("a", "md", "2"))}
+    assert len(keys) == 4
+
+
+def test_searches_read_many_things_at_once_and_miss_nothing_but_what_is_not_there(
+    databases: tuple[Database, Database], runner: asyncio.Runner, write: Write[object]
+) -> None:
+    shelf, units = Shelf(databases[1]), [Unit(f"k{number}", Chunking()) for number in range(1200)]
+
+    def fill(conn: sa.Connection) -> None:
+        for number, unit in enumerate(units):
+            pages = (0, 2) if number % 2 else ()
+            derived.put_document(conn, unit.document, f"text {number}", pages, now=1)
+            derived.put_chunks(conn, unit, np.array([[0, number]], np.int32))
+            derived.put_vectors(conn, unit.document, "e", make_vectors(number % 4))
+
+    write(fill)
+    absent = Unit("absent", Chunking())
+    chunks = runner.run(shelf.chunks([*units, absent]))
+    assert {unit: ranges.tolist() for unit, ranges in chunks.items()} == {
+        unit: [[0, number]] for number, unit in enumerate(units)
+    }
+    windows = runner.run(shelf.windows([unit.document for unit in (*units, absent)], "e"))
+    assert {key: len(each.scales) for key, each in windows.items()} == {f"k{n}": n % 4 for n in range(1200)}
+    spans = [Span("k7", 0, 4), Span("k7", 5, 6), Span("absent", 0, 4)]
+    assert runner.run(shelf.texts(spans)) == {spans[0]: "text", spans[1]: "7"}
+    pages = runner.run(shelf.page_starts({"k1", "k2", "absent"}))
+    assert pages == {"k1": (0, 2)}
+    assert runner.run(shelf.text("k7")) == "text 7"
+    assert runner.run(shelf.text("absent")) is None
+
+
+def test_what_was_used_lately_is_not_forgotten(write: Write[set[str]]) -> None:
+    for key, used in (("old", 1), ("new", 9), ("again", 1)):
+        write(lambda conn, k=key, n=used: derived.put_document(conn, k, "text", (), now=n))  # type: ignore[misc]
+        write(lambda conn, k=key: derived.put_vectors(conn, k, "e", make_vectors()))  # type: ignore[misc]
+    unused = write(lambda conn: derived.unused(conn, before=5))
+    assert unused == {"old", "again"}
+    write(lambda conn: derived.use(conn, "again", now=8))  # a file is ingested meanwhile
+    assert write(lambda conn: derived.forget(conn, unused, before=5)) == {"old"}
+    assert write(lambda conn: derived.text(conn, "old")) == ""
+    assert write(lambda conn: derived.embedded(conn, ["old", "new", "again"], "e")) == {"new", "again"}
+
+
+def test_vectors_of_other_embedders_are_forgotten(write: Write[object]) -> None:
+    for embedder in ("a", "b", "c"):
+        write(lambda conn, e=embedder: derived.put_vectors(conn, "k", e, make_vectors()))  # type: ignore[misc]
+    assert write(lambda conn: derived.forget_vectors(conn, but=["a", "c"])) == 1
+    assert write(lambda conn: derived.vectors(conn, "k", "b")) is None
+
+
+def test_data_of_another_version_is_thrown_away_at_the_start(
+    write: Write[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(lambda conn: derived.put_document(conn, "k", "text", (), now=1))
+    write(derived.prepare)
+    assert write(lambda conn: derived.text(conn, "k")) == "text"
+    monkeypatch.setattr(derived, "VERSION", "another")
+    write(derived.prepare)
+    assert write(lambda conn: derived.text(conn, "k")) == ""
+
+
+def test_a_file_that_is_not_a_database_is_named(tmp_path: Path) -> None:
+    from locum.errors import StartupError
+
+    (tmp_path / "search.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StartupError, match=r"search\.db"):
+        SQLite(tmp_path / "search.db", derived.prepare)
