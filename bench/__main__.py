@@ -17,6 +17,8 @@ BENCHMARKS = (
     "session_density",
     "session_floods",
     "large_files",
+    "search_quality",
+    "search_latency",
 )
 
 

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,17 +70,16 @@ class KeywordWriter:
     def apply(self, *, remove: Iterable[str], add: Iterable[tuple[str, list[str]]]) -> None:
         """Take units out and put units in, each as the texts of its chunks, in one commit. What is in already is
         replaced, what is not there need not be removed: the same call twice is as good as once."""
+        added = {unit: [_document(unit, *each) for each in enumerate(chunks)] for unit, chunks in add}
+        replaced = [*remove, *added]
         self._directory.mkdir(parents=True, exist_ok=True)
         with _usable(self._directory):
-            index = Index(_SCHEMA, str(self._directory))
-            writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+            writer = Index(_SCHEMA, str(self._directory)).writer(heap_size=_HEAP_BYTES, num_threads=1)
             try:
-                for unit in remove:
+                for unit in replaced:
                     writer.delete_documents_by_term("unit", unit)
-                for unit, chunks in add:
-                    writer.delete_documents_by_term("unit", unit)
-                    for ordinal, text in enumerate(chunks):
-                        writer.add_document(_document(unit, ordinal, words.terms(text)))
+                for document in chain.from_iterable(added.values()):
+                    writer.add_document(document)
                 writer.commit()
             finally:
                 writer.wait_merging_threads()  # and let go of the lock
@@ -148,7 +148,8 @@ class KeywordReader:
         return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def _document(unit: str, ordinal: int, terms: words.Terms) -> Document:
+def _document(unit: str, ordinal: int, text: str) -> Document:
+    terms = words.terms(text)
     return Document(
         unit=unit,
         ordinal=ordinal,

@@ -45,7 +45,8 @@ _EMBED_SECONDS = 10.0
 Vector = NDArray[np.float32]
 Answer = TypeVar("Answer")
 Damaged = Callable[[str, str], None]
-"""Told the resource and id of a store whose keyword index has to be built again. Must not wait for that."""
+"""Told the resource and id of a store whose keyword index has to be built again, with every search until
+that is done. Must not wait for it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -187,7 +188,10 @@ class Search:
             return {}
         try:
             async with asyncio.timeout(_EMBED_SECONDS):
-                return dict(zip(texts, await self.embedder.embed(texts, kind="query"), strict=True))
+                vectors = await self.embedder.embed(texts, kind="query")
+            if not np.isfinite(vectors).all():
+                raise ValueError("the embedder gave what is no number")
+            return dict(zip(texts, vectors, strict=True))
         except Exception as error:  # whatever it is, there are still the words
             _log.warning("queries could not be embedded and are searched by words", error=type(error).__name__)
             return {}
@@ -201,7 +205,7 @@ class Search:
         said = rank.by_words(
             await self._ask_keyword(searched, lambda: _keyword_hits(searched, text), nothing), scope.units
         )
-        if vector is None or self.abilities is None:
+        if weight <= 0 or vector is None or self.abilities is None or not _is_comparable(vector, kept):
             await kept.load_chunks({chunk.unit for chunk in said}, self._derived)
             return rank.fuse(said, {}, 0.0)
         hits = await asyncio.to_thread(_vector_hits, searched, vector)
@@ -284,10 +288,16 @@ def _keyword_hits(searched: Searched, text: str) -> list[KeywordHit]:
     return keyword.search(text, CANDIDATES, units)
 
 
+def _is_comparable(vector: Vector, kept: KeptStore) -> bool:
+    if kept.vectors is not None and kept.vectors.dimensions != len(vector):
+        _log.warning("the embedder gives vectors of another size than before", vector_store_id=kept.store_id)
+        return False
+    return kept.vectors is not None
+
+
 def _vector_hits(searched: Searched, vector: Vector) -> list[VectorHit]:
     vectors = searched.kept.vectors
-    if vectors is None:
-        return []
+    assert vectors is not None
     return vectors.search(vector, CANDIDATES, None if searched.is_whole else searched.scope.of_document)
 
 

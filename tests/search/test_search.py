@@ -47,12 +47,19 @@ class Synonyms:
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
-        self.is_down = False
+        self.trouble = ""
         self._meaning = {word: group[0] for group in self._SAME for word in group}
 
     async def embed(self, texts: Sequence[str], *, kind: Literal["document", "query"]) -> NDArray[np.float32]:
-        if self.is_down:
-            raise ConnectionError("the embedder is away")
+        match self.trouble:
+            case "away":
+                raise ConnectionError("the embedder is away")
+            case "another size":
+                return np.ones((len(texts), 7), np.float32)
+            case "no numbers":
+                return np.full((len(texts), self._DIMENSIONS), np.nan, np.float32)
+            case "too few":
+                return np.zeros((0, self._DIMENSIONS), np.float32)
         if kind == "query":
             self.asked.append(list(texts))
         return self.vectors(texts)
@@ -267,10 +274,11 @@ def test_what_the_embedder_does_not_read_is_searched_by_words(library: Library) 
     assert library.embedder.asked == []
 
 
-def test_an_embedder_that_fails_leaves_the_words(library: Library) -> None:
-    library.embedder.is_down = True
+@pytest.mark.parametrize("trouble", ["away", "another size", "no numbers", "too few"])
+def test_an_embedder_that_fails_leaves_the_words(library: Library, trouble: str) -> None:
+    library.embedder.trouble = trouble
     assert library.found("boiling rice") == ["file-cooking"]
-    library.embedder.is_down = False
+    library.embedder.trouble = ""
     assert library.found("where is my car parked")[0] == "file-parking"
 
 
