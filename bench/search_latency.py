@@ -9,36 +9,47 @@ itself: for the large indexes the sentences are analysed once.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 from tantivy import Document, Index
 
 from bench import measuring, retrieval_data
 from bench.measuring import MIB, Target, quantile
+from bench.retrieval_data import MINILM
 from bench.server import scratch
+from locum.domain.files import File
+from locum.domain.search import Comparison, Query
+from locum.domain.vector_stores import VectorStore, VectorStoreFile
 from locum.search import words
 from locum.search.keyword import _SCHEMA as SCHEMA
-from locum.search.keyword import KeywordReader, KeywordWriter
-from locum.search.search import CANDIDATES
+from locum.search.keyword import KeywordReader, KeywordWriter, directory_of
+from locum.search.search import Search, candidates_for
+from locum.search.units import Ranges, Span, Unit, Windows
 from locum.search.vectors import VectorIndex, quantise
+from locum.store import files, vector_store_files, vector_stores
+from locum.store.sqlite import SQLite
 
 SIZES = (10_000, 100_000, 1_000_000)
 WINDOWS_OF_A_CHUNK = 1.7
 CHUNKS_OF_A_UNIT = 100
+STORE = "vs_bench"
+CANDIDATES = candidates_for(20)
 _SENTENCES_OF_A_CHUNK = 18
 _NOISE = 0.6
 """Length of the noise beside a vector of length 1: the copies have a cosine of 0.86 with their original."""
@@ -47,15 +58,17 @@ _BLOCK = 30_000
 Vectors = NDArray[np.float32]
 
 
-def timed(act: Callable[[int], object], repeats: int) -> dict[str, float]:
-    """Milliseconds of `act(0)`, `act(1)` …: wall time, and this thread's processor time."""
+def timed(
+    act: Callable[[int], object], repeats: int, clock: Callable[[], float] = time.thread_time
+) -> dict[str, float]:
+    """Milliseconds of `act(0)`, `act(1)` …: wall time, and processor time by `clock`."""
     walls, cpus = [], []
     for number in range(-max(1, repeats // 10), repeats):
-        wall, cpu = time.perf_counter(), time.thread_time()
+        wall, cpu = time.perf_counter(), clock()
         act(abs(number))
         if number >= 0:
             walls.append((time.perf_counter() - wall) * 1000)
-            cpus.append((time.thread_time() - cpu) * 1000)
+            cpus.append((clock() - cpu) * 1000)
     return {
         "p50_ms": round(median(walls), 3),
         "p99_ms": round(quantile(walls, 0.99), 3),
@@ -141,7 +154,84 @@ def unit_key(number: int) -> str:
     return f"{number:064x}:800:400"
 
 
+class Made:
+    """Derived data of documents that are numbers, and an embedder: each has its share of the real vectors."""
+
+    identity = MINILM.embedder
+
+    def __init__(self, real: Vectors, questions: Vectors, queries: list[str]) -> None:
+        self._codes, self._scales = quantise(real)
+        self._questions = dict(zip(queries, questions, strict=False))
+        starts = np.arange(CHUNKS_OF_A_UNIT, dtype=np.int32) * 1700
+        self._chunks = np.stack([starts, starts + 3400], axis=1)
+        starts = np.arange(int(CHUNKS_OF_A_UNIT * WINDOWS_OF_A_CHUNK), dtype=np.int32) * 1000
+        self._windows = np.stack([starts, starts + 1000], axis=1)
+
+    async def embed(self, texts: Sequence[str], *, kind: Literal["document", "query"]) -> Vectors:
+        return np.stack([self._questions[text] for text in texts])
+
+    async def chunks(self, units: Iterable[Unit]) -> dict[Unit, Ranges]:
+        return dict.fromkeys(units, self._chunks)
+
+    async def windows(self, documents: Iterable[str], embedder: str) -> dict[str, Windows]:
+        found = {}
+        for document in documents:
+            rows = (int(document, 16) * len(self._windows) + np.arange(len(self._windows))) % len(self._codes)
+            found[document] = Windows(self._windows, self._codes[rows], self._scales[rows])
+        return found
+
+    async def texts(self, spans: Iterable[Span]) -> dict[Span, str]:
+        return {span: "x" * (span.end - span.start) for span in spans}
+
+    async def page_starts(self, documents: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        return {}
+
+
+def fill(conn: Connection, documents: int) -> None:
+    """A store with a file for each document."""
+    store = VectorStore(id=STORE, created_at=0, last_active_at=int(time.time()), embedder=Made.identity)
+    vector_stores.insert(conn, "default", store)
+    for number in range(documents):
+        name = f"file-{number}"
+        files.insert(
+            conn,
+            "default",
+            File(id=name, created_at=0, filename=f"{number}.txt", purpose="assistants", bytes=1, sha256=""),
+        )
+        member = VectorStoreFile(id=name, created_at=0, vector_store_id=STORE, status="completed")
+        member = msgspec.structs.replace(member, document=f"{number:064x}", attributes={"part": number % 100})
+        vector_store_files.insert(conn, "default", member)
+
+
+def of_searches(made: Made, queries: list[str], size: int, root: Path, repeats: int) -> dict[str, Any]:
+    """Whole searches, with all that is around the indexes but the embedding of the query."""
+    with asyncio.Runner() as runner:
+        db = SQLite(root / "locum.db")
+        runner.run(db.write(lambda conn: fill(conn, size // CHUNKS_OF_A_UNIT)))
+        search = Search(db, made, root, embedder=made, abilities=MINILM, memory_bytes=4 * 1024 * MIB)
+
+        def ask(number: int, *others: int, filter_: Comparison | None = None) -> None:
+            texts = tuple(queries[each % len(queries)] for each in (number, *others))
+            assert runner.run(search.search("default", [STORE], Query(texts=texts, filter=filter_)))
+
+        began = time.perf_counter()
+        ask(0)
+        first = (time.perf_counter() - began) * 1000
+        one = Comparison(type="eq", key="part", value=50)  # of those that were not deleted
+        figures = {
+            "first search, which loads the vectors, ms": round(first),
+            "search": timed(ask, repeats, time.process_time),
+            "search with 4 queries": timed(lambda n: ask(n, n + 1, n + 2, n + 3), repeats, time.process_time),
+            "search filtered to one file in a hundred": timed(
+                lambda n: ask(n, filter_=one), repeats, time.process_time
+            ),
+        }
+        runner.run(db.close())
+    return figures
+
+
 def of_words(chunks: Chunks, queries: list[str], size: int, directory: Path, repeats: int) -> dict[str, Any]:
+    directory.mkdir(parents=True)
     index = Index(SCHEMA, str(directory))
     writer = index.writer(heap_size=128 * MIB, num_threads=1)
     began = time.process_time()
@@ -200,16 +290,15 @@ def main() -> None:
     documents = [json.loads(line)["text"] for line in (path / "cranfield_docs.jsonl").open()]
     sentences = [sentence.strip() for text in documents for sentence in text.split(" . ") if len(sentence) > 30]
     queries = [json.loads(line)["query"] for line in (path / "cranfield_queries.jsonl").open()]
-    chunks = Chunks(sentences)
+    chunks, made = Chunks(sentences), Made(real, questions, queries)
     figures: dict[str, Any] = {"analysis": analysis(chunks)}
     for size in options.sizes:
         figures[str(size)] = {"vectors": of_vectors(real, questions, size, options.repeats)}
         gc.collect()
-        directory = Path(tempfile.mkdtemp(prefix="locum-bench-", dir=scratch()))
-        try:
+        with tempfile.TemporaryDirectory(prefix="locum-bench-", dir=scratch()) as folder:
+            directory = directory_of(Path(folder), STORE)
             figures[str(size)]["words"] = of_words(chunks, queries, size, directory, options.repeats)
-        finally:
-            shutil.rmtree(directory)
+            figures[str(size)]["whole"] = of_searches(made, queries, size, Path(folder), options.repeats)
         print(f"{size} chunks: {json.dumps(figures[str(size)])}", flush=True)
     report(figures, options.sizes, began_on)
 

@@ -26,11 +26,12 @@ from locum.search import rank
 from locum.search.abilities import MOST_WEIGHT, Abilities, Reading
 from locum.search.keyword import KeywordReader, KeywordWriter
 from locum.search.rank import Chunk, Found
-from locum.search.search import CANDIDATES
+from locum.search.search import candidates_for
 from locum.search.units import Ranges, Unit
 from locum.search.vectors import VectorIndex, quantise
 
 TOP = 10
+CANDIDATES = candidates_for(20)
 WEIGHTS = tuple(number / 20 for number in range(21))
 _RRF = 60
 _SIMULATED_NOISE = 6.0

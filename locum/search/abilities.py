@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from locum.search import words
 from locum.search.probe import TRIALS
 
-MOST_WEIGHT = 0.6
+MOST_WEIGHT = 0.55
 """Of the meaning beside the words, for an embedder that reads everything (see decision 11)."""
 
 _LETTERS_ONLY = 0.35

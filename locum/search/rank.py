@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from locum.search import words
 from locum.search.keyword import KeywordHit
 from locum.search.units import Ranges, Span, Unit
@@ -69,21 +67,20 @@ def by_meaning(
     *,
     unrelated: float,
 ) -> dict[Chunk, Found]:
-    """Each chunk with the best of the windows whose middle lies in it. units: document -> its units."""
+    """Each chunk with the best window whose middle lies in it. units: of each document; hits: best first."""
     found: dict[Chunk, Found] = {}
     for hit in hits:
-        if hit.document not in windows or hit.window >= len(windows[hit.document]):
+        ranges = windows.get(hit.document)
+        if ranges is None or hit.window >= len(ranges):
             continue
-        middle = windows[hit.document][hit.window].sum() // 2
-        score = of_meaning(hit.cosine, unrelated)
+        middle = (int(ranges[hit.window, 0]) + int(ranges[hit.window, 1])) // 2
+        each = Found(of_meaning(hit.cosine, unrelated), hit.window)
         for unit in units.get(hit.document, ()):
-            if unit not in chunks:
-                continue
-            starts, ends = chunks[unit].T
-            for ordinal in np.flatnonzero((starts <= middle) & (middle < ends)):
-                chunk = Chunk(unit, int(ordinal))
-                if chunk not in found or found[chunk].score < score:
-                    found[chunk] = Found(score, hit.window)
+            if unit in chunks:
+                first = int(chunks[unit][:, 1].searchsorted(middle, "right"))
+                last = int(chunks[unit][:, 0].searchsorted(middle, "right"))
+                for ordinal in range(first, last):
+                    found.setdefault(Chunk(unit, ordinal), each)
     return found
 
 
@@ -92,9 +89,11 @@ def fuse(said: Mapping[Chunk, float], meant: Mapping[Chunk, Found], weight: floa
     if weight <= 0:
         return {chunk: Found(score) for chunk, score in said.items()}
     fused: dict[Chunk, Found] = {}
-    for chunk in {**said, **meant}:
-        meaning = meant.get(chunk, Found(0.0))
-        fused[chunk] = Found((1 - weight) * said.get(chunk, 0.0) + weight * meaning.score, meaning.window)
+    for chunk, (score, window) in meant.items():
+        fused[chunk] = Found(weight * score + (1 - weight) * said.get(chunk, 0.0), window)
+    for chunk, score in said.items():
+        if chunk not in meant:
+            fused[chunk] = Found((1 - weight) * score)
     return fused
 
 

@@ -34,8 +34,10 @@ from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
 
-CANDIDATES = 200
-"""Hits of each kind that are ranked, for each store and query. More changes nothing that can be measured."""
+LEAST_CANDIDATES = 100
+CANDIDATES_OF_A_RESULT = 4
+"""Hits of each kind that are ranked, for each store and query. More change nothing that can be measured, as long as
+those in one chunk, or in chunks that repeat each other, leave enough."""
 RERANKED = 50
 """Passages that a reranker is asked about, where not more are wanted."""
 SECONDS_BETWEEN_USES = 60
@@ -114,13 +116,14 @@ class Search:
         NotFound names a store that does not exist, StoreExpired one whose time has passed.
         """
         stores = await self._open(resource, store_ids, query)
-        found = await self._find(stores, query.texts)
         asked = self._reranker if query.rerank else None
+        limit = max(query.limit, RERANKED) if asked else query.limit
+        found = await self._find(stores, query.texts, candidates_for(limit))
         ranked = rank.ranking(
             found,
             ChainMap(*(searched.kept.chunks for searched in stores)),
             ChainMap(*(searched.kept.windows for searched in stores)),
-            limit=max(query.limit, RERANKED) if asked else query.limit,
+            limit=limit,
             threshold=0.0 if asked else query.score_threshold,
         )
         texts = await self._derived.texts([each.span for each in ranked])
@@ -133,23 +136,23 @@ class Search:
     async def _open(self, resource: str, store_ids: Sequence[str], query: Query) -> list[Searched]:
         """The stores as the rows say they are now, with vectors of all that has any."""
         now = int(self._clock())
-        kept = [self._stores.get(resource, store_id) for store_id in dict.fromkeys(store_ids)]
-        known = [(each.store_id, each.membership) for each in kept]
-        rows = await self._db.read(lambda conn: [read(conn, resource, store_id, old) for store_id, old in known])
+        known = {store_id: self._stores.membership(resource, store_id) for store_id in store_ids}
+        rows = await self._db.read(lambda conn: [read(conn, resource, *each) for each in known.items()])
         for store, _ in rows:
             if store.is_expired(now):
                 raise StoreExpired(f"Vector store '{store.id}' has expired.")
         await self._use(resource, [store for store, _ in rows], now)
         opened = []
-        for each, (store, membership) in zip(kept, rows, strict=True):
-            each.remember(membership)
+        for store, membership in rows:
+            kept = self._stores.get(resource, store.id)
+            kept.remember(membership)
             is_embedded = self.embedder is not None and store.embedder == self.embedder.identity
             if self.embedder is not None and is_embedded:
-                await each.load_vectors(membership, self._derived, self.embedder.identity)
+                await kept.load_vectors(membership, self._derived, self.embedder.identity)
             scope = membership.whole
             if query.filter is not None:
                 scope = await asyncio.to_thread(membership.scope, query.filter)
-            opened.append(Searched(each, membership, scope, is_embedded))
+            opened.append(Searched(kept, membership, scope, is_embedded))
         return opened
 
     async def _use(self, resource: str, stores: list[VectorStore], now: int) -> None:
@@ -161,7 +164,7 @@ class Search:
         except Unavailable as error:  # a full disk keeps nobody from searching
             _log.warning("the use of vector stores could not be recorded", reason=error.message)
 
-    async def _find(self, stores: list[Searched], texts: Sequence[str]) -> dict[Chunk, Found]:
+    async def _find(self, stores: list[Searched], texts: Sequence[str], candidates: int) -> dict[Chunk, Found]:
         """What all queries find in all stores, side by side."""
         weights = await asyncio.gather(*(self._weights(searched, texts) for searched in stores))
         vectors = await self._embed([text for text in texts if any(of_store[text] for of_store in weights)])
@@ -170,7 +173,9 @@ class Search:
             for searched, of_store in zip(stores, weights, strict=True)
             for text in dict.fromkeys(texts)
         ]
-        finding = (self._find_one(searched, text, weight, vectors.get(text)) for searched, text, weight in pairs)
+        finding = (
+            self._find_one(searched, text, candidates, weight, vectors.get(text)) for searched, text, weight in pairs
+        )
         return rank.merge(await asyncio.gather(*finding))
 
     async def _weights(self, searched: Searched, texts: Sequence[str]) -> dict[str, float]:
@@ -197,18 +202,18 @@ class Search:
             return {}
 
     async def _find_one(
-        self, searched: Searched, text: str, weight: float, vector: Vector | None
+        self, searched: Searched, text: str, candidates: int, weight: float, vector: Vector | None
     ) -> dict[Chunk, Found]:
         """What one query finds in one store."""
         kept, scope = searched.kept, searched.scope
         nothing: list[KeywordHit] = []
         said = rank.by_words(
-            await self._ask_keyword(searched, lambda: _keyword_hits(searched, text), nothing), scope.units
+            await self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing), scope.units
         )
         if weight <= 0 or vector is None or self.abilities is None or not _is_comparable(vector, kept):
             await kept.load_chunks({chunk.unit for chunk in said}, self._derived)
             return rank.fuse(said, {}, 0.0)
-        hits = await asyncio.to_thread(_vector_hits, searched, vector)
+        hits = await asyncio.to_thread(_vector_hits, searched, vector, candidates)
         near = {unit for hit in hits for unit in scope.of_document.get(hit.document, ())}
         await kept.load_chunks({chunk.unit for chunk in said} | near, self._derived)
         unrelated = self.abilities.unrelated(text)
@@ -268,6 +273,11 @@ class Search:
         return tuple(passages)
 
 
+def candidates_for(limit: int) -> int:
+    """Hits of each kind that a ranking of `limit` is made from."""
+    return max(LEAST_CANDIDATES, CANDIDATES_OF_A_RESULT * limit)
+
+
 def _used(conn: Connection, resource: str, store_ids: list[str], now: int) -> None:
     for store_id in sorted(store_ids):  # locks in one order, so that no two wait for each other
         try:
@@ -278,14 +288,14 @@ def _used(conn: Connection, resource: str, store_ids: list[str], now: int) -> No
             vector_stores.save(conn, resource, msgspec.structs.replace(store, last_active_at=now))
 
 
-def _keyword_hits(searched: Searched, text: str) -> list[KeywordHit]:
+def _keyword_hits(searched: Searched, text: str, candidates: int) -> list[KeywordHit]:
     """Where an index is asked for all of it, units that were removed may crowd out others: then it is asked again."""
     keyword, units = searched.kept.keyword, searched.scope.units
     if searched.is_whole:
-        hits = keyword.search(text, CANDIDATES)
-        if len(hits) < CANDIDATES or all(hit.unit in units for hit in hits):
+        hits = keyword.search(text, candidates)
+        if len(hits) < candidates or all(hit.unit in units for hit in hits):
             return hits
-    return keyword.search(text, CANDIDATES, units)
+    return keyword.search(text, candidates, units)
 
 
 def _is_comparable(vector: Vector, kept: KeptStore) -> bool:
@@ -295,10 +305,10 @@ def _is_comparable(vector: Vector, kept: KeptStore) -> bool:
     return kept.vectors is not None
 
 
-def _vector_hits(searched: Searched, vector: Vector) -> list[VectorHit]:
+def _vector_hits(searched: Searched, vector: Vector, candidates: int) -> list[VectorHit]:
     vectors = searched.kept.vectors
     assert vectors is not None
-    return vectors.search(vector, CANDIDATES, None if searched.is_whole else searched.scope.of_document)
+    return vectors.search(vector, candidates, None if searched.is_whole else searched.scope.of_document)
 
 
 async def _reranked(reranker: Reranker, ranked: list[Ranked], texts: Mapping[Span, str], query: Query) -> list[Ranked]:

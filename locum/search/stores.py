@@ -139,7 +139,13 @@ class KeptStores:
     def __len__(self) -> int:
         return len(self._stores)
 
+    def membership(self, resource: str, store_id: str) -> Membership | None:
+        """What is known of a store that may not even exist."""
+        kept = self._stores.get((resource, store_id))
+        return None if kept is None else kept.membership
+
     def get(self, resource: str, store_id: str) -> KeptStore:
+        """What is kept of a store that exists: its id becomes the name of a directory."""
         key = (resource, store_id)
         if key not in self._stores:
             self._stores[key] = KeptStore(resource, store_id, directory_of(self._directory, store_id))

@@ -26,6 +26,8 @@ _RESCORED_OF = 30_000
 _SPARSE = 8
 """Where fewer than one row in so many is allowed, these are copied before they are compared."""
 _SAMPLED = 16_384
+_MOST_DEAD = 8192
+"""Dead rows that an index may have, or as many as it has living ones."""
 _NOBODY = -1
 
 
@@ -133,18 +135,14 @@ class VectorIndex:
         """No search that begins from now on finds it; one that is not there is removed already."""
         with self._changing:
             self._remove(document)
-            if self._dead > max(len(self), _BLOCK):
+            if self._dead > max(len(self), _MOST_DEAD):
                 self._compact()
 
     def search(self, query: Floats, limit: int, allowed: Collection[str] | None = None) -> list[VectorHit]:
         """The windows nearest to a vector, nearest first. allowed: of these documents alone; None is of all."""
         with self._changing:
             rows, names = self._rows, self._names
-            spans = (
-                None
-                if allowed is None
-                else [self._spans[document] for document in set(allowed) if document in self._spans]
-            )
+            spans = None if allowed is None else [self._spans[each] for each in self._spans.keys() & set(allowed)]
             dead = self._dead
         query = _normalised(query)
         chosen = _nearest_by_signs(rows, query, limit, spans, is_whole=not dead)

@@ -21,7 +21,7 @@ from locum.search import words
 from locum.search.abilities import Abilities, Reading
 from locum.search.keyword import KeywordWriter, directory_of
 from locum.search.rerank import Reranker, RerankFailed
-from locum.search.search import CANDIDATES, Search, StoreExpired
+from locum.search.search import Search, StoreExpired, candidates_for
 from locum.search.units import Ranges, Span, Unit, Windows
 from locum.search.vectors import quantise
 from locum.store import files, vector_store_files, vector_stores
@@ -299,7 +299,7 @@ def test_a_file_that_was_removed_is_not_found_though_the_indexes_have_it(library
 
 
 def test_removed_files_do_not_crowd_out_others(library: Library) -> None:
-    crowd = "\n\n".join(f"Rice, rice, rice {number}." for number in range(CANDIDATES + 10))
+    crowd = "\n\n".join(f"Rice, rice, rice {number}." for number in range(candidates_for(20) + 10))
     library.file("file-crowd", crowd)
     library.remove("file-crowd")
     library.search.abilities = None
@@ -397,6 +397,9 @@ def test_an_unknown_store_is_not_found_and_neither_is_that_of_another_resource(l
         library.ask("rice", stores=["vs_1", "vs_none"])
     with pytest.raises(NotFound, match="vs_1"):
         library.ask("rice", resource="another")
+    with pytest.raises(NotFound):
+        library.ask("rice", stores=["../vs_1"])
+    assert len(library.search._stores) == 0
 
 
 def test_an_expired_store_says_so_and_use_puts_that_off(library: Library) -> None:
