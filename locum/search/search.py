@@ -38,6 +38,8 @@ LEAST_CANDIDATES = 100
 CANDIDATES_OF_A_RESULT = 4
 """Hits of each kind that are ranked, for each store and query. More change nothing that can be measured, as long as
 those in one chunk, or in chunks that repeat each other, leave enough."""
+LONGEST_QUERY = 10_000
+"""Characters of a query; of a longer one, the beginning is what is asked."""
 RERANKED = 50
 """Passages that a reranker is asked about, where not more are wanted."""
 SECONDS_BETWEEN_USES = 60
@@ -115,6 +117,7 @@ class Search:
 
         NotFound names a store that does not exist, StoreExpired one whose time has passed.
         """
+        query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(text[:LONGEST_QUERY] for text in query.texts)))
         stores = await self._open(resource, store_ids, query)
         asked = self._reranker if query.rerank else None
         limit = max(query.limit, RERANKED) if asked else query.limit
@@ -171,7 +174,7 @@ class Search:
         pairs = [
             (searched, text, of_store[text])
             for searched, of_store in zip(stores, weights, strict=True)
-            for text in dict.fromkeys(texts)
+            for text in texts
         ]
         finding = (
             self._find_one(searched, text, candidates, weight, vectors.get(text)) for searched, text, weight in pairs

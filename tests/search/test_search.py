@@ -365,6 +365,12 @@ def test_several_queries_are_merged_by_the_better_score(library: Library) -> Non
     assert library.ask("rice", "rice") == library.ask("rice")
 
 
+def test_of_a_very_long_query_the_beginning_is_asked(library: Library) -> None:
+    library.ask("where is my car parked " + "and then " * 200_000)
+    assert [len(text) for text in library.embedder.asked[-1]] == [10_000]
+    assert library.found("boil rice " + "and then " * 200_000)[0] == "file-cooking"
+
+
 def test_threshold_and_limit_cut(library: Library) -> None:
     everything = library.ask("gate closes, refunds paid, boil rice")
     scores = [passage.score for passage in everything]
