@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tantivy import Index
 
+from locum.errors import StorageFull
 from locum.search.keyword import IndexBusy, IndexUnusable, KeywordReader, KeywordWriter
 
 FRUIT = ["Apples grow on trees.", "Pears grow on trees as well.", "Bananas do not."]
@@ -164,8 +166,37 @@ def test_a_spoiled_index_is_said_to_be_unusable_and_can_be_built_again(directory
     assert units(directory, "apples") == [("fruit", 0)]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_not_taken_for_a_spoiled_index_and_room_is_all_it_takes(small_disk: Path) -> None:
+    directory, filler = small_disk / "vs_1", small_disk / "filler"
+    writer = KeywordWriter(directory)
+    writer.apply(remove=[], add=[("fruit", FRUIT)])
+    filler.write_bytes(bytes(200_000))
+    with pytest.raises(StorageFull):
+        writer.apply(remove=["fruit"], add=[("much", [f"word{n} " * 20 + f"{n * n}x{n}" for n in range(60_000)])])
+    assert units(directory, "pears") == [("fruit", 1)]
+    filler.unlink()
+    writer.apply(remove=[], add=[("tools", TOOLS)])
+    assert units(directory, "hammer") == [("tools", 0)]
+    assert sum(path.stat().st_size for path in directory.iterdir()) < 100_000
+
+
 _WRITER = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from locum.search.keyword import KeywordWriter
 
