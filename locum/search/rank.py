@@ -167,7 +167,7 @@ def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
             if end - start > QUOTE_CHARACTERS:
                 break
             together |= terms
-            rank = (max(len(together & each) for each in asked), start - end, -start)
+            rank = (max((len(together & each) for each in asked), default=0), start - end, -start)
             if rank[0] and rank > best:
                 best, found = rank, (start, end)
     return found

@@ -184,7 +184,9 @@ class Search:
     async def _weights(self, searched: Searched, texts: Sequence[str]) -> dict[str, float]:
         """How much the meaning of each text counts in a store."""
         abilities = self.abilities
-        if abilities is None or not searched.is_embedded or not searched.kept.windows:
+        if self.embedder is None or abilities is None or abilities.embedder != self.embedder.identity:
+            return dict.fromkeys(texts, 0.0)
+        if not searched.is_embedded or not searched.kept.windows:
             return dict.fromkeys(texts, 0.0)
         nothing: dict[str, float] = {}
         languages = await self._ask_keyword(searched, searched.kept.keyword.languages, nothing)
@@ -296,7 +298,7 @@ def _keyword_hits(searched: Searched, text: str, candidates: int) -> list[Keywor
     keyword, units = searched.kept.keyword, searched.scope.units
     if searched.is_whole:
         hits = keyword.search(text, candidates)
-        if len(hits) < candidates or all(hit.unit in units for hit in hits):
+        if len(hits) < candidates or 2 * sum(hit.unit in units for hit in hits) >= candidates:
             return hits
     return keyword.search(text, candidates, units)
 

@@ -22,7 +22,9 @@ from locum.store import vector_store_files, vector_stores
 
 _LOADED_AT_ONCE = 256
 _BYTES_BESIDE = 256 * 1024
-"""Of a store beside its arrays, roughly."""
+"""Of a store by itself."""
+_BYTES_OF_RANGES = 1024
+"""Of a document's chunks, or windows."""
 
 
 class Scope:
@@ -86,7 +88,8 @@ class KeptStore:
 
     @property
     def nbytes(self) -> int:
-        ranges = sum(each.nbytes for each in (*self.chunks.values(), *self.windows.values()))
+        """Roughly: it is asked with every search."""
+        ranges = _BYTES_OF_RANGES * (len(self.chunks) + len(self.windows))
         return _BYTES_BESIDE + ranges + (self.vectors.nbytes if self.vectors else 0)
 
     def remember(self, membership: Membership) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -262,6 +263,8 @@ def test_without_an_embedder_words_are_searched(library: Library) -> None:
 
 def test_words_alone_are_searched_until_it_is_known_what_the_embedder_reads(library: Library) -> None:
     library.search.abilities = None
+    assert library.found("where is my car parked") == []
+    library.search.abilities = msgspec.structs.replace(READS_ENGLISH, embedder="another")
     assert library.found("where is my car parked") == []
     assert library.embedder.asked == []
     library.search.abilities = READS_ENGLISH
