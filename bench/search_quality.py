@@ -49,7 +49,7 @@ class Hits(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Of each query. separation: whether scores tell relevant passages from others, across queries."""
+    """Of each query."""
 
     hit: Scores
     reciprocal: Scores
@@ -179,12 +179,21 @@ def split_halves(bench: Bench, generator: np.random.Generator, splits: int = 200
     }
 
 
+def without(hits: Hits, answers: set[int]) -> Hits:
+    """The hits in a store that does not have the answers."""
+    return hits._replace(
+        said={chunk: score for chunk, score in hits.said.items() if int(chunk.unit.document) not in answers},
+        meant={chunk: found for chunk, found in hits.meant.items() if int(chunk.unit.document) not in answers},
+    )
+
+
 def separation(bench: Bench, score: Callable[[Hits], Mapping[Chunk, Found]]) -> float:
     """How often, of a relevant and an irrelevant passage among the first ten of any two queries, the first has the
-    higher score: what a threshold is worth. 0.5 is nothing."""
+    higher score: what a threshold is worth. 0.5 is nothing. For every other query the store has no answer."""
     relevant, others = [], []
-    for hits, answers in zip(bench.hits, bench.collection.relevant, strict=True):
-        for each in rank.ranking(score(hits), bench.chunks, bench.windows, limit=TOP):
+    for number, (hits, answers) in enumerate(zip(bench.hits, bench.collection.relevant, strict=True)):
+        asked = hits if number % 2 else without(hits, answers)
+        for each in rank.ranking(score(asked), bench.chunks, bench.windows, limit=TOP):
             (relevant if int(each.chunk.unit.document) in answers else others).append(each.score)
     ranks = np.searchsorted(np.sort(others), relevant, side="left") + np.searchsorted(
         np.sort(others), relevant, side="right"

@@ -13,6 +13,7 @@ from locum.search.keyword import KeywordHit
 from locum.search.rank import Chunk, Found
 from locum.search.units import Ranges, Span, Unit
 from locum.search.vectors import VectorHit
+from tests.search.properties import unhurried
 
 UNIT, OTHER = Unit("d1", Chunking()), Unit("d2", Chunking())
 
@@ -26,6 +27,7 @@ WINDOWS = {"d1": ranges((0, 60), (60, 120), (120, 200)), "d2": ranges((0, 80))}
 A, B, C, D = Chunk(UNIT, 0), Chunk(UNIT, 1), Chunk(UNIT, 2), Chunk(OTHER, 0)
 
 
+@unhurried
 @given(st.floats(0, 50), st.floats(0, 50))
 def test_the_more_of_the_words_the_better_and_never_above_one(share: float, other: float) -> None:
     assert 0 <= rank.of_words(share) <= 1
@@ -71,6 +73,7 @@ def test_meaning_of_no_weight_finds_nothing() -> None:
     assert rank.fuse({A: 0.5}, {B: Found(0.9, 0)}, 0.0) == {A: Found(0.5)}
 
 
+@unhurried
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_fused_score_lies_between_its_halves(said: float, meant: float, weight: float) -> None:
     (score, _) = rank.fuse({A: said}, {A: Found(meant, 0)}, weight)[A]
@@ -162,6 +165,7 @@ def test_korean_is_quoted_by_its_sentences() -> None:
     assert text[start:end] == "환불은 두 주 안에 처리됩니다."
 
 
+@unhurried
 @given(st.text(), st.text())
 def test_a_quote_is_a_part_of_the_text_and_short(text: str, query: str) -> None:
     start, end = rank.best_part(text, [query])

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
 from locum.search.vectors import VectorIndex, candidates_of, quantise
+from tests.search.properties import unhurried
 
 DIMENSIONS = 384
 
@@ -163,9 +164,11 @@ class Documents(RuleBasedStateMachine):
         assert self.index.documents == self.there.keys()
 
 
-TestDocuments: Any = settings(max_examples=50, deadline=None)(Documents).TestCase
+TestDocuments: Any = Documents.TestCase
+TestDocuments.settings = settings(unhurried, max_examples=50)
 
 
+@unhurried
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=3000), st.integers(1, 50))
 def test_the_smallest_are_the_smallest(values: list[int], wanted: int) -> None:
     from locum.search.vectors import _smallest

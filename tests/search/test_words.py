@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from locum.search import words
+from tests.search.properties import unhurried
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def test_each_word_of_a_query_is_looked_for_once() -> None:
     assert words.query_terms("refund refund Refund", ["en"]) == [("refund",)]
 
 
+@unhurried
 @given(st.text())
 def test_no_text_breaks_the_analysis_and_no_term_has_a_space(text: str) -> None:
     language, terms, characters = words.terms(text)
@@ -117,6 +119,7 @@ def test_no_text_breaks_the_analysis_and_no_term_has_a_space(text: str) -> None:
     words.query_terms(text, words.LANGUAGES)
 
 
+@unhurried
 @given(st.text(alphabet=string.ascii_letters + string.digits + " _-.가나다한글漢字かな"))
 def test_a_text_is_found_by_itself(text: str) -> None:
     language, terms, characters = words.terms(text)
