@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int8]
 
-_BLOCK = 65_536
+_BLOCK = 131_072
 """Rows whose signs are compared at a time: what stays in the processor's cache."""
+_WORDS_OF_A_BYTE = 3
+"""Words of 64 bits whose bits can be counted in 8 bits: adding these is quicker than adding in 16."""
 _FEWEST_RESCORED = 600
 _RESCORED_OF = 30_000
 _SPARSE = 8
@@ -194,8 +196,9 @@ def _normalised(query: Floats) -> Floats:
     return query.astype(np.float32) / np.float32(length or 1.0)
 
 
-def _cosines(rows: _Rows, at: NDArray[np.intp] | slice, query: Floats) -> Floats:
-    found: Floats = (rows.codes[at].astype(np.float32) @ query) * rows.scales[at]
+def _cosines(rows: _Rows, at: NDArray[np.intp], query: Floats) -> Floats:
+    """Not by matrix product: for one query that is slower, and keeps a second processor busy."""
+    found: Floats = np.einsum("ij,j->i", rows.codes[at], query) * rows.scales[at]
     return found
 
 
@@ -230,13 +233,17 @@ def _distances(signs: NDArray[np.uint64], asked: NDArray[np.uint64]) -> NDArray[
     count = signs.shape[1]
     distances = np.zeros(count, np.uint16)
     differing = np.empty(min(count, _BLOCK), np.uint64)
-    bits = np.empty(min(count, _BLOCK), np.uint8)
+    bits, some = np.empty((2, len(differing)), np.uint8)
     for start in range(0, count, _BLOCK):
         sums = distances[start : start + _BLOCK]
-        for word, mine in zip(signs, asked, strict=True):
-            np.bitwise_xor(word[start : start + _BLOCK], mine, out=differing[: len(sums)])
-            np.bitwise_count(differing[: len(sums)], out=bits[: len(sums)])
-            np.add(sums, bits[: len(sums)], out=sums)
+        size = len(sums)
+        for first in range(0, len(signs), _WORDS_OF_A_BYTE):
+            some[:size] = 0
+            for word in range(first, min(first + _WORDS_OF_A_BYTE, len(signs))):
+                np.bitwise_xor(signs[word, start : start + size], asked[word], out=differing[:size])
+                np.bitwise_count(differing[:size], out=bits[:size])
+                np.add(some[:size], bits[:size], out=some[:size])
+            np.add(sums, some[:size], out=sums)
     return distances
 
 
