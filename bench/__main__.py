@@ -19,6 +19,8 @@ BENCHMARKS = (
     "large_files",
     "parsing",
     "ingest_rate",
+    "search_quality",
+    "search_latency",
 )
 
 

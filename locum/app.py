@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +19,16 @@ from locum.access.keys import Keys
 from locum.admin.desk import Desk
 from locum.admin.server import admin_socket
 from locum.api.routes import build
-from locum.blobs.base import Blobs
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
-from locum.domain.search import Passage, Query
 from locum.engine.worker import Worker
-from locum.errors import InvalidRequest, StartupError, Unavailable
+from locum.errors import StartupError, Unavailable
+from locum.file_search import file_search
 from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
-from locum.search import derived
-from locum.search.derived import Shelf
-from locum.search.embedders.base import Embedder
-from locum.search.embedders.open import described, open_embedder
-from locum.search.indexes import KeywordIndexes
-from locum.search.library import Library
-from locum.search.parse import Parsed, Parser, Unreadable
-from locum.search.pipeline import Pipeline
-from locum.search.upkeep import Upkeep
-from locum.search.workbench import Workbench
 from locum.services.assistants import Assistants
 from locum.services.catalog import Services
 from locum.services.file_batches import FileBatches
@@ -141,11 +130,14 @@ async def running(
                 await db.write(lambda conn: usage_store.record(conn, resource, thread_id, usage))
             await sandbox.delete(thread_id)
 
-        queue, absent = ThreadQueue(signals), _NoPipeline()
+        search = await stack.enter_async_context(
+            file_search(settings, db, blobs, clock, signals, owner=owner, keyless=keys.is_keyless)
+        )
+        queue, wake = ThreadQueue(signals), search.wake
         services = Services(
-            assistants=Assistants(db, clock, absent.wake),
-            threads=Threads(db, clock, signals, streams, forget_session, absent.wake),
-            messages=Messages(db, clock, queue, absent.wake),
+            assistants=Assistants(db, clock, wake),
+            threads=Threads(db, clock, signals, streams, forget_session, wake),
+            messages=Messages(db, clock, queue, wake),
             runs=Runs(
                 db,
                 clock,
@@ -154,16 +146,14 @@ async def running(
                 owner=owner,
                 expiry_seconds=settings.run_expiry_seconds,
                 queue=queue,
-                wake_pipeline=absent.wake,
+                wake_pipeline=wake,
             ),
             steps=Steps(db),
             files=Files(db, blobs, clock),
             uploads=Uploads(db, blobs, clock),
-            vector_stores=VectorStores(
-                db, clock, signals, absent, absent.wake, per_object=settings.vector_stores_per_object
-            ),
-            vector_store_files=VectorStoreFiles(db, clock, signals, absent, absent.wake),
-            file_batches=FileBatches(db, clock, signals, absent.wake),
+            vector_stores=VectorStores(db, clock, signals, search, wake, per_object=settings.vector_stores_per_object),
+            vector_store_files=VectorStoreFiles(db, clock, signals, search, wake),
+            file_batches=FileBatches(db, clock, signals, wake),
             models=Models(routes.names),
         )
         worker = Worker(
@@ -176,7 +166,7 @@ async def running(
                 code_interpreter=CodeInterpreterTool(
                     sandbox, blobs, clock, ready=lambda: asyncio.shield(sandbox_start)
                 ),
-                file_search=FileSearchTool(absent, clock),
+                file_search=FileSearchTool(search, clock),
             ),
             blobs,
             owner=owner,
@@ -190,10 +180,6 @@ async def running(
         sweep = asyncio.create_task(sweeping, name="blob sweep")
         stack.callback(sweep.cancel)
 
-        ingestion = await stack.enter_async_context(
-            _ingesting(settings, db, blobs, clock, signals, _PlainText(), owner=owner)
-        )
-
         await stack.enter_async_context(admin_socket(settings.data_dir, Desk(db, keys, routes)))
 
         def let_go() -> None:
@@ -206,7 +192,7 @@ async def running(
         def ready() -> Status:
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
-            if not ingestion.pipeline.is_healthy:
+            if not search.is_healthy:
                 raise Unavailable("The pipeline that ingests files is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
@@ -218,79 +204,16 @@ async def running(
                 authenticate=keys.authenticate,
                 guard_hosts=keys.is_keyless,
                 ready=ready,
-                metrics=Metrics(db, streams, sandbox_now, sandbox.tally, ingestion.pipeline.outcomes),
+                metrics=Metrics(db, streams, sandbox_now, sandbox.tally, search.outcomes),
                 strict=settings.strict,
                 origins=settings.origins,
             ),
             is_keyless=keys.is_keyless,
             model_route=routes.describe(),
-            file_search=described(ingestion.embedder),
+            file_search=search.description,
             sandbox_status=lambda: asyncio.shield(sandbox_start),
             let_go=let_go,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ingestion:
-    """What takes files to where they are found, and what searches stand on."""
-
-    pipeline: Pipeline
-    upkeep: Upkeep
-    indexes: KeywordIndexes
-    shelf: Shelf
-    embedder: Embedder | None
-
-
-@asynccontextmanager
-async def _ingesting(
-    settings: Settings, db: Database, blobs: Blobs, clock: Clock, signals: LocalSignals, parser: Parser, *, owner: str
-) -> AsyncIterator[_Ingestion]:
-    async with AsyncExitStack() as stack:
-        data = await _open_derived(settings, db, stack)
-        workbench, queries = Workbench(), Workbench(niceness=0)
-        for each in (workbench, queries):
-            stack.push_async_callback(each.close)
-        embedder = await open_embedder(settings, documents=workbench, queries=queries)
-        if embedder is not None:
-            stack.push_async_callback(embedder.close)
-        folder = settings.data_dir / "search" / "words"
-        indexes = KeywordIndexes(data, workbench, lambda store_id: folder / store_id)
-        library = Library(db, data, blobs, clock, parser, embedder, workbench)
-        pipeline = Pipeline(db, clock, signals, library, indexes, owner=owner, slots=settings.ingest_slots)
-        upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
-        pipeline.on_other_embedder = upkeep.wake
-        pipeline.start()
-        stack.push_async_callback(pipeline.stop)
-        upkeep.start()
-        stack.push_async_callback(upkeep.stop)
-        yield _Ingestion(pipeline=pipeline, upkeep=upkeep, indexes=indexes, shelf=Shelf(data), embedder=embedder)
-
-
-async def _open_derived(settings: Settings, db: Database, stack: AsyncExitStack) -> Database:
-    """A file of its own beside SQLite's, so that ingestion never waits on a run, nor a run on it."""
-    if settings.database_url is not None:
-        await db.write(derived.prepare)
-        return db
-    path = settings.data_dir / "search.db"
-    try:
-        data = SQLite(path, derived.prepare)
-    except StartupError as error:
-        hint = "All of it can be made again: remove the file."
-        raise StartupError(f"{error.message} {hint}") from None
-    stack.push_async_callback(data.close)
-    return data
-
-
-class _PlainText:
-    """SEAM: in the place of the parser that runs in the sandbox, reads files in UTF-8 and no others."""
-
-    version = "utf-8"
-
-    async def parse(self, filename: str, chunks: Callable[[], AsyncIterator[bytes]]) -> Parsed:
-        try:
-            return Parsed(text=b"".join([piece async for piece in chunks()]).decode())
-        except UnicodeDecodeError:
-            raise Unreadable("unsupported_file", f"{filename} is not plain text in UTF-8.") from None
 
 
 @asynccontextmanager

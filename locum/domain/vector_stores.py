@@ -38,7 +38,7 @@ class ExpiresAfter(msgspec.Struct, frozen=True, kw_only=True):
     anchor: Literal["last_active_at"] = "last_active_at"
 
 
-class Chunking(msgspec.Struct, frozen=True, kw_only=True):
+class Chunking(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """How a file is cut, in tokens. The default is what `auto` means."""
 
     max_chunk_size_tokens: int = 800

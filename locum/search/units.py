@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from locum.domain.vector_stores import Chunking
 
 Ranges = NDArray[np.int32]
-"""(n, 2): start and end of each."""
+"""(n, 2): start and end of each; neither gets less from one to the next."""
 
 
 class Unit(NamedTuple):

@@ -1,5 +1,5 @@
-"""A real parser for the tests, behind real walls, driven from plain functions."""
-"""Fixtures of file search: databases of truth and of what is derived, both of each kind."""
+"""Fixtures of file search: a real parser behind real walls, driven from plain functions; databases of truth and of what
+is derived, both of each kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ import msgspec
 import pytest
 
 from locum.sandbox.client import Sandbox
+from locum.search import derived
 from locum.search.parse import LIMITS, Parsed, SandboxParser, Unreadable
+from locum.store.database import Database
+from locum.store.postgres import Postgres
+from locum.store.sqlite import SQLite
 from tests.sandbox.conftest import readable_python  # noqa: F401  (a fixture)
 
 T = TypeVar("T")
@@ -75,15 +79,6 @@ def parsing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parsing]:
     parsing = Parsing(tmp_path_factory.mktemp("data") / "sandbox-parser")
     yield parsing
     parsing.close()
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from locum.search import derived
-from locum.store.database import Database
-from locum.store.postgres import Postgres
-from locum.store.sqlite import SQLite
 
 
 @pytest.fixture

@@ -1,0 +1,327 @@
+"""What a search costs at 10,000, 100,000 and a million chunks: time, memory, disk, deletion, and recall of the scan.
+
+There are 1.7 windows to a chunk, as in the documents the design was measured on. The vectors are 30,000 real ones (64
+tokens of technical documentation each) and, beyond that, the same with noise; the queries are real questions. Chunks
+are random mixes of real sentences: the statistics of terms are real, topics are not. Their analysis is measured by
+itself: for the large indexes the sentences are analysed once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+from tantivy import Document, Index
+
+from bench import measuring, retrieval_data
+from bench.measuring import MIB, Target, quantile
+from bench.retrieval_data import MINILM
+from bench.server import scratch
+from locum.domain.files import File
+from locum.domain.search import Comparison, Query
+from locum.domain.vector_stores import VectorStore, VectorStoreFile
+from locum.search import words
+from locum.search.keyword import _SCHEMA as SCHEMA
+from locum.search.keyword import KeywordReader, KeywordWriter, directory_of
+from locum.search.search import Search, candidates_for
+from locum.search.units import Ranges, Span, Unit, Windows
+from locum.search.vectors import VectorIndex, quantise
+from locum.store import files, vector_store_files, vector_stores
+from locum.store.sqlite import SQLite
+
+SIZES = (10_000, 100_000, 1_000_000)
+WINDOWS_OF_A_CHUNK = 1.7
+CHUNKS_OF_A_UNIT = 100
+STORE = "vs_bench"
+CANDIDATES = candidates_for(20)
+_SENTENCES_OF_A_CHUNK = 18
+_NOISE = 0.6
+"""Length of the noise beside a vector of length 1: the copies have a cosine of 0.86 with their original."""
+_BLOCK = 30_000
+
+Vectors = NDArray[np.float32]
+
+
+def timed(
+    act: Callable[[int], object], repeats: int, clock: Callable[[], float] = time.thread_time
+) -> dict[str, float]:
+    """Milliseconds of `act(0)`, `act(1)` …: wall time, and processor time by `clock`."""
+    walls, cpus = [], []
+    for number in range(-max(1, repeats // 10), repeats):
+        wall, cpu = time.perf_counter(), clock()
+        act(abs(number))
+        if number >= 0:
+            walls.append((time.perf_counter() - wall) * 1000)
+            cpus.append((clock() - cpu) * 1000)
+    return {
+        "p50_ms": round(median(walls), 3),
+        "p99_ms": round(quantile(walls, 0.99), 3),
+        "min_ms": round(min(walls), 3),
+        "cpu_p50_ms": round(median(cpus), 3),
+    }
+
+
+def blocks(real: Vectors, total: int) -> Iterator[Vectors]:
+    """`total` vectors: the real ones, then those with noise."""
+    generator = np.random.default_rng(0)
+    for number in count():
+        size = min(len(real), total - number * len(real))
+        if size <= 0:
+            return
+        noise = generator.standard_normal(real.shape, dtype=np.float32) * np.float32(_NOISE / real.shape[1] ** 0.5)
+        block = real[:size] + (noise[:size] if number else 0)
+        yield block / np.linalg.norm(block, axis=1, keepdims=True)
+
+
+def of_vectors(real: Vectors, questions: Vectors, chunks: int, repeats: int) -> dict[str, Any]:
+    total = int(chunks * WINDOWS_OF_A_CHUNK)
+    per_unit = int(CHUNKS_OF_A_UNIT * WINDOWS_OF_A_CHUNK)
+    index = VectorIndex(real.shape[1])
+    index.reserve(total)
+    nearest = np.full((len(questions), 10), -2.0, np.float32)
+    rows = np.zeros((len(questions), 10), np.int64)
+    start, adding = 0, 0.0
+    for block in blocks(real, total):
+        cosines = np.concatenate([nearest, questions @ block.T], axis=1)
+        numbers = np.concatenate(
+            [rows, np.broadcast_to(np.arange(start, start + len(block)), (len(questions), len(block)))], axis=1
+        )
+        best = np.argpartition(-cosines, 9, axis=1)[:, :10]
+        nearest, rows = np.take_along_axis(cosines, best, 1), np.take_along_axis(numbers, best, 1)
+        began = time.process_time()
+        for at in range(0, len(block), per_unit):
+            index.add(str(start + at), *quantise(block[at : at + per_unit]))
+        adding += time.process_time() - began
+        start += len(block)
+    found = 0
+    for question, exact in zip(questions, rows, strict=True):
+        found += len(set(exact.tolist()) & {int(hit.document) + hit.window for hit in index.search(question, 10)})
+    documents = sorted(index.documents)
+    some = documents[:: max(1, len(documents) // max(1, len(documents) // 100))]
+    figures: dict[str, Any] = {
+        "windows": total,
+        "recall@10": round(found / rows.size, 4),
+        "search": timed(lambda number: index.search(questions[number % len(questions)], CANDIDATES), repeats),
+        "search of one document in a hundred": timed(
+            lambda number: index.search(questions[number % len(questions)], CANDIDATES, some), repeats
+        ),
+        "windows added per cpu s": round(total / adding),
+        "memory_mib": round(index.nbytes / MIB, 1),
+        "memory_mib per million chunks": round(index.nbytes / MIB * 1e6 / chunks),
+    }
+    figures["delete a document"] = timed(lambda number: index.remove(documents[number]), min(100, len(documents) - 2))
+    return figures
+
+
+class Chunks:
+    """Chunks of sentences, and their terms. The same number gives the same chunk."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        self._sentences = sentences
+        self._terms = [words.terms(sentence, "en").terms for sentence in sentences]
+
+    def sentences_of(self, number: int) -> list[int]:
+        return random.Random(number).choices(range(len(self._sentences)), k=_SENTENCES_OF_A_CHUNK)
+
+    def text(self, number: int) -> str:
+        return " ".join(self._sentences[each] for each in self.sentences_of(number))
+
+    def document(self, unit: str, number: int) -> Document:
+        """As KeywordWriter makes it, from terms that are known already."""
+        terms = [term for each in self.sentences_of(number) for term in self._terms[each]]
+        return Document(
+            unit=unit, ordinal=number % CHUNKS_OF_A_UNIT, language="en", terms=" ".join(terms), characters=""
+        )
+
+
+def unit_key(number: int) -> str:
+    return f"{number:064x}:800:400"
+
+
+class Made:
+    """Derived data of documents that are numbers, and an embedder: each has its share of the real vectors."""
+
+    identity = MINILM.embedder
+
+    def __init__(self, real: Vectors, questions: Vectors, queries: list[str]) -> None:
+        self._codes, self._scales = quantise(real)
+        self._questions = dict(zip(queries, questions, strict=False))
+        starts = np.arange(CHUNKS_OF_A_UNIT, dtype=np.int32) * 1700
+        self._chunks = np.stack([starts, starts + 3400], axis=1)
+        starts = np.arange(int(CHUNKS_OF_A_UNIT * WINDOWS_OF_A_CHUNK), dtype=np.int32) * 1000
+        self._windows = np.stack([starts, starts + 1000], axis=1)
+
+    async def embed(self, texts: Sequence[str], *, kind: Literal["document", "query"]) -> Vectors:
+        return np.stack([self._questions[text] for text in texts])
+
+    async def chunks(self, units: Iterable[Unit]) -> dict[Unit, Ranges]:
+        return dict.fromkeys(units, self._chunks)
+
+    async def windows(self, documents: Iterable[str], embedder: str) -> dict[str, Windows]:
+        found = {}
+        for document in documents:
+            rows = (int(document, 16) * len(self._windows) + np.arange(len(self._windows))) % len(self._codes)
+            found[document] = Windows(self._windows, self._codes[rows], self._scales[rows])
+        return found
+
+    async def texts(self, spans: Iterable[Span]) -> dict[Span, str]:
+        return {span: "x" * (span.end - span.start) for span in spans}
+
+    async def page_starts(self, documents: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        return {}
+
+
+def fill(conn: Connection, documents: int) -> None:
+    """A store with a file for each document."""
+    store = VectorStore(id=STORE, created_at=0, last_active_at=int(time.time()), embedder=Made.identity)
+    vector_stores.insert(conn, "default", store)
+    for number in range(documents):
+        name = f"file-{number}"
+        files.insert(
+            conn,
+            "default",
+            File(id=name, created_at=0, filename=f"{number}.txt", purpose="assistants", bytes=1, sha256=""),
+        )
+        member = VectorStoreFile(id=name, created_at=0, vector_store_id=STORE, status="completed")
+        member = msgspec.structs.replace(member, document=f"{number:064x}", attributes={"part": number % 100})
+        vector_store_files.insert(conn, "default", member)
+
+
+def of_searches(made: Made, queries: list[str], size: int, root: Path, repeats: int) -> dict[str, Any]:
+    """Whole searches, with all that is around the indexes but the embedding of the query."""
+    with asyncio.Runner() as runner:
+        db = SQLite(root / "locum.db")
+        runner.run(db.write(lambda conn: fill(conn, size // CHUNKS_OF_A_UNIT)))
+        search = Search(db, made, root, embedder=made, abilities=MINILM, memory_bytes=4 * 1024 * MIB)
+
+        def ask(number: int, *others: int, filter_: Comparison | None = None) -> None:
+            texts = tuple(queries[each % len(queries)] for each in (number, *others))
+            assert runner.run(search.search("default", [STORE], Query(texts=texts, filter=filter_)))
+
+        began = time.perf_counter()
+        ask(0)
+        first = (time.perf_counter() - began) * 1000
+        one = Comparison(type="eq", key="part", value=50)  # of those that were not deleted
+        figures = {
+            "first search, which loads the vectors, ms": round(first),
+            "search": timed(ask, repeats, time.process_time),
+            "search with 4 queries": timed(lambda n: ask(n, n + 1, n + 2, n + 3), repeats, time.process_time),
+            "search filtered to one file in a hundred": timed(
+                lambda n: ask(n, filter_=one), repeats, time.process_time
+            ),
+        }
+        runner.run(db.close())
+    return figures
+
+
+def of_words(chunks: Chunks, queries: list[str], size: int, directory: Path, repeats: int) -> dict[str, Any]:
+    directory.mkdir(parents=True)
+    index = Index(SCHEMA, str(directory))
+    writer = index.writer(heap_size=128 * MIB, num_threads=1)
+    began = time.process_time()
+    for number in range(size):
+        writer.add_document(chunks.document(unit_key(number // CHUNKS_OF_A_UNIT), number))
+    writer.commit()
+    writer.wait_merging_threads()
+    indexing = time.process_time() - began
+    disk = sum(path.stat().st_size for path in directory.iterdir())
+    reader = KeywordReader(directory)
+    some = [unit_key(number) for number in range(0, size // CHUNKS_OF_A_UNIT, 100)]
+    writer_of_changes = KeywordWriter(directory)
+    texts = [chunks.text(number) for number in range(CHUNKS_OF_A_UNIT)]
+    return {
+        "search": timed(lambda number: reader.search(queries[number % len(queries)], CANDIDATES), repeats),
+        "search of one unit in a hundred": timed(
+            lambda number: reader.search(queries[number % len(queries)], CANDIDATES, some), repeats
+        ),
+        "chunks indexed per cpu s, analysis aside": round(size / indexing),
+        "disk_mib": round(disk / MIB, 1),
+        "disk_mib per million chunks": round(disk / MIB * 1e6 / size),
+        "delete a unit, commit": timed(
+            lambda number: writer_of_changes.apply(remove=[unit_key(number)], add=[]), min(10, repeats)
+        ),
+        "add a unit of 100 chunks, commit": timed(
+            lambda number: writer_of_changes.apply(remove=[], add=[(f"new{number}", texts)]), min(10, repeats)
+        ),
+    }
+
+
+def analysis(chunks: Chunks) -> dict[str, float]:
+    texts = [chunks.text(number) for number in range(500)]
+    began = time.process_time()
+    for text in texts:
+        words.terms(text)
+    seconds = time.process_time() - began
+    size = sum(map(len, texts))
+    return {
+        "characters of a chunk": round(size / len(texts)),
+        "million characters per cpu s": round(size / seconds / 1e6, 2),
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="chunks")
+    arguments.add_argument("--repeats", type=int, default=300)
+    options = arguments.parse_args()
+    path = retrieval_data.folder()
+    if path is None:
+        print("skipped: LOCUM_BENCH_DATA is not set, and the vectors and sentences are real ones from there")
+        return
+    began_on = measuring.machine()
+    real = retrieval_data.vectors(path / "techdoc_30k_vectors.f16.npy")
+    questions = retrieval_data.vectors(path / "techdoc_question_vectors.f16.npy")
+    documents = [json.loads(line)["text"] for line in (path / "cranfield_docs.jsonl").open()]
+    sentences = [sentence.strip() for text in documents for sentence in text.split(" . ") if len(sentence) > 30]
+    queries = [json.loads(line)["query"] for line in (path / "cranfield_queries.jsonl").open()]
+    chunks, made = Chunks(sentences), Made(real, questions, queries)
+    figures: dict[str, Any] = {"analysis": analysis(chunks)}
+    for size in options.sizes:
+        figures[str(size)] = {"vectors": of_vectors(real, questions, size, options.repeats)}
+        gc.collect()
+        with tempfile.TemporaryDirectory(prefix="locum-bench-", dir=scratch()) as folder:
+            directory = directory_of(Path(folder), STORE)
+            figures[str(size)]["words"] = of_words(chunks, queries, size, directory, options.repeats)
+            figures[str(size)]["whole"] = of_searches(made, queries, size, Path(folder), options.repeats)
+        print(f"{size} chunks: {json.dumps(figures[str(size)])}", flush=True)
+    report(figures, options.sizes, began_on)
+
+
+def report(figures: dict[str, Any], sizes: list[int], began_on: dict[str, Any]) -> None:
+    rows = []
+    for size in map(str, sizes):
+        for kind, of in figures[size].items():
+            for what, each in of.items():
+                if isinstance(each, dict):
+                    rows.append([f"{size} chunks, {kind}: {what}", *(f"{value:.2f}" for value in each.values())])
+    measuring.print_table(["", "p50 ms", "p99 ms", "best ms", "cpu ms"], rows)
+    targets = []
+    for size, most in (("100000", 8), ("1000000", 30)):
+        if size in figures:
+            vectors = figures[size]["vectors"]
+            targets.append(Target(f"{size} chunks: scan, p50, ms", vectors["search"]["p50_ms"], at_most=most))
+    for size in map(str, sizes):
+        recall = figures[size]["vectors"]["recall@10"]
+        targets.append(Target(f"{size} chunks: recall@10", recall, at_least=0.98))
+    measuring.save("search_latency", figures, targets, began_on)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

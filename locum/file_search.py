@@ -1,0 +1,161 @@
+"""File search put together: settings to parser, embedder, pipeline and search. Beside `app`, the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from locum.blobs.base import Blobs
+from locum.clock import Clock
+from locum.domain.search import Passage, Query
+from locum.errors import StartupError
+from locum.models.openai_compatible import Connections
+from locum.search import abilities, derived
+from locum.search.derived import Shelf
+from locum.search.embedders.base import Embedder
+from locum.search.embedders.open import described, open_embedder
+from locum.search.indexes import KeywordIndexes
+from locum.search.keyword import directory_of
+from locum.search.library import Library
+from locum.search.parse import SandboxParser
+from locum.search.pipeline import Pipeline
+from locum.search.rerank import RerankEndpoint
+from locum.search.search import Search
+from locum.search.upkeep import Upkeep
+from locum.search.workbench import Workbench
+from locum.settings import Settings
+from locum.signals.local import LocalSignals
+from locum.store.database import Database
+from locum.store.sqlite import SQLite
+
+log = structlog.get_logger(__name__)
+
+_PROBE_AGAIN_SECONDS = 60.0
+
+
+class FileSearch:
+    """What the rest of a server sees of it."""
+
+    def __init__(self, pipeline: Pipeline, search: Search, shelf: Shelf, embedder: Embedder | None) -> None:
+        self._pipeline = pipeline
+        self._search = search
+        self._shelf = shelf
+        self.description = described(embedder)
+
+    def wake(self) -> None:
+        """There may be files to ingest."""
+        self._pipeline.wake()
+
+    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+        """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
+        return await self._pipeline.settled(resource, store_id, timeout=timeout)
+
+    async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
+        """The passages that answer best, best first; NotFound, StoreExpired."""
+        return await self._search.search(resource, store_ids, query)
+
+    async def text(self, document: str) -> str | None:
+        """The text of a document that was ingested."""
+        return await self._shelf.text(document)
+
+    @property
+    def is_healthy(self) -> bool:
+        return self._pipeline.is_healthy
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many files became what since the start."""
+        return self._pipeline.outcomes
+
+
+@asynccontextmanager
+async def file_search(
+    settings: Settings, db: Database, blobs: Blobs, clock: Clock, signals: LocalSignals, *, owner: str, keyless: bool
+) -> AsyncIterator[FileSearch]:
+    """Ingest and search until the end. keyless: nobody but this machine's own user gets in."""
+    async with AsyncExitStack() as stack:
+        data = await _open_derived(settings, db, stack)
+        workbench, queries = Workbench(), Workbench(niceness=0)
+        for each in (workbench, queries):
+            stack.push_async_callback(each.close)
+        embedder = await open_embedder(settings, documents=workbench, queries=queries)
+        if embedder is not None:
+            stack.push_async_callback(embedder.close)
+        parser = SandboxParser(
+            settings.data_dir / "sandbox-parser",
+            mode=settings.sandbox,
+            accepts_weak=keyless,
+            at_once=settings.ingest_slots,
+        )
+        stack.push_async_callback(parser.close)
+        root, shelf = settings.data_dir / "search", Shelf(data)
+        indexes = KeywordIndexes(data, workbench, lambda store_id: directory_of(root, store_id))
+        library = Library(db, data, blobs, clock, parser, embedder, workbench)
+        pipeline = Pipeline(db, clock, signals, library, indexes, owner=owner, slots=settings.ingest_slots)
+        upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
+        pipeline.on_other_embedder = upkeep.wake
+        search = Search(
+            db,
+            shelf,
+            root,
+            embedder=embedder,
+            reranker=_open_reranker(settings, stack),
+            memory_bytes=settings.search_memory_bytes,
+            clock=clock,
+            damaged=upkeep.damaged,
+        )
+        pipeline.start()
+        stack.push_async_callback(pipeline.stop)
+        upkeep.start()
+        stack.push_async_callback(upkeep.stop)
+        if embedder is not None:
+            probing = asyncio.create_task(_find_out(search, embedder), name="embedder probe")
+            stack.callback(probing.cancel)
+        yield FileSearch(pipeline, search, shelf, embedder)
+
+
+async def _find_out(search: Search, embedder: Embedder) -> None:
+    """Try what the embedder reads; until that is known, searches go by words."""
+    while search.abilities is None:
+        try:
+            search.abilities = await abilities.probe(embedder.identity, embedder.embed)
+        except Exception as error:  # whatever it is, it may be there later
+            log.warning("the embedder could not be tried", embedder=embedder.name, error=str(error))
+            await asyncio.sleep(_PROBE_AGAIN_SECONDS)
+        else:
+            read = {name: round(each.ability, 2) for name, each in search.abilities.languages.items() if each.ability}
+            log.info("the embedder was tried", embedder=embedder.name, reads=read)
+
+
+def _open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint | None:
+    if settings.rerank_base_url is None:
+        return None
+    if settings.rerank_model is None:
+        raise StartupError("LOCUM_RERANK_BASE_URL needs LOCUM_RERANK_MODEL, the name of a model there.")
+    connections = Connections()
+    stack.push_async_callback(connections.close)
+    return RerankEndpoint(
+        base_url=settings.rerank_base_url,
+        model=settings.rerank_model,
+        session=connections.session,
+        api_key=settings.rerank_api_key,
+    )
+
+
+async def _open_derived(settings: Settings, db: Database, stack: AsyncExitStack) -> Database:
+    """A file of its own beside SQLite's, so that ingestion never waits on a run, nor a run on it."""
+    if settings.database_url is not None:
+        await db.write(derived.prepare)
+        return db
+    path = settings.data_dir / "search.db"
+    try:
+        data = SQLite(path, derived.prepare)
+    except StartupError as error:
+        hint = "All of it can be made again: remove the file."
+        raise StartupError(f"{error.message} {hint}") from None
+    stack.push_async_callback(data.close)
+    return data

@@ -1,0 +1,186 @@
+"""From hits to a ranking. Pure.
+
+Scores are absolute, 0 to 1: a threshold means the same in every search, and what several queries find is comparable.
+By words, a chunk scores by how much of the query's information it holds; by meaning, by how much nearer it is than what
+has nothing to do with the query. The two are added by weight. Why so: decision 11.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from locum.search import words
+from locum.search.keyword import KeywordHit
+from locum.search.units import Ranges, Span, Unit
+from locum.search.vectors import VectorHit
+
+MOST_OVERLAP = 0.5
+"""Of the shorter of two chunks of a document: of two that share more, the better one stands for both."""
+QUOTE_CHARACTERS = 600
+"""Of a quote that no window gives."""
+
+
+class Chunk(NamedTuple):
+    unit: Unit
+    ordinal: int
+
+
+class Found(NamedTuple):
+    """A chunk's score for a query. window: which of the document's windows in it is nearest in meaning, if one is."""
+
+    score: float
+    window: int | None = None
+
+
+class Ranked(NamedTuple):
+    """A chunk where it stands in the ranking. quote: the part that answers best; None where only words say so."""
+
+    chunk: Chunk
+    span: Span
+    score: float
+    quote: Span | None
+
+
+def of_words(share: float) -> float:
+    """The score of a chunk with this share of a query's information: 0.63 for one with every word once."""
+    return 1 - math.exp(-share)
+
+
+def of_meaning(cosine: float, unrelated: float) -> float:
+    """The score of a cosine, where texts that have nothing in common have the cosine `unrelated`."""
+    return min(1.0, max(0.0, (cosine - unrelated) / (1 - unrelated))) if unrelated < 1 else 0.0
+
+
+def by_words(hits: Iterable[KeywordHit], units: Mapping[str, Unit]) -> dict[Chunk, float]:
+    """Scores of chunks. units: key -> unit, of those that are searched; hits in others are none."""
+    return {Chunk(units[hit.unit], hit.ordinal): of_words(hit.share) for hit in hits if hit.unit in units}
+
+
+def by_meaning(
+    hits: Iterable[VectorHit],
+    units: Mapping[str, Iterable[Unit]],
+    chunks: Mapping[Unit, Ranges],
+    windows: Mapping[str, Ranges],
+    *,
+    unrelated: float,
+) -> dict[Chunk, Found]:
+    """Each chunk with the best window whose middle lies in it. units: of each document; hits: best first."""
+    found: dict[Chunk, Found] = {}
+    for hit in hits:
+        ranges = windows.get(hit.document)
+        if ranges is None or hit.window >= len(ranges):
+            continue
+        middle = (int(ranges[hit.window, 0]) + int(ranges[hit.window, 1])) // 2
+        each = Found(of_meaning(hit.cosine, unrelated), hit.window)
+        for unit in units.get(hit.document, ()):
+            if unit in chunks:
+                first = int(chunks[unit][:, 1].searchsorted(middle, "right"))
+                last = int(chunks[unit][:, 0].searchsorted(middle, "right"))
+                for ordinal in range(first, last):
+                    found.setdefault(Chunk(unit, ordinal), each)
+    return found
+
+
+def fuse(said: Mapping[Chunk, float], meant: Mapping[Chunk, Found], weight: float) -> dict[Chunk, Found]:
+    """Both, where meaning counts for `weight` and words for the rest; of no weight, it finds nothing either."""
+    if weight <= 0:
+        return {chunk: Found(score) for chunk, score in said.items()}
+    fused: dict[Chunk, Found] = {}
+    for chunk, (score, window) in meant.items():
+        fused[chunk] = Found(weight * score + (1 - weight) * said.get(chunk, 0.0), window)
+    for chunk, score in said.items():
+        if chunk not in meant:
+            fused[chunk] = Found((1 - weight) * score)
+    return fused
+
+
+def merge(of_queries: Iterable[Mapping[Chunk, Found]]) -> dict[Chunk, Found]:
+    """What several queries find, each chunk by its best score."""
+    merged: dict[Chunk, Found] = {}
+    for found in of_queries:
+        for chunk, each in found.items():
+            if chunk not in merged or merged[chunk].score < each.score:
+                merged[chunk] = each
+    return merged
+
+
+def ranking(
+    found: Mapping[Chunk, Found],
+    chunks: Mapping[Unit, Ranges],
+    windows: Mapping[str, Ranges],
+    *,
+    limit: int,
+    threshold: float = 0.0,
+) -> list[Ranked]:
+    """The best chunks, best first: none below the threshold or of no score, none that repeats a better one."""
+    ranked: list[Ranked] = []
+    taken: dict[str, list[Span]] = {}
+    for chunk, each in sorted(found.items(), key=lambda item: (-item[1].score, item[0].unit.key, item[0].ordinal)):
+        if len(ranked) == limit or each.score < threshold or each.score <= 0:
+            break
+        if chunk.unit not in chunks or chunk.ordinal >= len(chunks[chunk.unit]):
+            continue
+        document = chunk.unit.document
+        span = Span(document, *map(int, chunks[chunk.unit][chunk.ordinal]))
+        of_document = taken.setdefault(document, [])
+        if any(repeats(span, better) for better in of_document):
+            continue
+        of_document.append(span)
+        ranked.append(Ranked(chunk, span, each.score, _quote(span, each.window, windows.get(document))))
+    return ranked
+
+
+def repeats(span: Span, better: Span) -> bool:
+    """Whether two parts of a document share so much that one of them is enough."""
+    shared = min(span.end, better.end) - max(span.start, better.start)
+    return shared > MOST_OVERLAP * min(span.end - span.start, better.end - better.start)
+
+
+def _quote(span: Span, window: int | None, windows: Ranges | None) -> Span | None:
+    if window is None or windows is None:
+        return None
+    start, end = map(int, windows[window])
+    return Span(span.document, max(start, span.start), min(end, span.end))
+
+
+_SENTENCE = re.compile(r"\S.*?(?:[.!?…](?=\s)|[。！？\n]|$)", re.DOTALL)
+_MOST_SENTENCES = 400
+_PIECE = re.compile(rf"\S.{{0,{QUOTE_CHARACTERS // 2}}}(?!\S)|\S.{{0,{QUOTE_CHARACTERS - 1}}}", re.DOTALL)
+
+
+def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
+    """Start and end of the sentences of a chunk, at most QUOTE_CHARACTERS, with the most words of a query.
+
+    Of several such parts the shortest, of those the first; where no word is found, the beginning.
+    """
+    language = words.language_of(words.words(text)) or words.DEFAULT_LANGUAGE
+    asked = [{term for terms in words.query_terms(query, [language]) for term in terms} for query in queries]
+    sentences = list(_sentences(text))
+    held = [set(words.terms(text[start:end], language).terms) for start, end in sentences]
+    best, found = (0, 0, 0), sentences[0] if sentences else (0, len(text))
+    for first, (start, _) in enumerate(sentences):
+        together: set[str] = set()
+        for (_, end), terms in zip(sentences[first:], held[first:], strict=True):
+            if end - start > QUOTE_CHARACTERS:
+                break
+            together |= terms
+            rank = (max((len(together & each) for each in asked), default=0), start - end, -start)
+            if rank[0] and rank > best:
+                best, found = rank, (start, end)
+    return found
+
+
+def _sentences(text: str) -> Iterable[tuple[int, int]]:
+    """Start and end of each; what is longer than a quote may be, or cut too finely to be prose, comes in pieces."""
+    sentences = [sentence.span() for sentence in _SENTENCE.finditer(text)]
+    if len(sentences) > _MOST_SENTENCES:
+        sentences = [(0, len(text))]
+    for start, end in sentences:
+        if end - start <= QUOTE_CHARACTERS:
+            yield start, start + len(text[start:end].rstrip())
+        else:
+            for piece in _PIECE.finditer(text, start, end):
+                yield piece.span()
