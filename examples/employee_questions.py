@@ -22,8 +22,8 @@ QUESTIONS = sys.argv[1:] or [
     "How many days of annual leave do I have, and how many can I take into the next year?",
     "What is the daily allowance when I travel for the company?",
     "How fast must I report a stolen laptop?",
-    "재택근무는 일주일에 며칠까지 할 수 있나요?",
-    "5년 근속하면 무엇을 받나요?",
+    "재택근무는 일주일에 최대 며칠인가요?",
+    "5년 근속 선물은 무엇인가요?",
     "What is the limit for a desk and a chair at home?",
 ]
 

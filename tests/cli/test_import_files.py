@@ -13,10 +13,7 @@ from tests.serving import ServerProcess
 
 @pytest.fixture
 def store(client: openai.OpenAI) -> str:
-    try:
-        return client.vector_stores.create(name="imported").id
-    except openai.BadRequestError:
-        pytest.skip("vector stores are not served yet")
+    return client.vector_stores.create(name="imported").id
 
 
 @pytest.fixture

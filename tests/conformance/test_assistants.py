@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.api import WEATHER, Api
 from tests.conformance.behaviours import behaviour
 from tests.conformance.conftest import Keyed
-from tests.conformance.searching import ASKED, HANDBOOK, require_stores, upload
+from tests.conformance.searching import ASKED, HANDBOOK, upload
 from tests.models.upstream import Text
 
 
@@ -303,7 +303,6 @@ def test_v1_assistants_have_files(on_openai: Api, surface: str) -> None:
 @behaviour(40, "v1: the retrieval tool behaves as file_search")
 @pytest.mark.parametrize("surface", ["openai", "azure"])
 def test_retrieval_is_file_search(on_openai: Api, surface: str) -> None:
-    require_stores(on_openai)
     file = upload(on_openai, "handbook.txt", HANDBOOK)
     with on_openai.speaking(surface=surface, version=1) as v1:
         tools = [{"type": "retrieval"}]

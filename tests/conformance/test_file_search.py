@@ -19,7 +19,6 @@ from tests.conformance.searching import (
     ASKED,
     HANDBOOK,
     SEARCH,
-    require_stores,
     results,
     searching,
     store_of,
@@ -95,7 +94,6 @@ def test_both_stores_are_searched_until_one_expires(servers: Servers, wire: Wire
 @behaviour(156, "A run waits for the files of its thread's store before it searches")
 @pytest.mark.parametrize("paragraphs", [1, 2000])
 def test_a_run_waits_until_its_threads_files_are_read(api: Api, paragraphs: int) -> None:
-    require_stores(api)
     text = "\n\n".join(f"Chapter {n} is about the number {n}." for n in range(paragraphs)).encode()
     file = upload(api, "book.txt", HANDBOOK + b"\n" + text)
     attached: Any = {"file_id": file, "tools": [SEARCH]}

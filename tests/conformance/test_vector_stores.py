@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.conformance.api import Api
 from tests.conformance.behaviours import behaviour
-from tests.ingestion import needs_ingestion
 
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
 SEA = b"The sea is blue because water absorbs red light."
@@ -29,7 +28,6 @@ def searchable(api: Api, **attributes_of: dict[str, Any]) -> tuple[str, dict[str
 
 
 @behaviour(146, "A vector store is made; files added to it are ingested in chunks of 800/400")
-@needs_ingestion
 def test_a_store_ingests_its_files(api: Api) -> None:
     store = api.post("/vector_stores", {"name": "Documents"})
     assert (store["name"], store["status"], store["usage_bytes"]) == ("Documents", "completed", 0)
@@ -76,7 +74,6 @@ def test_chunks_have_limits(api: Api) -> None:
 
 
 @behaviour(148, "A file that cannot be read fails alone; the store stays usable")
-@needs_ingestion
 def test_a_bad_file_fails_alone(api: Api) -> None:
     store, good = api.sdk.vector_stores.create().id, file(api)
     for name in ("a.csv", "b.png"):
@@ -96,7 +93,6 @@ def test_a_bad_file_fails_alone(api: Api) -> None:
 
 
 @behaviour(149, "File batches count, are cancelled, and are filtered by status")
-@needs_ingestion
 def test_batches_count(api: Api) -> None:
     store = api.sdk.vector_stores.create().id
     uploaded: Any = [("a.txt", SEA), ("b.md", BREAD)]
@@ -139,7 +135,6 @@ def test_files_come_in_measured_numbers(api: Api) -> None:
 
 
 @behaviour(153, "max_num_results, score_threshold and filters are honoured")
-@needs_ingestion
 def test_a_search_keeps_to_what_it_is_told(api: Api) -> None:
     store, files = searchable(api, sea={"n": 1, "wet": True, "by": "ann"}, bread={"n": 2, "wet": False})
     path = f"/vector_stores/{store}/search"
@@ -179,7 +174,6 @@ def test_a_search_keeps_to_what_it_is_told(api: Api) -> None:
 
 
 @behaviour(154, "/search answers a page of results in descending order")
-@needs_ingestion
 def test_a_search_answers_a_page(api: Api) -> None:
     store, files = searchable(api, sea={}, bread={"kind": "food"})
     page = api.post(f"/vector_stores/{store}/search", {"query": "flour and yeast"})
