@@ -30,7 +30,10 @@ def _scripted(body: dict[str, Any]) -> Reply:
     asked = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user").lower()
     last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
     results = [m["content"] for m in body["messages"][last:] if m["role"] == "tool"]
-    if offered := {tool["function"]["name"] for tool in body.get("tools", [])} - {"code_interpreter"}:
+    offered = {tool["function"]["name"] for tool in body.get("tools", [])} - {"code_interpreter"}
+    if "file_search" in offered:
+        return _scripted_search(asked, results)
+    if offered:
         return _scripted_calls(asked, offered, results)
     announced = re.findall(r"- (/mnt/data/\S+)", body["messages"][0]["content"])
     if not results:
@@ -60,6 +63,27 @@ def _scripted(body: dict[str, Any]) -> Reply:
         return Call("code_interpreter", {"code": code})
     links = [f" [{name}](sandbox:/mnt/data/{name})" for name in ("summary.csv", "report.xlsx") if name in results[-1]]
     return Text(f"Here you are: {results[-1].splitlines()[0]}{''.join(links)}")
+
+
+HANDBOOK = {
+    "annual leave": ("22 days", "leave.md"),
+    "allowance": ("28 euros", "travel.pdf"),
+    "stolen": ("within one hour", "security.pptx"),
+    "재택": ("3일", "재택근무.txt"),
+    "근속": ("100만 원", "복리후생.docx"),
+    "desk": ("600 euros", "expenses.html"),
+}
+"""A word of each question of `employee_questions.py`, in their order: what the handbook says, and where."""
+
+
+def _scripted_search(asked: str, results: list[str]) -> Reply:
+    """A model that searches for what it was asked, and cites the passage where the answer stands."""
+    if not results:
+        return Call("file_search", {"queries": [asked]})
+    fact, source = next(answer for word, answer in HANDBOOK.items() if word in asked)
+    passages = re.findall(r"(【[^】]+】)\n<[^>]+>\n(.*?)\n</", results[-1], re.DOTALL)
+    marker = next(marker for marker, text in passages if text.startswith(source) and fact in text)
+    return Text(f"The handbook says {fact}{marker}.")
 
 
 def _sales_code(asked: str) -> str:
@@ -240,6 +264,18 @@ def test_a_workbook_and_a_csv_are_analysed_over_several_turns(
     assert months.max_row == 13
     assert round(sum(cell.value for cell in months["B"][1:])) == 19_608_100
     assert len(months._charts) == 1
+
+
+def test_questions_about_a_handbook_are_answered_with_citations(
+    python: Path, any_server: ServerProcess, tmp_path: Path
+) -> None:
+    said = run(python, any_server, tmp_path, "employee_questions.py")
+    before, *answers = said.split("\n=== ")
+    assert before.startswith("completed: 7 of 7 documents")
+    for answer, (fact, source) in zip(answers, HANDBOOK.values(), strict=True):
+        assert fact in answer, answer
+        assert re.search(rf"^\[\d+\] {re.escape(source)}: \S", answer, re.MULTILINE), answer
+        assert "【" not in answer  # the sample's own loop has replaced every marker
 
 
 def test_every_example_is_described(tmp_path: Path) -> None:

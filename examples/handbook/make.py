@@ -28,11 +28,9 @@ def write_benefits() -> None:
     document.add_paragraph(
         "구성원은 매주 원두 200그램을 무료로 받습니다. 가족과 친구에게 줄 원두는 40퍼센트 할인합니다."
     )
-    table = document.add_table(rows=1, cols=2)
-    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "근속", "선물"
+    document.add_heading("장기 근속", level=2)
     for years, gift in (("3년", "휴가 5일"), ("5년", "휴가 10일과 100만 원"), ("10년", "안식월 한 달과 300만 원")):
-        row = table.add_row()
-        row.cells[0].text, row.cells[1].text = years, gift
+        document.add_paragraph(f"{years} 근속 선물은 {gift}입니다.", style="List Bullet")
     document.save(HERE / "복리후생.docx")
 
 
