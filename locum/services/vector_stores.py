@@ -112,7 +112,7 @@ class VectorStores:
 
 def _states(conn: Connection, resource: str, stores: Iterable[VectorStore], *, now: int) -> tuple[StoreState, ...]:
     every = tuple(stores)
-    held = store.held(conn, resource, (each.id for each in every)) if every else {}
+    held = store.held(conn, resource, (each.id for each in every), now=now) if every else {}
     return tuple(
         StoreState(store=each, held=held[each.id], status=domain.status_of(each, held[each.id], now=now))
         for each in every
