@@ -14,6 +14,7 @@ from locum.clock import Clock
 from locum.domain.search import Passage, Query
 from locum.errors import StartupError
 from locum.models.openai_compatible import Connections
+from locum.models.routes import Routes
 from locum.search import abilities, derived
 from locum.search.derived import Shelf
 from locum.search.embedders.base import Embedder
@@ -24,6 +25,7 @@ from locum.search.library import Library
 from locum.search.parse import SandboxParser
 from locum.search.pipeline import Pipeline
 from locum.search.rerank import RerankEndpoint
+from locum.search.rewrite import ModelRewriter
 from locum.search.search import Search
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
@@ -116,6 +118,17 @@ async def file_search(
             probing = asyncio.create_task(_find_out(search, embedder), name="embedder probe")
             stack.callback(probing.cancel)
         yield FileSearch(pipeline, search, shelf, embedder)
+
+
+def open_rewriter(settings: Settings, routes: Routes) -> ModelRewriter | None:
+    """None where nobody rewrites queries: no model is named for it, or there is none but the demo model, whose rules
+    know no other words for anything."""
+    if settings.search_rewrite_model is None:
+        return None
+    if routes.is_demo:
+        log.warning("LOCUM_SEARCH_REWRITE_MODEL is set, and the demo model cannot rewrite: no query is rewritten")
+        return None
+    return ModelRewriter(routes.resolve, settings.search_rewrite_model)
 
 
 async def _find_out(search: Search, embedder: Embedder) -> None:
