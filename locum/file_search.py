@@ -105,7 +105,7 @@ async def file_search(
             shelf,
             root,
             embedder=embedder,
-            reranker=_open_reranker(settings, stack),
+            reranker=open_reranker(settings, stack),
             memory_bytes=settings.search_memory_bytes,
             clock=clock,
             damaged=upkeep.damaged,
@@ -144,7 +144,8 @@ async def _find_out(search: Search, embedder: Embedder) -> None:
             log.info("the embedder was tried", embedder=embedder.name, reads=read)
 
 
-def _open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint | None:
+def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint | None:
+    """None where none is set; StartupError says what is wrong with the settings."""
     if settings.rerank_base_url is None:
         return None
     if settings.rerank_model is None:
