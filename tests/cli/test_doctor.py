@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from tests.search.embedding_server import EmbeddingServer
 from tests.search.model_directory import make_model
 from tests.search.rerank_server import RerankServer
 from tests.serving import ServerProcess
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def examined(*options: str, cwd: Path, fails: bool = False, **env: str) -> dict[str, tuple[str, str]]:
@@ -44,6 +47,8 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
         "File search, File parser, Port"
     )
     assert list(found) == things.split(", ")
+    documented = re.findall(r"^\| ([^|]+) \|", OPERATIONS.read_text().partition("## What is wrong")[2], re.MULTILINE)
+    assert {*found, "Reranker", "Query rewriting"} <= {about for line in documented for about in line.split(", ")}
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
     assert "will be made" in found["Data directory"][1]
     assert "demo model" in found["Model"][1]
