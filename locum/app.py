@@ -23,7 +23,7 @@ from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
-from locum.file_search import file_search
+from locum.file_search import file_search, open_rewriter
 from locum.metrics import Metrics
 from locum.models.routes import MappedModel, Routes
 from locum.sandbox.client import Sandbox
@@ -151,7 +151,15 @@ async def running(
             steps=Steps(db),
             files=Files(db, blobs, clock),
             uploads=Uploads(db, blobs, clock),
-            vector_stores=VectorStores(db, clock, signals, search, wake, per_object=settings.vector_stores_per_object),
+            vector_stores=VectorStores(
+                db,
+                clock,
+                signals,
+                search,
+                wake,
+                rewriter=open_rewriter(settings, routes),
+                per_object=settings.vector_stores_per_object,
+            ),
             vector_store_files=VectorStoreFiles(db, clock, signals, search, wake),
             file_batches=FileBatches(db, clock, signals, wake),
             models=Models(routes.names),

@@ -14,6 +14,7 @@ from locum.clock import Clock
 from locum.domain.search import Passage, Query
 from locum.errors import StartupError
 from locum.models.openai_compatible import Connections
+from locum.models.routes import Routes
 from locum.search import abilities, derived
 from locum.search.derived import Shelf
 from locum.search.embedders.base import Embedder
@@ -24,6 +25,7 @@ from locum.search.library import Library
 from locum.search.parse import SandboxParser
 from locum.search.pipeline import Pipeline
 from locum.search.rerank import RerankEndpoint
+from locum.search.rewrite import ModelRewriter
 from locum.search.search import Search
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
@@ -103,7 +105,7 @@ async def file_search(
             shelf,
             root,
             embedder=embedder,
-            reranker=_open_reranker(settings, stack),
+            reranker=open_reranker(settings, stack),
             memory_bytes=settings.search_memory_bytes,
             clock=clock,
             damaged=upkeep.damaged,
@@ -116,6 +118,17 @@ async def file_search(
             probing = asyncio.create_task(_find_out(search, embedder), name="embedder probe")
             stack.callback(probing.cancel)
         yield FileSearch(pipeline, search, shelf, embedder)
+
+
+def open_rewriter(settings: Settings, routes: Routes) -> ModelRewriter | None:
+    """None where nobody rewrites queries: no model is named for it, or there is none but the demo model, whose rules
+    know no other words for anything."""
+    if settings.search_rewrite_model is None:
+        return None
+    if routes.is_demo:
+        log.warning("LOCUM_SEARCH_REWRITE_MODEL is set, and the demo model cannot rewrite: no query is rewritten")
+        return None
+    return ModelRewriter(routes.resolve, settings.search_rewrite_model)
 
 
 async def _find_out(search: Search, embedder: Embedder) -> None:
@@ -131,7 +144,8 @@ async def _find_out(search: Search, embedder: Embedder) -> None:
             log.info("the embedder was tried", embedder=embedder.name, reads=read)
 
 
-def _open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint | None:
+def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint | None:
+    """None where none is set; StartupError says what is wrong with the settings."""
     if settings.rerank_base_url is None:
         return None
     if settings.rerank_model is None:

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     )
     rerank_api_key: OptionalText = Field(None, description="Key for that server, if it wants one.")
     rerank_model: OptionalText = Field(None, description="Model there.")
+    search_rewrite_model: OptionalText = Field(
+        None,
+        description="Model, or deployment name, that puts queries into better words where a search says rewrite_query; "
+        "a quick one. Unset: they are searched as they are asked.",
+    )
     search_memory_bytes: int = Field(
         1024**3,
         ge=16 * 1024**2,

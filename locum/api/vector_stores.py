@@ -40,5 +40,5 @@ async def delete(request: ApiRequest) -> Json:
 async def search(request: ApiRequest) -> Json:
     store_id = request.id("vector_store_id")
     query = (await request.read(SearchBody)).to_query()
-    found = await request.services.vector_stores.search(request.principal, store_id, query)
-    return Json(render_search_results(query, found))
+    searched, found = await request.services.vector_stores.search(request.principal, store_id, query)
+    return Json(render_search_results(searched, found))

@@ -11,8 +11,8 @@ import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -49,6 +49,7 @@ print(", ".join(script for script in fonts.SCRIPTS if script not in fonts.drawn(
 """
 _NAMES_SHOWN = 8
 _LANGUAGES = "For files in Korean, Japanese or Chinese it should be a model made for several languages"
+_QUESTION = "Could you tell me where the key is, please?"
 _HEALTH_SECONDS = 5.0
 
 
@@ -93,6 +94,9 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     async for finding in _models(settings):
         yield finding
     yield await _file_search(settings)
+    async for finding in _helpers_of_search(settings):
+        yield finding
+    yield await _file_parser(settings)
     yield await _port(settings, server)
 
 
@@ -190,12 +194,11 @@ async def _database(settings: Settings, server: wire.Health | None) -> Finding:
 
 
 async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
-    from locum.app import is_loopback
-
     about = "Code interpreter"
-    is_private = settings.api_key is None and is_loopback(settings.host)  # as long as no key is stored
-    with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
-        sandbox = Sandbox(Path(folder), mode=settings.sandbox, accepts_weak=is_private, python=settings.sandbox_python)
+    with _folder() as folder:
+        sandbox = Sandbox(
+            folder, mode=settings.sandbox, accepts_weak=_is_private(settings), python=settings.sandbox_python
+        )
         try:
             status = await sandbox.start()
             if status.tier == "off":
@@ -210,6 +213,20 @@ async def _code_interpreter(settings: Settings) -> AsyncIterator[Finding]:
                 yield Finding("fix", about, f"a cell could not be run: {error.message}")
         finally:
             await sandbox.close()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For a sandbox of the doctor's own."""
+    with tempfile.TemporaryDirectory(prefix="locum-doctor-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _is_private(settings: Settings) -> bool:
+    """Whether only this machine will get in, as long as no key is stored."""
+    from locum.app import is_loopback
+
+    return settings.api_key is None and is_loopback(settings.host)
 
 
 def _off(settings: Settings) -> Literal["note", "fix"]:
@@ -317,7 +334,7 @@ async def _file_search(settings: Settings) -> Finding:
             words = f"{described(None)}. Words of another language, or other words for the same, find nothing then"
             return Finding("note", about, words)
         try:
-            vectors = await embedder.embed(["Where is the key?"], kind="query")
+            vectors = await embedder.embed([_QUESTION], kind="query")
         finally:
             await embedder.close()
         words = f"{described(embedder)} ({vectors.shape[1]} dimensions). {_LANGUAGES}"
@@ -326,6 +343,78 @@ async def _file_search(settings: Settings) -> Finding:
         return Finding("fix", about, error.message)
     finally:
         await bench.close()
+
+
+async def _helpers_of_search(settings: Settings) -> AsyncIterator[Finding]:
+    """The reranker and the model that rewrites queries, where there are any, each tried once."""
+    if settings.rerank_base_url is not None:
+        yield await _reranker(settings)
+    if settings.search_rewrite_model is not None:
+        yield await _rewriter(settings, settings.search_rewrite_model)
+
+
+async def _reranker(settings: Settings) -> Finding:
+    from locum.file_search import open_reranker
+
+    about = "Reranker"
+    async with AsyncExitStack() as stack:
+        try:
+            reranker = open_reranker(settings, stack)
+            assert reranker is not None  # it is set
+            await reranker.rerank(_QUESTION, ["It is under the mat.", "The sea is blue."])
+        except StartupError as error:
+            return Finding("fix", about, error.message)
+        except LocumError as error:
+            check = "check LOCUM_RERANK_BASE_URL, LOCUM_RERANK_MODEL and LOCUM_RERANK_API_KEY. Until then searches keep"
+            return Finding("fix", about, f"{error.message} To have it: {check} the order they find things in")
+        return Finding("ok", about, f"{settings.rerank_model} answers, and decides the order of what is found")
+
+
+async def _rewriter(settings: Settings, name: str) -> Finding:
+    from locum.app import routes_of
+    from locum.search.rewrite import ModelRewriter
+
+    about = "Query rewriting"
+    try:
+        routes = routes_of(settings)
+    except StartupError as error:
+        return Finding("fix", about, error.message)
+    try:
+        if routes.is_demo:
+            return Finding("note", about, "the demo model rewrites no queries: they are searched as they are asked")
+        await ModelRewriter(routes.resolve, name).ask((_QUESTION,))
+    except LocumError as error:
+        words = f"{error.message} To have it: set LOCUM_SEARCH_REWRITE_MODEL to a model that answers at once"
+        return Finding("fix", about, f"{words}. Until then queries are searched as they are asked")
+    finally:
+        await routes.close()
+    return Finding("ok", about, f"{name} answers, where a search says rewrite_query")
+
+
+async def _file_parser(settings: Settings) -> Finding:
+    """How files are held while they are parsed, and whether one can be."""
+    from locum.search.parse import SandboxParser, Unreadable
+
+    about = "File parser"
+    with _folder() as folder:
+        parser = SandboxParser(folder, mode=settings.sandbox, accepts_weak=_is_private(settings))
+        try:
+            status = await parser.start()
+            if status.tier == "off":
+                words = f"{status.sentence}. Until then only plain text in UTF-8 or UTF-16 can be searched"
+                if settings.sandbox_python is not None:
+                    words += f". LOCUM_SANDBOX_PYTHON is not asked: the parser is in the server's own, {sys.executable}"
+                return Finding(_off(settings), about, words)
+            await parser.parse("page.html", _page)
+        except Unreadable as error:
+            return Finding("fix", about, f"{status.tier}: {error.message}")
+        finally:
+            await parser.close()
+    return Finding("ok" if status.tier == "namespaces" else "note", about, status.sentence)
+
+
+async def _page() -> AsyncIterator[bytes]:
+    yield b"<p>The key is under the mat.</p>"
 
 
 # ---- the port

@@ -35,7 +35,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A search: what each text finds is merged, the better score of a passage counts.
 
     At most `limit` passages, none with a score below `score_threshold` (0 to 1). rerank: whether a reranker that is
-    configured is asked.
+    configured is asked. rewrite: whether the texts may be put into other words before the search.
     """
 
     texts: tuple[str, ...]
@@ -43,6 +43,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     score_threshold: float = 0.0
     filter: Filter | None = None
     rerank: bool = True
+    rewrite: bool = False
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,14 @@ class Search(Protocol):
 
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         """Best first. InvalidRequest for a store that has expired, NotFound for one that does not exist."""
+        ...
+
+
+class Rewriter(Protocol):
+    """Who puts queries into other words."""
+
+    async def rewrite(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Queries that find more than these, one at least; the same ones where it cannot. Raises nothing."""
         ...
 
 

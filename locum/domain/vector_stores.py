@@ -137,7 +137,7 @@ def unsupported(filenames: Iterable[str]) -> str | None:
     kinds = dict.fromkeys(f".{extension(name)}" for name in filenames if not is_searchable(name))
     if not kinds:
         return None
-    said = ", ".join("without one" if kind == "." else kind for kind in kinds)
+    said = ", ".join("none" if kind == "." else kind for kind in kinds)
     return f"Files with extensions [{said}] are not supported for retrieval. See {UNSUPPORTED_PAGE}"
 
 

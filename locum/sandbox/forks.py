@@ -120,7 +120,8 @@ class ForkServer:
         self.forked = 0
         self.began = time.monotonic()
         self._directory = directory
-        self._python = python
+        self.python = python
+        """The program of the sessions."""
         self._limits = limits
         self._machine = machine
         self._profile = profile
@@ -142,7 +143,7 @@ class ForkServer:
         self._control.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  the main thread's child: its death takes the zygote along
-                [self._python, "-I", "-B", "-c", _START, str(theirs.fileno())],
+                [self.python, "-I", "-B", "-c", _START, str(theirs.fileno())],
                 cwd=_PACKAGE_PARENT,
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,

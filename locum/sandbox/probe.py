@@ -13,7 +13,6 @@ import asyncio
 import errno
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -114,10 +113,11 @@ async def _try(forks: ForkServer, directory: Path) -> Status:
         )
     finally:
         worker.release()
-    return judge(forks.tier, outcome, directory)
+    return judge(forks.tier, outcome, directory, forks.python)
 
 
-def judge(tier: Tier, outcome: dict[str, bool], directory: Path) -> Status:
+def judge(tier: Tier, outcome: dict[str, bool], directory: Path, python: str) -> Status:
+    """python: the sessions'."""
     holes = [attempt for attempt, succeeded in outcome.items() if succeeded]
     if not holes:
         return Status(tier=tier, reason=_HELD[tier])
@@ -125,7 +125,8 @@ def judge(tier: Tier, outcome: dict[str, bool], directory: Path) -> Status:
         return Status(
             tier="off",
             reason="a session cannot read the Python installation",
-            fix=f"make {sys.prefix} readable for others (chmod -R o+rX), or name another Python for the sandbox",
+            fix=f"make the installation of {python} readable for others, and the folders it lies in (chmod o+rX); for "
+            "the code interpreter alone, LOCUM_SANDBOX_PYTHON may name another Python",
         )
     if "find the server's files" in holes:
         return Status(

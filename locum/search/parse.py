@@ -29,7 +29,7 @@ from locum.sandbox.client import Mode, Sandbox
 from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.output import clean as clean_output
 from locum.sandbox.profile import Profile
-from locum.sandbox.session import CellResult, Output, QuotaExceeded, SandboxUnavailable, SessionLost
+from locum.sandbox.session import CellResult, Output, QuotaExceeded, SandboxUnavailable, SessionLost, Status
 from locum.search import plain
 from locum.search.kinds import HEAD_BYTES, Kind, Unreadable, identify
 
@@ -122,6 +122,10 @@ class SandboxParser:
         )
         self._turns = asyncio.Semaphore(at_once)
         self._busy = 0
+
+    async def start(self) -> Status:
+        """Begin now what else the first file begins; how files are held while they are parsed."""
+        return await self._sandbox.start()
 
     async def parse(self, filename: str, chunks: Chunks) -> Parsed:
         kind = identify(filename, await _head(chunks))

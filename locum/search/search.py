@@ -140,7 +140,11 @@ class Search:
         """The stores as the rows say they are now, with vectors of all that has any."""
         now = int(self._clock())
         known = {store_id: self._stores.membership(resource, store_id) for store_id in store_ids}
-        rows = await self._db.read(lambda conn: [read(conn, resource, *each) for each in known.items()])
+
+        def look(conn: Connection) -> tuple[list[tuple[VectorStore, Membership]], frozenset[str]]:
+            return [read(conn, resource, *each) for each in known.items()], files.expired_of(conn, resource, now)
+
+        rows, expired = await self._db.read(look)
         for store, _ in rows:
             if store.is_expired(now):
                 raise StoreExpired(f"Vector store '{store.id}' has expired.")
@@ -153,8 +157,9 @@ class Search:
             if self.embedder is not None and is_embedded:
                 await kept.load_vectors(membership, self._derived, self.embedder.identity)
             scope = membership.whole
-            if query.filter is not None:
-                scope = await asyncio.to_thread(membership.scope, query.filter)
+            gone = expired & membership.files.keys()
+            if query.filter is not None or gone:
+                scope = await asyncio.to_thread(membership.scope, query.filter, gone)
             opened.append(Searched(kept, membership, scope, is_embedded))
         return opened
 

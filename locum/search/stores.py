@@ -46,11 +46,11 @@ class Membership:
         self.files = files
         self.whole = self.scope(None)
 
-    def scope(self, filter_: Filter | None) -> Scope:
-        """What of it passes a filter; a unit is found as the oldest of its files that do."""
+    def scope(self, filter_: Filter | None, but: Collection[str] = ()) -> Scope:
+        """What of it passes a filter, without the files `but`; a unit is found as the oldest of its files that do."""
         owners: dict[Unit, VectorStoreFile] = {}
         for file in sorted(self.files.values(), key=lambda file: (file.created_at, file.id)):
-            if file.document is not None and passes(filter_, file.attributes):
+            if file.document is not None and file.id not in but and passes(filter_, file.attributes):
                 owners.setdefault(Unit(file.document, file.chunking), file)
         return Scope(owners)
 

@@ -61,7 +61,7 @@ class FileBatches:
             def find(batch_id: str) -> FileBatch:
                 return store.get(conn, resource, store_id, batch_id)
 
-            return _with_counts(conn, resource, make_once(conn, resource, once, make, find, now=now)[0])
+            return _with_counts(conn, resource, make_once(conn, resource, once, make, find, now=now)[0], now=now)
 
         state = await self._db.write(insert)
         self._wake()
@@ -69,7 +69,8 @@ class FileBatches:
         return state
 
     async def retrieve(self, principal: Principal, store_id: str, batch_id: str) -> BatchState:
-        return await self._db.read(lambda conn: _state(conn, principal.resource, store_id, batch_id))
+        now = int(self._clock())
+        return await self._db.read(lambda conn: _state(conn, principal.resource, store_id, batch_id, now=now))
 
     async def wait(self, principal: Principal, store_id: str, batch_id: str, seconds: float) -> BatchState:
         """The batch once none of its files is being ingested, or as it is after `seconds`."""
@@ -81,7 +82,7 @@ class FileBatches:
 
     async def cancel(self, principal: Principal, store_id: str, batch_id: str) -> BatchState:
         """Cancel those of its files that are not done yet. A batch that is done stays what it is."""
-        resource = principal.resource
+        now, resource = int(self._clock()), principal.resource
 
         def change(conn: Connection) -> BatchState:
             vector_store_store.get(conn, resource, store_id, for_update=True)
@@ -89,7 +90,7 @@ class FileBatches:
             if file_store.cancel_batch(conn, resource, store_id, batch_id):
                 batch = msgspec.structs.replace(batch, is_cancelled=True)
                 store.save(conn, resource, batch)
-            return _with_counts(conn, resource, batch)
+            return _with_counts(conn, resource, batch, now=now)
 
         state = await self._db.write(change)
         self._signals.changed(store_id)
@@ -101,16 +102,17 @@ class FileBatches:
         """A page of its files."""
 
         def get(conn: Connection) -> Listing[VectorStoreFile]:
-            _state(conn, principal.resource, store_id, batch_id)
-            return file_store.page(conn, principal.resource, store_id, page, status=status, batch_id=batch_id)
+            now = int(self._clock())
+            _state(conn, principal.resource, store_id, batch_id, now=now)
+            return file_store.page(conn, principal.resource, store_id, page, now=now, status=status, batch_id=batch_id)
 
         return await self._db.read(get)
 
 
-def _state(conn: Connection, resource: str, store_id: str, batch_id: str) -> BatchState:
+def _state(conn: Connection, resource: str, store_id: str, batch_id: str, *, now: int) -> BatchState:
     vector_store_store.get(conn, resource, store_id)
-    return _with_counts(conn, resource, store.get(conn, resource, store_id, batch_id))
+    return _with_counts(conn, resource, store.get(conn, resource, store_id, batch_id), now=now)
 
 
-def _with_counts(conn: Connection, resource: str, batch: FileBatch) -> BatchState:
-    return BatchState(batch=batch, counts=file_store.counts_of_batch(conn, resource, batch.id))
+def _with_counts(conn: Connection, resource: str, batch: FileBatch, *, now: int) -> BatchState:
+    return BatchState(batch=batch, counts=file_store.counts_of_batch(conn, resource, batch.id, now=now))

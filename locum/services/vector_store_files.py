@@ -52,7 +52,7 @@ class VectorStoreFiles:
             vector_store_store.get(conn, resource, store_id, for_update=True)
 
             def find(file_id: str) -> VectorStoreFile:
-                return store.get(conn, resource, store_id, file_id)
+                return store.get(conn, resource, store_id, file_id, now=now)
 
             def make() -> VectorStoreFile:
                 add_files(conn, resource, store_id, (new,), now=now, refuse_at="file_id")
@@ -66,9 +66,11 @@ class VectorStoreFiles:
         return file
 
     async def retrieve(self, principal: Principal, store_id: str, file_id: str) -> VectorStoreFile:
+        now = int(self._clock())
+
         def get(conn: Connection) -> VectorStoreFile:
             vector_store_store.get(conn, principal.resource, store_id)
-            return store.get(conn, principal.resource, store_id, file_id)
+            return store.get(conn, principal.resource, store_id, file_id, now=now)
 
         return await self._db.read(get)
 
@@ -83,9 +85,11 @@ class VectorStoreFiles:
     async def list(
         self, principal: Principal, store_id: str, page: Page, *, status: FileStatus | None = None
     ) -> Listing[VectorStoreFile]:
+        now = int(self._clock())
+
         def get(conn: Connection) -> Listing[VectorStoreFile]:
             vector_store_store.get(conn, principal.resource, store_id)
-            return store.page(conn, principal.resource, store_id, page, status=status)
+            return store.page(conn, principal.resource, store_id, page, now=now, status=status)
 
         return await self._db.read(get)
 
@@ -94,8 +98,11 @@ class VectorStoreFiles:
     ) -> VectorStoreFile:
         """Replace the attributes; searches that begin from now on filter by these."""
 
+        now = int(self._clock())
+
         def change(conn: Connection) -> VectorStoreFile:
             vector_store_store.get(conn, principal.resource, store_id, for_update=True)
+            store.get(conn, principal.resource, store_id, file_id, now=now)
             return store.set_attributes(conn, principal.resource, store_id, file_id, attributes)
 
         return await self._db.write(change)
@@ -103,9 +110,11 @@ class VectorStoreFiles:
     async def delete(self, principal: Principal, store_id: str, file_id: str) -> None:
         """Take the file out of the store; the file itself stays."""
 
+        now = int(self._clock())
+
         def remove(conn: Connection) -> None:
             vector_store_store.get(conn, principal.resource, store_id, for_update=True)
-            store.get(conn, principal.resource, store_id, file_id)
+            store.get(conn, principal.resource, store_id, file_id, now=now)
             store.delete(conn, principal.resource, store_id, file_id)
 
         await self._db.write(remove)

@@ -12,7 +12,7 @@ from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain import vector_stores as domain
 from locum.domain.pages import Listing, Page
-from locum.domain.search import Passage, Query, Search
+from locum.domain.search import Passage, Query, Rewriter, Search
 from locum.domain.vector_stores import Held, StoreStatus, VectorStore
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStore, VectorStoreChanges, said
@@ -31,8 +31,8 @@ class StoreState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorStores:
-    """`wake` tells the pipeline that there may be files to ingest. per_object: how many stores an assistant or a thread
-    may have."""
+    """`wake` tells the pipeline that there may be files to ingest. rewriter: without one, queries are searched as they
+    are asked. per_object: how many stores an assistant or a thread may have."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class VectorStores:
         search: Search,
         wake: Callable[[], None],
         *,
+        rewriter: Rewriter | None = None,
         per_object: int = 1,
     ) -> None:
         self._db = db
@@ -49,6 +50,7 @@ class VectorStores:
         self._signals = signals
         self._search = search
         self._wake = wake
+        self._rewriter = rewriter
         self.per_object = per_object
 
     async def create(self, principal: Principal, new: NewVectorStore, *, once: Once | None = None) -> StoreState:
@@ -101,10 +103,12 @@ class VectorStores:
         await self._db.write(remove)
         self._signals.changed(store_id)
 
-    async def search(self, principal: Principal, store_id: str, query: Query) -> tuple[Passage, ...]:
-        """The passages that answer best, best first."""
+    async def search(self, principal: Principal, store_id: str, query: Query) -> tuple[Query, tuple[Passage, ...]]:
+        """The passages that answer best, best first, and the query that found them: in other words, where it may be."""
         await self._db.read(lambda conn: store.get(conn, principal.resource, store_id))
-        return await self._search.search(principal.resource, (store_id,), query)
+        if query.rewrite and self._rewriter is not None:
+            query = msgspec.structs.replace(query, texts=await self._rewriter.rewrite(query.texts))
+        return query, await self._search.search(principal.resource, (store_id,), query)
 
     def _state(self, conn: Connection, resource: str, store_id: str) -> StoreState:
         return _states(conn, resource, (store.get(conn, resource, store_id),), now=int(self._clock()))[0]
@@ -112,7 +116,7 @@ class VectorStores:
 
 def _states(conn: Connection, resource: str, stores: Iterable[VectorStore], *, now: int) -> tuple[StoreState, ...]:
     every = tuple(stores)
-    held = store.held(conn, resource, (each.id for each in every)) if every else {}
+    held = store.held(conn, resource, (each.id for each in every), now=now) if every else {}
     return tuple(
         StoreState(store=each, held=held[each.id], status=domain.status_of(each, held[each.id], now=now))
         for each in every

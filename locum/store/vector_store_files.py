@@ -2,6 +2,8 @@
 
 What is searched changes with the transaction that changes a row: it moves the store's generation, and a row that
 becomes or is searchable keeps the generation since which it is what it is.
+
+`now` is in seconds since the epoch: a file whose time has come is not shown, even before it is removed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from locum.domain import vector_stores as domain
 from locum.domain.pages import Listing, Page
 from locum.domain.vector_stores import FileCounts, FileError, FileStatus, VectorStoreFile
 from locum.errors import NotFound
+from locum.store import files as file_rows
 from locum.store import vector_stores as store_rows
 from locum.store.rows import decode, encode, page_of
 from locum.store.tables import file_batch_files as members
@@ -49,6 +52,7 @@ _AT = sa.and_(
 )
 _GET = sa.select(table.c.seq, table.c.doc).where(_AT)
 _LOCK = _GET.with_for_update()
+_SHOW = _GET.where(table.c.id.not_in(file_rows.ids_of_expired(sa.bindparam("of"), sa.bindparam("now"))))
 _IS_OPEN = table.c.status == "in_progress"
 _IS_FREE = sa.or_(
     table.c.owner.is_(None), table.c.owner == sa.bindparam("worker"), table.c.lease_until <= sa.bindparam("now")
@@ -87,11 +91,11 @@ def _row(resource: str, file: VectorStoreFile) -> dict[str, object]:
     return {**row, "status": file.status, "usage_bytes": file.usage_bytes}
 
 
-def get(conn: Connection, resource: str, store_id: str, file_id: str, *, for_update: bool = False) -> VectorStoreFile:
-    found = find(conn, resource, store_id, file_id, for_update=for_update)
+def get(conn: Connection, resource: str, store_id: str, file_id: str, *, now: int) -> VectorStoreFile:
+    found = conn.execute(_SHOW, {"store": store_id, "file": file_id, "of": resource, "now": now}).one_or_none()
     if found is None:
         raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
-    return found[1]
+    return decode(found.doc, VectorStoreFile)
 
 
 def find(
@@ -162,10 +166,11 @@ def page(
     store_id: str,
     page: Page,
     *,
+    now: int,
     status: FileStatus | None = None,
     batch_id: str | None = None,
 ) -> Listing[VectorStoreFile]:
-    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource)
+    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, _is_shown(resource, now))
     if status is not None:
         where = sa.and_(where, table.c.status == status)
     if batch_id is not None:
@@ -173,11 +178,11 @@ def page(
     return page_of(conn, VectorStoreFile, table, where, page, noun="file")
 
 
-def counts_of_batch(conn: Connection, resource: str, batch_id: str) -> FileCounts:
+def counts_of_batch(conn: Connection, resource: str, batch_id: str, *, now: int) -> FileCounts:
     """The states of a batch's files; one that was taken out of the store is not counted any more."""
     query = (
         sa.select(table.c.status, sa.func.count())
-        .where(table.c.seq.in_(_of_batch(batch_id)), table.c.resource == resource)
+        .where(table.c.seq.in_(_of_batch(batch_id)), table.c.resource == resource, _is_shown(resource, now))
         .group_by(table.c.status)
     )
     numbers: dict[str, int] = {status: number for status, number in conn.execute(query)}  # noqa: C416  (rows are no pairs)
@@ -323,6 +328,10 @@ def _save(conn: Connection, resource: str, seq: int, file: VectorStoreFile) -> N
         .where(table.c.seq == seq, table.c.resource == resource)
         .values(status=file.status, usage_bytes=file.usage_bytes, generation=generation, doc=encode(file))
     )
+
+
+def _is_shown(resource: str, now: int) -> sa.ColumnElement[bool]:
+    return table.c.id.not_in(file_rows.ids_of_expired(resource, now))
 
 
 def _of_batch(batch_id: str) -> sa.Select[tuple[int]]:

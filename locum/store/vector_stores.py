@@ -1,4 +1,7 @@
-"""Rows of vector stores, and what is counted from their files."""
+"""Rows of vector stores, and what is counted from their files.
+
+`now` is in seconds since the epoch: a file whose time has come does not count, even before it is removed.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sqlalchemy import Connection
 from locum.domain.pages import Listing, Page
 from locum.domain.vector_stores import FileCounts, Held, VectorStore
 from locum.errors import NotFound
+from locum.store import files as file_rows
 from locum.store.rows import decode, delete_row, encode, page_of, select_doc, update_doc
 from locum.store.tables import file_batch_files, file_batches
 from locum.store.tables import vector_store_files as files
@@ -77,13 +81,17 @@ def page(conn: Connection, resource: str, page: Page) -> Listing[VectorStore]:
     return page_of(conn, VectorStore, table, table.c.resource == resource, page, noun="vector store")
 
 
-def held(conn: Connection, resource: str, store_ids: Iterable[str]) -> dict[str, Held]:
+def held(conn: Connection, resource: str, store_ids: Iterable[str], *, now: int) -> dict[str, Held]:
     """Store id -> what it holds, for all of them."""
     counts: dict[str, dict[str, int]] = {store_id: {} for store_id in store_ids}
     usage = dict.fromkeys(counts, 0)
     query = (
         sa.select(files.c.vector_store_id, files.c.status, sa.func.count(), sa.func.sum(files.c.usage_bytes))
-        .where(files.c.vector_store_id.in_(list(counts)), files.c.resource == resource)
+        .where(
+            files.c.vector_store_id.in_(list(counts)),
+            files.c.resource == resource,
+            files.c.id.not_in(file_rows.ids_of_expired(resource, now)),
+        )
         .group_by(files.c.vector_store_id, files.c.status)
     )
     for store_id, status, number, size in conn.execute(query):

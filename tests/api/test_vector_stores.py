@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import openai
@@ -577,6 +578,28 @@ def test_two_thousand_files_come_in_one_batch(here: Here) -> None:
     assert batch.file_counts.in_progress == 2000
     assert [each.id for each in here.sdk.vector_stores.files.list(store, order="asc", limit=3).data] == names[:3]
     here.sdk.vector_stores.delete(store)
+
+
+def test_a_file_whose_time_has_come_is_not_shown_any_more(here: Here) -> None:
+    brief = here.sdk.files.create(
+        file=("brief.txt", b"the sea is red"),
+        purpose="assistants",
+        expires_after={"anchor": "created_at", "seconds": 3600},
+    ).id
+    store, kept = here.store(brief), here.file()
+    batch = here.sdk.vector_stores.file_batches.create(store, file_ids=[brief, kept]).id
+    here.ingest()
+    assert here.sdk.vector_stores.retrieve(store).file_counts.completed == 2
+    here.clock.now += 3600
+    files = here.sdk.vector_stores.files
+    assert [each.id for each in files.list(store)] == [kept]
+    assert [each.id for each in here.sdk.vector_stores.file_batches.list_files(batch, vector_store_id=store)] == [kept]
+    shown = here.sdk.vector_stores.retrieve(store)
+    assert (shown.file_counts.total, shown.usage_bytes) == (1, 100)
+    assert here.sdk.vector_stores.file_batches.retrieve(batch, vector_store_id=store).file_counts.total == 1
+    for ask in (files.retrieve, files.content, files.delete, partial(files.update, attributes={"a": 1})):
+        here.refused(lambda ask=ask: ask(brief, vector_store_id=store), status=404)  # type: ignore[misc]
+    assert brief in here.refused(lambda: files.create(store, file_id=brief), status=404)
 
 
 # ---- requests that are made again

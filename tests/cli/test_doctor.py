@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from locum.store.migrations import HEAD, upgrade
 from locum.store.sqlite import sqlite_engine
 from tests.cli.commands import assert_one_line, locum
 from tests.databases import PostgresServer
-from tests.models.upstream import ScriptedUpstream, Status
+from tests.models.upstream import ScriptedUpstream, Status, Text
 from tests.search.embedding_server import EmbeddingServer
 from tests.search.model_directory import make_model
+from tests.search.rerank_server import RerankServer
 from tests.serving import ServerProcess
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def examined(*options: str, cwd: Path, fails: bool = False, **env: str) -> dict[str, tuple[str, str]]:
@@ -40,14 +44,17 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", TMPDIR=str(tmp_path / "tmp"))
     things = (
         "Python, SQLite, Data directory, Disk space, Database, Code interpreter, Its Python, CJK fonts, Model, "
-        "File search, Port"
+        "File search, File parser, Port"
     )
     assert list(found) == things.split(", ")
+    documented = re.findall(r"^\| ([^|]+) \|", OPERATIONS.read_text().partition("## What is wrong")[2], re.MULTILINE)
+    assert {*found, "Reranker", "Query rewriting"} <= {about for line in documented for about in line.split(", ")}
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
     assert "will be made" in found["Data directory"][1]
     assert "demo model" in found["Model"][1]
     assert found["File search"][0] == "note"
     assert "by words alone: set LOCUM_EMBEDDING_BASE_URL" in found["File search"][1]
+    assert found["File parser"] == found["Code interpreter"]
     assert not (tmp_path / "locum-data").exists()
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("locum")] == []
 
@@ -74,9 +81,17 @@ def test_a_python_that_is_none_is_to_be_fixed(tmp_path: Path) -> None:
 
 
 def test_a_code_interpreter_that_was_switched_off_is_no_fault(tmp_path: Path) -> None:
-    mark, words = examined(cwd=tmp_path)["Code interpreter"]
-    assert mark == "note"
-    assert "LOCUM_SANDBOX" in words
+    found = examined(cwd=tmp_path)
+    for about in ("Code interpreter", "File parser"):
+        mark, words = found[about]
+        assert mark == "note"
+        assert "LOCUM_SANDBOX=auto" in words
+    assert "only plain text in UTF-8 or UTF-16 can be searched" in found["File parser"][1]
+
+
+def test_the_parser_says_that_the_python_of_the_sessions_is_not_its_own(tmp_path: Path) -> None:
+    _, words = examined(cwd=tmp_path, LOCUM_SANDBOX_PYTHON=sys.executable)["File parser"]
+    assert f"LOCUM_SANDBOX_PYTHON is not asked: the parser is in the server's own, {sys.executable}" in words
 
 
 @pytest.mark.parametrize(("version", "mark"), [((3, 40, 1), "note"), ((3, 51, 2), "note"), ((3, 51, 3), "ok")])
@@ -214,3 +229,36 @@ def test_a_model_on_this_machine_is_tried_once_and_named(tmp_path: Path) -> None
     assert_fix(found, "cannot be used")
     both = {"LOCUM_EMBEDDING_DIRECTORY": str(directory), "LOCUM_EMBEDDING_BASE_URL": "http://x/v1"}
     assert_fix(examined(cwd=tmp_path, fails=True, **both)["File search"], "set one of them")
+
+
+def test_a_reranker_is_tried_once_and_named(tmp_path: Path) -> None:
+    assert "Reranker" not in examined(cwd=tmp_path)
+    with RerankServer() as server:
+        env = {"LOCUM_RERANK_BASE_URL": server.base_url, "LOCUM_RERANK_MODEL": "judge"}
+        assert examined(cwd=tmp_path, **env)["Reranker"] == (
+            "ok",
+            "judge answers, and decides the order of what is found",
+        )
+        assert [asked["model"] for asked in server.asked] == ["judge"]
+        server.trouble = Status(401)
+        found = examined(cwd=tmp_path, fails=True, **env)["Reranker"]
+        assert_fix(found, "status 401", "LOCUM_RERANK_API_KEY", "keep the order")
+    assert_fix(examined(cwd=tmp_path, fails=True, **env)["Reranker"], "cannot be reached", "LOCUM_RERANK_BASE_URL")
+    found = examined(cwd=tmp_path, fails=True, LOCUM_RERANK_BASE_URL="http://x/v1")["Reranker"]
+    assert_fix(found, "needs LOCUM_RERANK_MODEL")
+
+
+def test_a_model_that_rewrites_queries_is_tried_once_and_named(tmp_path: Path) -> None:
+    env = {"LOCUM_SEARCH_REWRITE_MODEL": "small"}
+    mark, words = examined(cwd=tmp_path, **env)["Query rewriting"]
+    assert (mark, words) == ("note", "the demo model rewrites no queries: they are searched as they are asked")
+    with ScriptedUpstream() as upstream:
+        env["LOCUM_MODEL_BASE_URL"] = upstream.base_url
+        upstream.models = ["small"]
+        upstream.answer = lambda body: Text("location of the key")
+        found = examined(cwd=tmp_path, **env)["Query rewriting"]
+        assert found == ("ok", "small answers, where a search says rewrite_query")
+        assert len(upstream.requests) == 1
+        upstream.answer = lambda body: Text("The key is under the mat. " * 20)
+        found = examined(cwd=tmp_path, fails=True, **env)["Query rewriting"]
+        assert_fix(found, "no query", "LOCUM_SEARCH_REWRITE_MODEL")

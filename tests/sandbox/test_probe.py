@@ -14,13 +14,19 @@ from tests.sandbox.conftest import start
 
 
 def test_no_hole_is_the_full_isolation() -> None:
-    assert judge("namespaces", {"open a socket": False}, Path("/data")).tier == "namespaces"
+    assert judge("namespaces", {"open a socket": False}, Path("/data"), "python").tier == "namespaces"
 
 
 def test_one_hole_is_enough_to_refuse() -> None:
-    status = judge("weak", {"open a socket": True, "become root": False}, Path("/data"))
+    status = judge("weak", {"open a socket": True, "become root": False}, Path("/data"), "python")
     assert (status.tier, status.reason) == ("off", "the self-test could open a socket")
     assert status.fix
+
+
+def test_a_python_that_sessions_cannot_read_is_named() -> None:
+    status = judge("landlock", {"run without program files": True}, Path("/data"), "/opt/mine/bin/python")
+    assert status.tier == "off"
+    assert "/opt/mine/bin/python readable for others" in (status.fix or "")
 
 
 @pytest.mark.parametrize(

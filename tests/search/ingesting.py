@@ -149,7 +149,7 @@ class Ingestion:
         return added
 
     async def file(self, store_id: str, file_id: str) -> VectorStoreFile:
-        return await self.db.read(lambda conn: rows.get(conn, RESOURCE, store_id, file_id))
+        return await self.db.read(lambda conn: rows.get(conn, RESOURCE, store_id, file_id, now=0))
 
     async def settle(self, store_id: str) -> None:
         assert await self.pipeline.settled(RESOURCE, store_id, timeout=60)

@@ -111,7 +111,7 @@ class Scene:
                 one = Ingestion(db, data, self._directory)
                 members = await db.read(lambda conn: rows.searchable(conn, RESOURCE, store))
                 assert len(members) == self._count + self._others
-                counts = (await db.read(lambda conn: stores.held(conn, RESOURCE, [store])))[store].counts
+                counts = (await db.read(lambda conn: stores.held(conn, RESOURCE, [store], now=0)))[store].counts
                 assert (counts.completed, counts.failed, counts.total) == (
                     len(members),
                     self._others,

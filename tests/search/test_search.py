@@ -159,12 +159,21 @@ class Library:
         attributes: dict[str, Attribute] | None = None,
         document: str | None = None,
         created_at: int = NOW,
+        expires_at: int | None = None,
     ) -> None:
         """A file that is ingested and in the store."""
         document = document or hashlib.sha256(text.encode()).hexdigest()
         self.derived.documents[document] = text
         self.index(store_id, document)
-        row = File(id=file_id, created_at=1, filename=f"{file_id}.txt", purpose="assistants", bytes=1, sha256="")
+        row = File(
+            id=file_id,
+            created_at=1,
+            filename=f"{file_id}.txt",
+            purpose="assistants",
+            bytes=1,
+            sha256="",
+            expires_at=expires_at,
+        )
         member = VectorStoreFile(
             id=file_id,
             created_at=created_at,
@@ -460,6 +469,18 @@ def test_what_is_lost_of_the_derived_data_is_left_out(library: Library) -> None:
 def test_a_file_that_is_no_more_is_not_found(library: Library) -> None:
     library._write(lambda conn: files.delete(conn, "default", "file-cooking"))
     assert "file-cooking" not in library.found("boiling rice")
+
+
+def test_a_file_whose_time_has_come_is_not_found_and_leaves_room_for_others(library: Library) -> None:
+    library.file("file-brief", REFUNDS, created_at=NOW - 1, expires_at=NOW + 60)
+    library.file("file-late", "Refunds are paid at once.", expires_at=NOW + 60)
+    library.file("file-plain", "The money comes back.")
+    assert library.found("refunds are paid", limit=2) == ["file-late", "file-brief"]
+    library.now += 60
+    assert library.found("refunds are paid", limit=2) == ["file-refunds", "file-plain"]
+    assert library.found("refunds are paid", filter=Comparison(type="ne", key="k", value=1), limit=1) == [
+        "file-refunds"
+    ]
 
 
 def test_stores_that_were_not_used_for_longest_make_room(library: Library) -> None:

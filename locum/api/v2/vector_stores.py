@@ -210,7 +210,7 @@ _Query = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class SearchBody(Body):
-    """`POST /vector_stores/{vector_store_id}/search`. Queries are never rewritten, whatever `rewrite_query` says."""
+    """`POST /vector_stores/{vector_store_id}/search`"""
 
     query: Annotated[
         Annotated[_Query, Tag(STRING)]
@@ -230,6 +230,7 @@ class SearchBody(Body):
             score_threshold=ranking.score_threshold or 0.0,
             filter=self.filters.to_domain() if self.filters else None,
             rerank=ranking.ranker != "none",
+            rewrite=bool(self.rewrite_query),
         )
 
 
