@@ -120,7 +120,8 @@ class KeptStore:
 
     async def load_chunks(self, units: Collection[Unit], derived: Derived) -> None:
         if missing := [unit for unit in units if unit not in self.chunks]:
-            self.chunks.update(await derived.chunks(missing))
+            loaded = await derived.chunks(missing)
+            self.chunks.update(loaded)  # looked up now: `remember` may have put another one in its place meanwhile
 
     async def _add_vectors(self, documents: list[str], derived: Derived, embedder: str) -> None:
         loaded = await derived.windows(documents, embedder)

@@ -542,6 +542,34 @@ def test_searches_that_overlap_with_changes_see_one_state_or_the_other(library: 
         assert "file-parking" in [passage.file_id for passage in passages]
 
 
+def test_a_search_keeps_what_it_found_when_another_sees_a_change_meanwhile(library: Library) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """The derived data, which takes its time with the first answer."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(library.derived, name)
+
+        async def chunks(self, units: Collection[Unit]) -> dict[Unit, Ranges]:
+            if not asked.is_set():
+                asked.set()
+                await go_on.wait()
+            return await library.derived.chunks(units)
+
+    search = Search(library.db, Slow(), library.directory, clock=lambda: library.now)
+
+    async def scene() -> tuple[Passage, ...]:
+        first = asyncio.create_task(search.search("default", ["vs_1"], Query(texts=("rice",))))
+        await asked.wait()
+        await library.db.write(lambda conn: vector_store_files.delete(conn, "default", "vs_1", "file-refunds"))
+        await search.search("default", ["vs_1"], Query(texts=("gate",)))
+        go_on.set()
+        return await first
+
+    assert [passage.file_id for passage in library._runner.run(scene())] == ["file-cooking"]
+
+
 def test_stores_are_searched_on_postgresql_too(postgres: Any, runner: asyncio.Runner, tmp_path: Path) -> None:
     db = runner.run(Postgres.open(postgres.create()))
     try:
