@@ -253,14 +253,14 @@ class Search:
         ids = [owners[each.chunk.unit].id for each in ranked]
         existing = await self._db.read(lambda conn: files.existing(conn, resource, ids, now=now))
         names = {file.id: file.filename for file in existing}
+        quotes = await asyncio.to_thread(lambda: [_quoted(each, texts[each.span], query) for each in ranked])
         pages = await self._derived.page_starts({each.span.document for each in ranked})
         passages = []
-        for each in ranked:
+        for each, (start, end) in zip(ranked, quotes, strict=True):
             owner = owners[each.chunk.unit]
             if owner.id not in names:
                 continue
             text = texts[each.span]
-            start, end = _quoted(each, text, query)
             passages.append(
                 Passage(
                     vector_store_id=owner.vector_store_id,
