@@ -23,7 +23,7 @@ from locum.clock import Clock, system_clock
 from locum.domain.search import Passage, Query
 from locum.domain.vector_stores import VectorStore
 from locum.errors import InvalidRequest, NotFound, Unavailable
-from locum.search import rank
+from locum.search import plain, rank
 from locum.search.abilities import Abilities
 from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Ranked
@@ -117,7 +117,9 @@ class Search:
 
         NotFound names a store that does not exist, StoreExpired one whose time has passed.
         """
-        query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(text[:LONGEST_QUERY] for text in query.texts)))
+        # Clean as the texts are: what a thousand accents on one letter cost, a query must not cost either.
+        asked_for = (plain.clean(text[:LONGEST_QUERY]) for text in query.texts)
+        query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(asked_for)))
         stores = await self._open(resource, store_ids, query)
         asked = self._reranker if query.rerank else None
         limit = max(query.limit, RERANKED) if asked else query.limit

@@ -374,6 +374,14 @@ def test_of_a_very_long_query_the_beginning_is_asked(library: Library) -> None:
     assert library.found("boil rice " + "and then " * 200_000)[0] == "file-cooking"
 
 
+def test_a_query_is_asked_as_clean_as_texts_are_kept(library: Library) -> None:
+    library.ask("where is my cafe\u0301" + "\u0323\u0301" * 4000 + "\x1b parked")
+    (asked,) = library.embedder.asked[-1]
+    assert asked.startswith("where is my caf")
+    assert len(asked) < 100
+    assert asked.endswith(" parked")
+
+
 def test_threshold_and_limit_cut(library: Library) -> None:
     everything = library.ask("gate closes, refunds paid, boil rice")
     scores = [passage.score for passage in everything]
