@@ -23,6 +23,8 @@ from locum.store import vector_store_files, vector_stores
 _LOADED_AT_ONCE = 256
 _BYTES_BESIDE = 256 * 1024
 """Of a store by itself."""
+_MOST_OPEN = 256
+"""Keyword indexes at a time: each takes a thread, and some of the 65,530 mappings that a process may have."""
 _BYTES_OF_RANGES = 1024
 """Of a document's chunks, or windows."""
 
@@ -133,11 +135,13 @@ class KeptStore:
 
 
 class KeptStores:
-    """The stores used last, as many as there is room for in `memory_bytes`, and the one that is in use."""
+    """The stores used last, as many as there is room for in `memory_bytes`, and the one that is in use. most_open: of
+    how many the keyword indexes stay open."""
 
-    def __init__(self, directory: Path, memory_bytes: int) -> None:
+    def __init__(self, directory: Path, memory_bytes: int, *, most_open: int = _MOST_OPEN) -> None:
         self._directory = directory
         self._memory_bytes = memory_bytes
+        self._most_open = most_open
         self._stores: OrderedDict[tuple[str, str], KeptStore] = OrderedDict()
 
     def __len__(self) -> int:
@@ -163,3 +167,5 @@ class KeptStores:
         while total > self._memory_bytes and len(self._stores) > 1:
             key, _ = self._stores.popitem(last=False)
             total -= sizes[key]
+        for store in list(self._stores.values())[: -self._most_open]:
+            store.keyword.close()

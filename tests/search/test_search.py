@@ -23,6 +23,7 @@ from locum.search.abilities import Abilities, Reading
 from locum.search.keyword import KeywordWriter, directory_of
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.search import Search, StoreExpired, candidates_for
+from locum.search.stores import KeptStores
 from locum.search.units import Ranges, Span, Unit, Windows
 from locum.search.vectors import quantise
 from locum.store import files, vector_store_files, vector_stores
@@ -480,6 +481,17 @@ def test_stores_that_were_not_used_for_longest_make_room(library: Library) -> No
         assert small.found("cars", stores=["vs_2"]) == ["file-two"]
         assert len(small.search._stores) == 1
     assert len(small.derived.asked) == 8
+
+
+def test_the_keyword_indexes_of_few_stores_stay_open(tmp_path: Path) -> None:
+    kept = KeptStores(tmp_path, 1024**3, most_open=2)
+    stores = [kept.get("default", f"vs_{number}") for number in range(4)]
+    for store in stores:
+        KeywordWriter(directory_of(tmp_path, store.store_id)).apply(remove=[], add=[("doc:100:0", ["rice"])])
+        assert store.keyword.search("rice", 1)
+    kept.make_room()
+    assert [store.keyword.is_open for store in stores] == [False, False, True, True]
+    assert all(store.keyword.search("rice", 1) for store in stores)
 
 
 class Judge:
