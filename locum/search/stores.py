@@ -130,6 +130,8 @@ class KeptStore:
         for document, windows in loaded.items():
             if self.vectors is None:
                 self.vectors = VectorIndex(windows.codes.shape[1])
+            if windows.codes.shape[1] != self.vectors.dimensions:
+                continue  # the model behind the embedder's name was replaced: found by its words
             await asyncio.to_thread(self.vectors.add, document, windows.codes, windows.scales)
             self.windows[document] = windows.ranges
 

@@ -286,6 +286,24 @@ def test_an_embedder_that_fails_leaves_the_words(library: Library, trouble: str)
     assert library.found("where is my car parked")[0] == "file-parking"
 
 
+def test_vectors_of_another_size_than_the_stores_are_left_out(library: Library) -> None:
+    """As a server of embeddings gives them whose model was replaced under the same name."""
+
+    class Replaced(Texts):
+        async def windows(self, documents: Collection[str], embedder: str) -> dict[str, Windows]:
+            of_before = await library.derived.windows(documents, embedder)
+            ranges, ones = library.derived.paragraphs(new), np.ones((2, 7), np.float32)
+            return of_before | ({new: Windows(ranges, *quantise(ones))} if new in documents else {})
+
+    library.file("file-new", "Vehicles are left here.\n\nFor a day.", document="z")
+    new = "z"
+    replaced = plain(library)
+    replaced.search._derived = Replaced(library.embedder)
+    replaced.search._derived.documents = library.derived.documents
+    assert replaced.found("where is my car parked")[0] == "file-parking"
+    assert "file-new" in replaced.found("for a day")
+
+
 def test_a_store_of_another_embedder_is_searched_by_words(library: Library) -> None:
     library.store("vs_2", embedder="another")
     library.file("file-other", PARKING + " It is free.", "vs_2")
