@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -28,8 +28,8 @@ from locum.search.abilities import Abilities
 from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Ranked
 from locum.search.rerank import Reranker, RerankFailed
-from locum.search.stores import KeptStore, KeptStores, Membership, Scope, read
-from locum.search.units import Derived, Span
+from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
+from locum.search.units import Derived, Span, Unit
 from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
@@ -53,6 +53,10 @@ Damaged = Callable[[str, str], None]
 that is done. Must not wait for it."""
 
 _log = structlog.get_logger(__name__)
+
+
+async def _covered(store_id: str, units: Collection[Unit]) -> None:
+    """Whoever ingests alone has in its indexes what there is."""
 
 
 class StoreExpired(InvalidRequest):
@@ -102,6 +106,7 @@ class Search:
         memory_bytes: int = 1024**3,
         clock: Clock = system_clock,
         damaged: Damaged = lambda resource, store_id: None,
+        cover: Cover = _covered,
     ) -> None:
         self.embedder = embedder
         self.abilities = abilities
@@ -111,6 +116,7 @@ class Search:
         self._stores = KeptStores(directory, memory_bytes)
         self._clock = clock
         self._damaged = damaged
+        self._cover = cover
 
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         """The passages that answer best, best first.
@@ -151,6 +157,7 @@ class Search:
         for store, membership in rows:
             kept = self._stores.get(resource, store.id)
             kept.remember(membership)
+            await kept.cover(membership, self._cover)
             is_embedded = self.embedder is not None and store.embedder == self.embedder.identity
             if self.embedder is not None and is_embedded:
                 await kept.load_vectors(membership, self._derived, self.embedder.identity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -19,6 +19,9 @@ from locum.search.keyword import KeywordReader, directory_of
 from locum.search.units import Derived, Ranges, Unit
 from locum.search.vectors import VectorIndex
 from locum.store import vector_store_files, vector_stores
+
+Cover = Callable[[str, Collection[Unit]], Awaitable[None]]
+"""Has at least these units in the keyword index of the store with that id, unless that takes long."""
 
 _LOADED_AT_ONCE = 256
 _BYTES_BESIDE = 256 * 1024
@@ -85,6 +88,7 @@ class KeptStore:
         self.chunks: dict[Unit, Ranges] = {}
         self.windows: dict[str, Ranges] = {}
         self.vectors: VectorIndex | None = None
+        self._covered_to = -1
         self._vectors_are_of: tuple[str, int] | None = None
         self._changing = asyncio.Lock()
 
@@ -99,6 +103,12 @@ class KeptStore:
         if self.membership is None or self.membership.generation < membership.generation:
             self.membership = membership
             self.chunks = {unit: ranges for unit, ranges in self.chunks.items() if unit in membership.whole.owners}
+
+    async def cover(self, membership: Membership, cover: Cover) -> None:
+        """Have the keyword index brought up to this membership, once."""
+        if self._covered_to < membership.generation:
+            await cover(self.store_id, membership.whole.owners)
+            self._covered_to = max(self._covered_to, membership.generation)
 
     async def load_vectors(self, membership: Membership, derived: Derived, embedder: str) -> None:
         """Bring the vectors to this membership, or leave them at a later one. Documents without vectors of the embedder
