@@ -109,6 +109,7 @@ async def file_search(
             memory_bytes=settings.search_memory_bytes,
             clock=clock,
             damaged=upkeep.damaged,
+            cover=upkeep.cover,
         )
         pipeline.start()
         stack.push_async_callback(pipeline.stop)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from locum.search import words
@@ -20,7 +21,8 @@ from locum.search.vectors import VectorHit
 MOST_OVERLAP = 0.5
 """Of the shorter of two chunks of a document: of two that share more, the better one stands for both."""
 QUOTE_CHARACTERS = 600
-"""Of a quote that no window gives."""
+MOST_SENTENCES = 12
+"""Of a quote that no window gives. The second bound is that of the work: there are many short lines in a list."""
 
 
 class Chunk(NamedTuple):
@@ -152,18 +154,19 @@ _PIECE = re.compile(rf"\S.{{0,{QUOTE_CHARACTERS // 2}}}(?!\S)|\S.{{0,{QUOTE_CHAR
 
 
 def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
-    """Start and end of the sentences of a chunk, at most QUOTE_CHARACTERS, with the most words of a query.
+    """Start and end of the sentences of a chunk, few and short enough for a quote, with the most words of a query.
 
     Of several such parts the shortest, of those the first; where no word is found, the beginning.
     """
     language = words.language_of(words.words(text)) or words.DEFAULT_LANGUAGE
-    asked = [{term for terms in words.query_terms(query, [language]) for term in terms} for query in queries]
+    asked = [_terms(query, language) for query in queries]
     sentences = list(_sentences(text))
     held = [set(words.terms(text[start:end], language).terms) for start, end in sentences]
     best, found = (0, 0, 0), sentences[0] if sentences else (0, len(text))
     for first, (start, _) in enumerate(sentences):
         together: set[str] = set()
-        for (_, end), terms in zip(sentences[first:], held[first:], strict=True):
+        few = slice(first, first + MOST_SENTENCES)
+        for (_, end), terms in zip(sentences[few], held[few], strict=True):
             if end - start > QUOTE_CHARACTERS:
                 break
             together |= terms
@@ -171,6 +174,12 @@ def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
             if rank[0] and rank > best:
                 best, found = rank, (start, end)
     return found
+
+
+@lru_cache(maxsize=64)
+def _terms(query: str, language: str) -> frozenset[str]:
+    """Every passage that is found asks the same."""
+    return frozenset(term for terms in words.query_terms(query, [language]) for term in terms)
 
 
 def _sentences(text: str) -> Iterable[tuple[int, int]]:

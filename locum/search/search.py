@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -23,13 +23,13 @@ from locum.clock import Clock, system_clock
 from locum.domain.search import Passage, Query
 from locum.domain.vector_stores import VectorStore
 from locum.errors import InvalidRequest, NotFound, Unavailable
-from locum.search import rank
+from locum.search import plain, rank
 from locum.search.abilities import Abilities
 from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Ranked
 from locum.search.rerank import Reranker, RerankFailed
-from locum.search.stores import KeptStore, KeptStores, Membership, Scope, read
-from locum.search.units import Derived, Span
+from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
+from locum.search.units import Derived, Span, Unit
 from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
@@ -53,6 +53,10 @@ Damaged = Callable[[str, str], None]
 that is done. Must not wait for it."""
 
 _log = structlog.get_logger(__name__)
+
+
+async def _covered(store_id: str, units: Collection[Unit]) -> None:
+    """Whoever ingests alone has in its indexes what there is."""
 
 
 class StoreExpired(InvalidRequest):
@@ -102,6 +106,7 @@ class Search:
         memory_bytes: int = 1024**3,
         clock: Clock = system_clock,
         damaged: Damaged = lambda resource, store_id: None,
+        cover: Cover = _covered,
     ) -> None:
         self.embedder = embedder
         self.abilities = abilities
@@ -111,13 +116,16 @@ class Search:
         self._stores = KeptStores(directory, memory_bytes)
         self._clock = clock
         self._damaged = damaged
+        self._cover = cover
 
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         """The passages that answer best, best first.
 
         NotFound names a store that does not exist, StoreExpired one whose time has passed.
         """
-        query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(text[:LONGEST_QUERY] for text in query.texts)))
+        # Clean as the texts are: what a thousand accents on one letter cost, a query must not cost either.
+        asked_for = (plain.clean(text[:LONGEST_QUERY]) for text in query.texts)
+        query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(asked_for)))
         stores = await self._open(resource, store_ids, query)
         asked = self._reranker if query.rerank else None
         limit = max(query.limit, RERANKED) if asked else query.limit
@@ -153,6 +161,7 @@ class Search:
         for store, membership in rows:
             kept = self._stores.get(resource, store.id)
             kept.remember(membership)
+            await kept.cover(membership, self._cover)
             is_embedded = self.embedder is not None and store.embedder == self.embedder.identity
             if self.embedder is not None and is_embedded:
                 await kept.load_vectors(membership, self._derived, self.embedder.identity)
@@ -258,14 +267,14 @@ class Search:
         ids = [owners[each.chunk.unit].id for each in ranked]
         existing = await self._db.read(lambda conn: files.existing(conn, resource, ids, now=now))
         names = {file.id: file.filename for file in existing}
+        quotes = await asyncio.to_thread(lambda: [_quoted(each, texts[each.span], query) for each in ranked])
         pages = await self._derived.page_starts({each.span.document for each in ranked})
         passages = []
-        for each in ranked:
+        for each, (start, end) in zip(ranked, quotes, strict=True):
             owner = owners[each.chunk.unit]
             if owner.id not in names:
                 continue
             text = texts[each.span]
-            start, end = _quoted(each, text, query)
             passages.append(
                 Passage(
                     vector_store_id=owner.vector_store_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -20,9 +20,14 @@ from locum.search.units import Derived, Ranges, Unit
 from locum.search.vectors import VectorIndex
 from locum.store import vector_store_files, vector_stores
 
+Cover = Callable[[str, Collection[Unit]], Awaitable[None]]
+"""Has at least these units in the keyword index of the store with that id, unless that takes long."""
+
 _LOADED_AT_ONCE = 256
 _BYTES_BESIDE = 256 * 1024
 """Of a store by itself."""
+_MOST_OPEN = 256
+"""Keyword indexes at a time: each takes a thread, and some of the 65,530 mappings that a process may have."""
 _BYTES_OF_RANGES = 1024
 """Of a document's chunks, or windows."""
 
@@ -83,6 +88,7 @@ class KeptStore:
         self.chunks: dict[Unit, Ranges] = {}
         self.windows: dict[str, Ranges] = {}
         self.vectors: VectorIndex | None = None
+        self._covered_to = -1
         self._vectors_are_of: tuple[str, int] | None = None
         self._changing = asyncio.Lock()
 
@@ -97,6 +103,12 @@ class KeptStore:
         if self.membership is None or self.membership.generation < membership.generation:
             self.membership = membership
             self.chunks = {unit: ranges for unit, ranges in self.chunks.items() if unit in membership.whole.owners}
+
+    async def cover(self, membership: Membership, cover: Cover) -> None:
+        """Have the keyword index brought up to this membership, once."""
+        if self._covered_to < membership.generation:
+            await cover(self.store_id, membership.whole.owners)
+            self._covered_to = max(self._covered_to, membership.generation)
 
     async def load_vectors(self, membership: Membership, derived: Derived, embedder: str) -> None:
         """Bring the vectors to this membership, or leave them at a later one. Documents without vectors of the embedder
@@ -120,23 +132,28 @@ class KeptStore:
 
     async def load_chunks(self, units: Collection[Unit], derived: Derived) -> None:
         if missing := [unit for unit in units if unit not in self.chunks]:
-            self.chunks.update(await derived.chunks(missing))
+            loaded = await derived.chunks(missing)
+            self.chunks.update(loaded)  # looked up now: `remember` may have put another one in its place meanwhile
 
     async def _add_vectors(self, documents: list[str], derived: Derived, embedder: str) -> None:
         loaded = await derived.windows(documents, embedder)
         for document, windows in loaded.items():
             if self.vectors is None:
                 self.vectors = VectorIndex(windows.codes.shape[1])
+            if windows.codes.shape[1] != self.vectors.dimensions:
+                continue  # the model behind the embedder's name was replaced: found by its words
             await asyncio.to_thread(self.vectors.add, document, windows.codes, windows.scales)
             self.windows[document] = windows.ranges
 
 
 class KeptStores:
-    """The stores used last, as many as there is room for in `memory_bytes`, and the one that is in use."""
+    """The stores used last, as many as there is room for in `memory_bytes`, and the one that is in use. most_open: of
+    how many the keyword indexes stay open."""
 
-    def __init__(self, directory: Path, memory_bytes: int) -> None:
+    def __init__(self, directory: Path, memory_bytes: int, *, most_open: int = _MOST_OPEN) -> None:
         self._directory = directory
         self._memory_bytes = memory_bytes
+        self._most_open = most_open
         self._stores: OrderedDict[tuple[str, str], KeptStore] = OrderedDict()
 
     def __len__(self) -> int:
@@ -162,3 +179,5 @@ class KeptStores:
         while total > self._memory_bytes and len(self._stores) > 1:
             key, _ = self._stores.popitem(last=False)
             total -= sizes[key]
+        for store in list(self._stores.values())[: -self._most_open]:
+            store.keyword.close()

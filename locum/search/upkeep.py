@@ -6,14 +6,15 @@ whose embedder is another one goes on as it is, by its words where that one cann
 files have vectors of the new one; then it changes over in one transaction. At the start, every hour, and when the
 pipeline meets such a store.
 
-Where several servers share the database, each follows what the others ingest with the keyword indexes it has; of a
-store it has none of, it makes one when it is searched for the first time (`damaged`).
+Where several servers share the database, each follows what the others ingest with the keyword indexes it has. A search
+that sees more than the index here has it brought up to date first (`cover`), so that what any server has ingested, all
+of them find; of a large store that none has searched here yet, the first searches find a part, or nothing by words.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from contextlib import suppress
 
 import structlog
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 3600.0
 FOLLOW_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
+_COVER_SECONDS = 5.0
 KEPT_SECONDS = 24 * 3600.0
 """What was used lately is kept, whoever has it: a file that is taken out of a store may be put into another one."""
 
@@ -62,7 +64,6 @@ class Upkeep:
         self._is_shared = is_shared
         self._tidied: dict[str, int] = {}
         self._followed: dict[str, int] = {}
-        self._building: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -83,14 +84,21 @@ class Upkeep:
 
     def damaged(self, resource: str, store_id: str) -> None:
         """The keyword index of the store is missing or spoiled: build it again, without anybody waiting for it."""
-        if store_id not in self._building:
-            self._building.add(store_id)
-            self._begin(self._build(resource, store_id), f"index of {store_id}")
+        name = _index_of(store_id)
+        if all(task.get_name() != name for task in self._tasks):
+            self._begin(self._build(resource, store_id), name)
 
-    def _begin(self, work: Coroutine[object, object, None], name: str) -> None:
+    async def cover(self, store_id: str, units: Collection[Unit]) -> None:
+        """Have what other servers have ingested in the index here, or go on with that when it takes too long for who
+        wants to search."""
+        if self._is_shared:
+            await asyncio.wait([self._begin(self._cover(store_id, units), _index_of(store_id))], timeout=_COVER_SECONDS)
+
+    def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run_forever(self) -> None:
         while True:
@@ -182,8 +190,12 @@ class Upkeep:
             await self._indexes.cover(store_id, _units(members), anew=True)
         except Exception:  # the next search tells us again
             log.exception("a keyword index could not be built", store=store_id)
-        finally:
-            self._building.discard(store_id)
+
+    async def _cover(self, store_id: str, units: Collection[Unit]) -> None:
+        try:
+            await self._indexes.cover(store_id, units)
+        except Exception:  # the index is followed in any case
+            log.exception("a keyword index could not be brought up to date", store=store_id)
 
     async def _follow_forever(self) -> None:
         while True:
@@ -240,6 +252,11 @@ class Upkeep:
 
         await self._indexes.tidy(store_id, units)
         self._tidied[store_id] = generation
+
+
+def _index_of(store_id: str) -> str:
+    """The name of the tasks that write the index of a store."""
+    return f"index of {store_id}"
 
 
 def _state(conn: Connection, resource: str, store_id: str) -> tuple[int | None, list[Member]]:

@@ -88,6 +88,19 @@ def test_a_cancel_on_any_server_stops_the_run_where_it_is(
     api.close()
 
 
+def test_what_either_server_has_ingested_both_find_at_once(nodes: tuple[ServerProcess, ServerProcess]) -> None:
+    with nodes[0].azure() as one, nodes[1].azure() as other:
+        store = one.vector_stores.create().id
+        for word in ("apples", "bananas", "cherries", "dates"):
+            file = one.files.create(file=(f"{word}.txt", f"About {word}.".encode()), purpose="assistants").id
+            one.vector_stores.files.create_and_poll(file, vector_store_id=store)
+            for api in (one, other):
+                assert [found.file_id for found in api.vector_stores.search(store, query=word)] == [file]
+            one.vector_stores.files.delete(file, vector_store_id=store)
+            for api in (one, other):
+                assert not list(api.vector_stores.search(store, query=word))
+
+
 @pytest.mark.long
 def test_a_run_of_a_server_that_died_is_taken_over_by_another(
     nodes: tuple[ServerProcess, ServerProcess], upstream: ScriptedUpstream

@@ -177,3 +177,11 @@ def test_a_quote_is_a_part_of_the_text_and_short(text: str, query: str) -> None:
 def test_a_text_that_is_no_prose_is_quoted_in_pieces(text: str) -> None:
     start, end = rank.best_part(text, ["word x a 말"])
     assert 0 < end - start <= rank.QUOTE_CHARACTERS
+
+
+def test_of_a_list_a_few_lines_are_quoted_however_many_fit() -> None:
+    text = "\n".join(f"{number} ab" for number in range(300))
+    start, end = rank.best_part(text, ["100 ab", " ".join(map(str, range(90, 300)))])
+    lines = text[start:end].split("\n")
+    assert len(lines) == rank.MOST_SENTENCES
+    assert lines[0] == "90 ab"

@@ -23,6 +23,7 @@ from locum.search.abilities import Abilities, Reading
 from locum.search.keyword import KeywordWriter, directory_of
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.search import Search, StoreExpired, candidates_for
+from locum.search.stores import KeptStores
 from locum.search.units import Ranges, Span, Unit, Windows
 from locum.search.vectors import quantise
 from locum.store import files, vector_store_files, vector_stores
@@ -294,6 +295,24 @@ def test_an_embedder_that_fails_leaves_the_words(library: Library, trouble: str)
     assert library.found("where is my car parked")[0] == "file-parking"
 
 
+def test_vectors_of_another_size_than_the_stores_are_left_out(library: Library) -> None:
+    """As a server of embeddings gives them whose model was replaced under the same name."""
+
+    class Replaced(Texts):
+        async def windows(self, documents: Collection[str], embedder: str) -> dict[str, Windows]:
+            of_before = await library.derived.windows(documents, embedder)
+            ranges, ones = library.derived.paragraphs(new), np.ones((2, 7), np.float32)
+            return of_before | ({new: Windows(ranges, *quantise(ones))} if new in documents else {})
+
+    library.file("file-new", "Vehicles are left here.\n\nFor a day.", document="z")
+    new = "z"
+    replaced = plain(library)
+    replaced.search._derived = Replaced(library.embedder)
+    replaced.search._derived.documents = library.derived.documents
+    assert replaced.found("where is my car parked")[0] == "file-parking"
+    assert "file-new" in replaced.found("for a day")
+
+
 def test_a_store_of_another_embedder_is_searched_by_words(library: Library) -> None:
     library.store("vs_2", embedder="another")
     library.file("file-other", PARKING + " It is free.", "vs_2")
@@ -381,6 +400,14 @@ def test_of_a_very_long_query_the_beginning_is_asked(library: Library) -> None:
     library.ask("where is my car parked " + "and then " * 200_000)
     assert [len(text) for text in library.embedder.asked[-1]] == [10_000]
     assert library.found("boil rice " + "and then " * 200_000)[0] == "file-cooking"
+
+
+def test_a_query_is_asked_as_clean_as_texts_are_kept(library: Library) -> None:
+    library.ask("where is my cafe\u0301" + "\u0323\u0301" * 4000 + "\x1b parked")
+    (asked,) = library.embedder.asked[-1]
+    assert asked.startswith("where is my caf")
+    assert len(asked) < 100
+    assert asked.endswith(" parked")
 
 
 def test_threshold_and_limit_cut(library: Library) -> None:
@@ -495,6 +522,17 @@ def test_stores_that_were_not_used_for_longest_make_room(library: Library) -> No
     assert len(small.derived.asked) == 8
 
 
+def test_the_keyword_indexes_of_few_stores_stay_open(tmp_path: Path) -> None:
+    kept = KeptStores(tmp_path, 1024**3, most_open=2)
+    stores = [kept.get("default", f"vs_{number}") for number in range(4)]
+    for store in stores:
+        KeywordWriter(directory_of(tmp_path, store.store_id)).apply(remove=[], add=[("doc:100:0", ["rice"])])
+        assert store.keyword.search("rice", 1)
+    kept.make_room()
+    assert [store.keyword.is_open for store in stores] == [False, False, True, True]
+    assert all(store.keyword.search("rice", 1) for store in stores)
+
+
 class Judge:
     """A reranker that likes texts with a word in them."""
 
@@ -561,6 +599,34 @@ def test_searches_that_overlap_with_changes_see_one_state_or_the_other(library: 
     assert "file-cooking" not in [passage.file_id for passage in after]
     for passages in during:
         assert "file-parking" in [passage.file_id for passage in passages]
+
+
+def test_a_search_keeps_what_it_found_when_another_sees_a_change_meanwhile(library: Library) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """The derived data, which takes its time with the first answer."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(library.derived, name)
+
+        async def chunks(self, units: Collection[Unit]) -> dict[Unit, Ranges]:
+            if not asked.is_set():
+                asked.set()
+                await go_on.wait()
+            return await library.derived.chunks(units)
+
+    search = Search(library.db, Slow(), library.directory, clock=lambda: library.now)
+
+    async def scene() -> tuple[Passage, ...]:
+        first = asyncio.create_task(search.search("default", ["vs_1"], Query(texts=("rice",))))
+        await asked.wait()
+        await library.db.write(lambda conn: vector_store_files.delete(conn, "default", "vs_1", "file-refunds"))
+        await search.search("default", ["vs_1"], Query(texts=("gate",)))
+        go_on.set()
+        return await first
+
+    assert [passage.file_id for passage in library._runner.run(scene())] == ["file-cooking"]
 
 
 def test_stores_are_searched_on_postgresql_too(postgres: Any, runner: asyncio.Runner, tmp_path: Path) -> None:
