@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -16,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from locum import __version__
 from locum.domain.runs import ACTIVE
+from locum.domain.vector_stores import ErrorCode
 from locum.sandbox.session import Status
 from locum.sandbox.tally import Distribution, Tally
 from locum.store import runs as run_store
@@ -76,8 +78,8 @@ class Metrics:
         ended = CounterMetricFamily(
             "locum_files_ingested", "Files of vector stores that this server is done with.", labels=["outcome"]
         )
-        for outcome, count in self._ingested.items():
-            ended.add_metric([outcome], count)
+        for outcome in ("completed", *get_args(ErrorCode)):  # from the start: a rate needs a first value
+            ended.add_metric([outcome], self._ingested.get(outcome, 0))
         yield ended
 
 

@@ -126,14 +126,17 @@ def test_files_that_are_ingested_are_counted(tmp_path: Path) -> None:
         async with opened(tmp_path / "data") as (db, data):
             ingestion = Ingestion(db, data, tmp_path / "data")
             store = await ingestion.make_store()
-            await ingestion.add(store, [await ingestion.upload(b"\xd0\xcf\x11\xe0", "old.doc")])
+            await ingestion.add(store, [await ingestion.upload(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old.doc")])
             await ingestion.close()
 
     (tmp_path / "data").mkdir()
     asyncio.run(prepare())
     with serving(tmp_path / "data", LOCUM_SANDBOX="off") as server:
-        wait_until(lambda: value(scrape(server), "locum_files_to_ingest") == 0)
-        assert value(scrape(server), "locum_files_ingested_total", outcome="unsupported_file") == 1
+        wait_until(lambda: value(scrape(server), "locum_files_ingested_total", outcome="unsupported_file") == 1)
+        families = scrape(server)
+    assert value(families, "locum_files_to_ingest") == 0
+    for other in ("completed", "invalid_file", "server_error"):
+        assert value(families, "locum_files_ingested_total", outcome=other) == 0
 
 
 def test_without_a_sandbox_the_reason_is_told_and_nothing_of_sessions(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ class SearchingServer:
             authenticate=keys.authenticate,
             guard_hosts=True,
             ready=lambda: sandbox.status,
-            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.tally),
+            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.tally, {}),
             strict=False,
             origins=(),
         )
