@@ -23,8 +23,7 @@ from locum import crashpoints
 from locum.domain.vector_stores import Chunking
 from locum.errors import StorageFull
 from locum.search import derived
-from locum.search.chunk import Ranges
-from locum.search.units import Unit
+from locum.search.units import Ranges, Unit
 from locum.search.workbench import Workbench, WorkbenchError
 from locum.store.database import Database
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from locum.domain.vector_stores import SEARCHABLE, ErrorCode, FileError, extension
+from locum.domain.vector_stores import ErrorCode, FileError, extension, unsupported
 
 __all__ = ["HEAD_BYTES", "Kind", "Unreadable", "identify", "kind_by_name"]
 
@@ -20,10 +20,6 @@ HEAD_BYTES = 1024
 """How much of a file's beginning `identify` looks at."""
 
 _PARSED: dict[str, Kind] = {"pdf": "pdf", "docx": "office", "pptx": "office", "doc": "office", "html": "html"}
-_UNSUPPORTED = (
-    "Files with extensions [{}] are not supported for retrieval. "
-    "See https://platform.openai.com/docs/assistants/tools/file-search/supported-files"
-)
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """The container of Office files before 2007, and of newer ones that are protected by a password."""
 _OLD_WORD = (
@@ -72,10 +68,9 @@ class Unreadable(Exception):
 
 def kind_by_name(filename: str) -> Kind:
     """Unreadable where files of such a name are not searched, in the hosted API's words."""
-    ending = extension(filename)
-    if ending not in SEARCHABLE:
-        raise Unreadable("unsupported_file", _UNSUPPORTED.format(f".{ending}" if ending else "none"))
-    return _PARSED.get(ending, "text")
+    if (wrong := unsupported((filename,))) is not None:
+        raise Unreadable("unsupported_file", wrong)
+    return _PARSED.get(extension(filename), "text")
 
 
 def identify(filename: str, head: bytes) -> Kind:
