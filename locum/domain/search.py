@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -11,6 +11,8 @@ from locum.domain.vector_stores import Attribute
 
 MAX_RESULTS = 50
 DEFAULT_RESULTS = 20
+MAX_CONDITIONS = 100
+"""In one filter: each is asked of every file of a store."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,26 +92,32 @@ class Texts(Protocol):
         ...
 
 
-def passes(filter_: Filter | None, attributes: dict[str, Attribute]) -> bool:
-    """Whether a file with these attributes is searched. Values of different kinds are unequal, and neither is more."""
+Condition = Callable[[Mapping[str, Attribute]], bool]
+
+
+def condition(filter_: Filter | None) -> Condition:
+    """What says whether a file with such attributes is searched. Values of different kinds are unequal, and neither is
+    more."""
     match filter_:
         case None:
-            return True
-        case Compound(type="and", filters=filters):
-            return all(passes(each, attributes) for each in filters)
-        case Compound(filters=filters):
-            return any(passes(each, attributes) for each in filters)
-        case Comparison(type=kind, key=key, value=value):
-            if key not in attributes:
-                return kind in ("ne", "nin")
-            return _compares(kind, attributes[key], value)
+            return lambda attributes: True
+        case Compound(type=kind, filters=filters):
+            decide, parts = (all if kind == "and" else any), [condition(each) for each in filters]
+            return lambda attributes: decide(part(attributes) for part in parts)
+        case Comparison(type=kind, key=key):
+            holds = _comparison(kind, filter_.value)
+            return lambda attributes: holds(attributes[key]) if key in attributes else kind in ("ne", "nin")
 
 
-def _compares(kind: str, own: Attribute, value: Attribute | tuple[Attribute, ...]) -> bool:
-    if isinstance(value, tuple):
-        among = any(_are_alike(own, each) and own == each for each in value)
-        return among if kind in ("in", "eq") else not among
-    if not _are_alike(own, value):
+def _comparison(kind: str, value: Attribute | tuple[Attribute, ...]) -> Callable[[Attribute], bool]:
+    if not isinstance(value, tuple):
+        return lambda own: _compares(kind, own, value)
+    listed = frozenset((_kind(each), each) for each in value)
+    return lambda own: ((_kind(own), own) in listed) == (kind in ("in", "eq"))
+
+
+def _compares(kind: str, own: Attribute, value: Attribute) -> bool:
+    if _kind(own) is not _kind(value):
         return kind in ("ne", "nin")
     match kind:
         case "eq" | "in":
@@ -126,8 +134,5 @@ def _compares(kind: str, own: Attribute, value: Attribute | tuple[Attribute, ...
             return own <= value  # type: ignore[operator]
 
 
-def _are_alike(one: Attribute, other: Attribute) -> bool:
-    def kind(value: Attribute) -> type:
-        return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
-
-    return kind(one) is kind(other)
+def _kind(value: Attribute) -> type:
+    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from locum.domain.vector_stores import Chunking
 from locum.models.tokens import vocabulary
+from locum.search.units import Ranges
 
 MAX_TOKENS = 5_000_000
 """Of one file: the hosted service's limit."""
 WINDOW_TOKENS = 250
-
-Ranges = NDArray[np.int32]
 
 _PIECE = 1 << 20
 """Code points that are given to the tokenizer at a time, and about what that costs in memory."""

@@ -1,9 +1,10 @@
 """The keyword indexes of this server, a directory for each store, and what is in them.
 
 An index may hold more than its store (a file that was taken out a moment ago): a search asks for what the store has.
-It never holds less: a file gets in before its row says that it is searched. What is in is written beside the index
-after each commit; a crash between the two has the same units put in once more, which changes nothing. Where several
-servers share one database, each has indexes of its own and brings them up to date when they are searched (`cover`).
+It never holds less: a file gets in before its row says that it is searched. What is in is written beside the index,
+after the commit that adds and before the one that removes: a crash between the two has units put in once more, which
+changes nothing, or leaves some that nobody asks for. Where several servers share one database, each has indexes of its
+own and brings them up to date when they are searched (`cover`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from locum import crashpoints
 from locum.domain.vector_stores import Chunking
 from locum.errors import StorageFull
 from locum.search import derived
-from locum.search.chunk import Ranges
-from locum.search.units import Unit
+from locum.search.units import Ranges, Unit
 from locum.search.workbench import Workbench, WorkbenchError
 from locum.store.database import Database
 
@@ -111,12 +111,17 @@ class KeywordIndexes:
     async def _apply(self, store_id: str, *, remove: Iterable[str] = (), add: Iterable[_Added] = ()) -> None:
         remove, add = list(remove), list(add)
         directory = self._place(store_id)
-        before = await self._in(store_id)
+        stays = await self._in(store_id) - frozenset(remove)
         await asyncio.to_thread(_clear_unknown, directory)
+        if remove:
+            await self._note(store_id, stays)
         await self._workbench.index(directory, remove=remove, add=add)
         crashpoints.reach("keyword index written")
-        contents = before - frozenset(remove) | {key for key, _, _ in add}
-        await asyncio.to_thread(_write, directory, contents)
+        if add:
+            await self._note(store_id, stays | {key for key, _, _ in add})
+
+    async def _note(self, store_id: str, contents: frozenset[str]) -> None:
+        await asyncio.to_thread(_write, self._place(store_id), contents)
         self._contents[store_id] = contents
 
     async def _remove(self, store_id: str) -> None:

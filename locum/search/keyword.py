@@ -17,12 +17,15 @@ from typing import NamedTuple
 
 from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
 
-from locum.errors import LocumError, StorageFull
+from locum.errors import LocumError, StorageFull, Unavailable
 from locum.search import words
 
 _HEAP_BYTES = 32 * 1024 * 1024
 _MOST_WORDS = 64
 """Of a query: the first ones. Who pastes a page is looking for what it begins with, or asks with more than words."""
+
+_WANTING = ("Too many open files", "Cannot allocate memory")
+"""What the system says of a process, not of the disk."""
 
 
 def _schema() -> Schema:
@@ -213,6 +216,8 @@ def _usable(directory: Path) -> Iterator[None]:
             raise IndexBusy(f"The index {directory} is being written by another process.") from error
         if "No space left" in text:
             raise StorageFull("There is no room left to write the search index.") from error
+        if any(each in text for each in _WANTING):
+            raise Unavailable(f"The index {directory} cannot be opened just now: {text}") from error
         if isinstance(error, ValueError | OSError) or type(error).__name__ == "PanicException":
             raise IndexUnusable(f"The index {directory} cannot be used: {text}") from error
         raise

@@ -248,6 +248,9 @@ class Search:
             if kept.keyword.is_there:
                 return await asyncio.to_thread(ask)
             _log.warning("the keyword index of a vector store is missing", vector_store_id=kept.store_id)
+        except Unavailable as error:
+            _log.warning("the keyword index of a vector store cannot be asked", reason=error.message)
+            return otherwise
         except IndexUnusable as error:
             _log.warning("the keyword index of a vector store is unusable", reason=error.message)
         self._damaged(kept.resource, kept.store_id)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from locum.domain.search import Filter, passes
+from locum.domain.search import Filter, condition
 from locum.domain.vector_stores import VectorStore, VectorStoreFile
 from locum.search.keyword import KeywordReader, directory_of
 from locum.search.units import Derived, Ranges, Unit
@@ -54,8 +54,9 @@ class Membership:
     def scope(self, filter_: Filter | None, but: Collection[str] = ()) -> Scope:
         """What of it passes a filter, without the files `but`; a unit is found as the oldest of its files that do."""
         owners: dict[Unit, VectorStoreFile] = {}
+        passes = condition(filter_)
         for file in sorted(self.files.values(), key=lambda file: (file.created_at, file.id)):
-            if file.document is not None and file.id not in but and passes(filter_, file.attributes):
+            if file.document is not None and file.id not in but and passes(file.attributes):
                 owners.setdefault(Unit(file.document, file.chunking), file)
         return Scope(owners)
 

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from locum.domain.vector_stores import Chunking
-from locum.search.chunk import Ranges, Tokens, TooManyTokens
+from locum.search.chunk import Tokens, TooManyTokens
 from locum.search.embedders.base import Kind
+from locum.search.units import Ranges
 
 _NICENESS = 10
 _START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from locum.search.workbench import main; main()"

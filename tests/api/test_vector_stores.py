@@ -732,6 +732,11 @@ def test_a_search_is_filtered_by_attributes(here: Here) -> None:
             "invalid_type",
         ),
         ({"query": "a", "filters": {"type": "and"}}, "filters.filters", "missing_required_parameter"),
+        (
+            {"query": "a", "filters": {"type": "or", "filters": [{"type": "and", "filters": []}] * 100}},
+            "filters",
+            "invalid_value",
+        ),
         ({"query": "a", "limit": 1}, "limit", "unknown_parameter"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.files import File, blob_key
-from locum.domain.search import Passage, Query, passes
+from locum.domain.search import Passage, Query, condition
 from locum.domain.vector_stores import VectorStoreFile
 from locum.errors import InvalidRequest, NotFound
 from locum.store import files as file_store
@@ -35,7 +35,7 @@ class WordSearch:
         found = []
         for store_id in store_ids:
             for member, file in await self._members(resource, store_id):
-                if not passes(query.filter, member.attributes):
+                if not condition(query.filter)(member.attributes):
                     continue
                 text = await self.text(blob_key(file.id)) or ""
                 passage = Passage(

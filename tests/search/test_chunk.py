@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from locum.domain.vector_stores import Chunking
 from locum.models.tokens import count_text, vocabulary
 from locum.search import chunk
-from locum.search.chunk import Ranges, Tokens, TooManyTokens
+from locum.search.chunk import Tokens, TooManyTokens
+from locum.search.units import Ranges
 
 PIECES = st.sampled_from(
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tantivy import Index
 
-from locum.errors import StorageFull
+from locum.errors import StorageFull, Unavailable
 from locum.search.keyword import IndexBusy, IndexUnusable, KeywordReader, KeywordWriter
 
 FRUIT = ["Apples grow on trees.", "Pears grow on trees as well.", "Bananas do not."]
@@ -222,3 +222,19 @@ def test_a_killed_writer_leaves_whole_commits_and_no_lock(directory: Path) -> No
         assert f"unit{committed}" in by_unit
     KeywordWriter(directory).apply(remove=[], add=[("fruit", FRUIT)])
     assert units(directory, "pears") == [("fruit", 1)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bounds of a process")
+def test_an_index_that_cannot_be_opened_just_now_is_not_a_spoiled_one(directory: Path) -> None:
+    import resource
+
+    KeywordWriter(directory).apply(remove=[], add=[("fruit", FRUIT)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # every file that is opened is one too many
+    try:
+        with pytest.raises(Unavailable) as failure:
+            units(directory, "apples")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in failure.value.message
+    assert units(directory, "apples")

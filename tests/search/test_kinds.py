@@ -50,8 +50,8 @@ def test_every_ending_that_is_searched_has_a_parser() -> None:
         ("a.PNG", ".png"),
         ("a.xlsx", ".xlsx"),
         ("a.tar.gz", ".gz"),
-        ("README", "none"),
-        ("a.", "none"),
+        ("README", "without one"),
+        ("a.", "without one"),
     ],
 )
 def test_other_endings_fail_in_the_hosted_words(name: str, shown: str) -> None:

@@ -20,6 +20,7 @@ from locum.search.parse import Unreadable
 from locum.search.pipeline import LEASE_SECONDS, MAX_ATTEMPTS
 from locum.search.units import Unit
 from locum.search.upkeep import KEPT_SECONDS
+from locum.search.workbench import Workbench, WorkbenchError
 from locum.store import file_batches, files
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as stores
@@ -342,6 +343,35 @@ def test_a_spoiled_or_lost_index_is_built_again(play: Callable[..., None]) -> No
         await one.add(store, [await one.upload(b"second")])
         await one.settle(store)
         assert {text for texts in one.indexed(store).values() for text in texts} == {"first", "second"}
+
+    play(scenario)
+
+
+def test_a_file_that_comes_back_is_indexed_though_taking_it_out_was_cut_short(play: Callable[..., None]) -> None:
+    class DiesAfterwards(Workbench):
+        """Commits, and cannot say so any more."""
+
+        async def index(self, *args: Any, **options: Any) -> None:
+            await super().index(*args, **options)
+            raise WorkbenchError("the process that was at work on it died")
+
+    async def scenario(one: Ingestion) -> None:
+        store = await one.make_store()
+        kept, removed = await one.upload(b"kept"), await one.upload(b"removed")
+        await one.add(store, [kept, removed])
+        await one.settle(store)
+        before = one.indexed(store)
+        await one.db.write(lambda conn: rows.delete(conn, RESOURCE, store, removed))
+        dying = DiesAfterwards()
+        one.indexes._workbench = dying
+        with pytest.raises(WorkbenchError):
+            await one.upkeep.sweep()
+        await dying.close()
+        one.indexes._workbench = one.workbench
+        assert len(one.indexed(store)) == 1
+        await one.add(store, [removed])
+        await one.settle(store)
+        assert one.indexed(store) == before
 
     play(scenario)
 

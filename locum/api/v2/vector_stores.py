@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from locum.api.v2.requests import MAX_TEXT, Body, ChunkingBody, FileId, Metadata
 from locum.api.validation import OTHER, STRING, missing, tag, wrong_type
 from locum.domain import search
-from locum.domain.search import MAX_RESULTS, Filter, Query
+from locum.domain.search import MAX_CONDITIONS, MAX_RESULTS, Filter, Query
 from locum.domain.vector_stores import MAX_FILES_AT_ONCE, MAX_FILES_OF_BATCH, Attribute, Chunking, ExpiresAfter
 from locum.services.params import NewVectorStore, NewVectorStoreFile, VectorStoreChanges
 
@@ -222,6 +222,17 @@ class SearchBody(Body):
     filters: FilterBody | None = None
     ranking_options: SearchRankingBody | None = None
 
+    @field_validator("filters")
+    @classmethod
+    def _few_conditions(cls, value: FilterBody | None) -> FilterBody | None:
+        if value is not None and (count := _conditions(value)) > MAX_CONDITIONS:
+            raise PydanticCustomError(
+                "too_many",
+                "too many conditions. Expected at most {most}, but got {count} instead",
+                {"most": MAX_CONDITIONS, "count": count},
+            )
+        return value
+
     def to_query(self) -> Query:
         ranking = self.ranking_options or SearchRankingBody()
         return Query(
@@ -232,6 +243,11 @@ class SearchBody(Body):
             rerank=ranking.ranker != "none",
             rewrite=bool(self.rewrite_query),
         )
+
+
+def _conditions(body: FilterBody) -> int:
+    """How many there are in a filter, those that hold others included."""
+    return 1 + sum(map(_conditions, body.filters)) if isinstance(body, CompoundBody) else 1
 
 
 def _chunking(body: ChunkingBody | None) -> Chunking | None:
