@@ -19,6 +19,9 @@ BENCHMARKS = (
     "large_files",
     "parsing",
     "ingest_rate",
+    "ingest_throughput",
+    "ingest_scale",
+    "ingest_latency",
     "search_quality",
     "search_latency",
 )

@@ -41,12 +41,13 @@ class Connection(asyncio.Protocol):
         body: Any = None,
         *,
         headers: str = "",
+        content_type: str = "application/json",
         on_data: Callable[[bytes], None] | None = None,
     ) -> bytes:
-        """The body of a 200; `on_data` is given the raw bytes as they arrive."""
-        content = b"" if body is None else json.dumps(body).encode()
+        """The body of a 200; `on_data` is given the raw bytes as they arrive. body: JSON, unless it is bytes."""
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         head = (
-            f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
             "Authorization: Bearer any\r\nOpenAI-Beta: assistants=v2\r\n"
             f"{headers}Content-Length: {len(content)}\r\n\r\n"
         )

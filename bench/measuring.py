@@ -21,10 +21,20 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1024 * 1024
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all its threads included, its children not."""
+def cpu_seconds(pid: int, *, waited_for: bool = False) -> float:
+    """User and system time of a process, all its threads included, its children not. waited_for: those of them are
+    that have ended and been waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return sum(map(int, fields[11 : 15 if waited_for else 13])) / _TICKS
+
+
+def children(pid: int) -> list[int]:
+    """Of all its threads."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def descendants(pid: int) -> list[int]:
@@ -32,8 +42,7 @@ def descendants(pid: int) -> list[int]:
     found, at = [pid], 0
     while at < len(found):
         with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
-                found += map(int, task.read_text().split())
+            found += children(found[at])
         at += 1
     return found
 

@@ -1,9 +1,9 @@
 """Where the server's time goes: its stacks are sampled by py-spy while it works, and counted by function.
 
 `runs` is the load of run_overhead.py at 8 clients, `streams` the paced one of streamed_overhead.py, `uploads` that of
-large_files.py. The CPU of each thread is the
-kernel's; of the stacks only those are counted that hold the interpreter's lock (`--all`: all that seem busy).
-"inside" is a function of Locum with all it calls, "itself" any function without, "on behalf of" Locum's innermost one.
+large_files.py, `ingestion` that of ingest_scale.py, 200 files at a time. The CPU of each thread is the kernel's; of the
+stacks only those are counted that hold the interpreter's lock (`--all`: all that seem busy). "inside" is a function of
+Locum with all it calls, "itself" any function without, "on behalf of" Locum's innermost one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,22 @@ async def _uploads(server: Server, model_url: str, seconds: float) -> None:
             await asyncio.to_thread(upload, server.port, source)
 
 
-LOADS = {"runs": _runs, "streams": _streams, "uploads": _uploads}
+async def _ingestion(server: Server, model_url: str, seconds: float) -> None:
+    from bench import filing
+    from bench.client import Connection
+
+    first, until = int(time.time()), time.monotonic() + seconds
+    while time.monotonic() < until:
+        files = [(f"{at}.md", text) for at, text in enumerate(filing.notes(200, first=first))]
+        first += len(files)
+        ids = await filing.upload_all(server.base_url, files)
+        async with await Connection.open(server.base_url) as connection:
+            store = await filing.make_store(connection)
+            await filing.add(connection, store, ids)
+            await filing.until_settled(connection, store, total=len(ids))
+
+
+LOADS = {"runs": _runs, "streams": _streams, "uploads": _uploads, "ingestion": _ingestion}
 
 
 def main() -> None:
@@ -81,7 +96,7 @@ def main() -> None:
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
                 uvloop.run(load(server, model_url, options.seconds))
                 used, wall = _threads(server.pid), time.monotonic() - began
-                sampler.wait(30)
+                sampler.wait(60)
         rows = [
             [
                 name,

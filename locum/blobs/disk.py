@@ -86,9 +86,12 @@ class DiskBlobs:
 async def _chunks(file: IO[bytes], start: int, end: int) -> AsyncGenerator[bytes, None]:
     with file:
         file.seek(start)
-        while chunk := await asyncio.to_thread(file.read, max(0, min(CHUNK, end - start))):
-            start += len(chunk)
-            yield chunk
+        while (wanted := min(CHUNK, end - start)) > 0:
+            if chunk := await asyncio.to_thread(file.read, wanted):
+                start += len(chunk)
+                yield chunk
+            if len(chunk) < wanted:
+                return
 
 
 @contextmanager

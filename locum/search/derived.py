@@ -73,6 +73,11 @@ _vectors = sa.Table(
 )
 
 
+_CHUNKS = sa.select(_chunks.c.ranges).where(
+    *(_chunks.c[name] == sa.bindparam(name) for name in ("document", "max_tokens", "overlap_tokens"))
+)
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """length: in code points; size: bytes of its UTF-8; pages: where each page begins, in code points."""
 
@@ -164,10 +169,7 @@ def put_chunks(conn: Connection, unit: Unit, ranges: Ranges) -> None:
 
 def chunks(conn: Connection, unit: Unit) -> Ranges | None:
     """Where the chunks of a unit are, (n, 2); None where it has not been cut."""
-    columns = _chunks.c
-    found = conn.execute(
-        sa.select(columns.ranges).where(*(columns[name] == value for name, value in _at(unit).items()))
-    ).scalar_one_or_none()
+    found = conn.execute(_CHUNKS, _at(unit)).scalar_one_or_none()
     return None if found is None else _ranges(found)
 
 

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from locum import crashpoints
 from locum.domain.vector_stores import Chunking
@@ -130,21 +131,28 @@ class KeywordIndexes:
 
     async def _portions(self, units: Iterable[Unit]) -> AsyncIterator[list[_Added]]:
         """The units with their texts, not too much at a time. Those that are not there are left out."""
-        portion: list[_Added] = []
-        letters = 0
-        for unit in units:
-            ranges, text = await self._data.read(
-                lambda conn, unit=unit: (derived.chunks(conn, unit), derived.text(conn, unit.document))  # type: ignore[misc]
-            )
-            if ranges is None:
-                continue
-            if portion and letters + len(text) > _MOST_LETTERS:
+        waiting = list(units)
+        while waiting:
+            portion, count = await self._data.read(lambda conn: _portion(conn, waiting))
+            del waiting[:count]
+            if portion:
                 yield portion
-                portion, letters = [], 0
-            portion.append((unit.key, text, ranges))
-            letters += len(text)
-        if portion:
-            yield portion
+
+
+def _portion(conn: Connection, units: list[Unit]) -> tuple[list[_Added], int]:
+    """The first of the units, and how many these are."""
+    portion: list[_Added] = []
+    letters = 0
+    for number, unit in enumerate(units):
+        ranges = derived.chunks(conn, unit)
+        if ranges is None:
+            continue
+        text = derived.text(conn, unit.document)
+        if portion and letters + len(text) > _MOST_LETTERS:
+            return portion, number
+        portion.append((unit.key, text, ranges))
+        letters += len(text)
+    return portion, len(units)
 
 
 def _folders(root: Path) -> list[str]:

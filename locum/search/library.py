@@ -22,7 +22,7 @@ from locum.search import derived
 from locum.search.chunk import MAX_TOKENS, TooManyTokens
 from locum.search.derived import Document
 from locum.search.embedders.base import Embedder
-from locum.search.parse import Parser, Unreadable
+from locum.search.parse import Parsed, Parser, Unreadable
 from locum.search.units import Ranges, Unit, Windows
 from locum.search.vectors import quantise
 from locum.search.workbench import Workbench
@@ -78,16 +78,19 @@ class Library:
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
         async with lock:
-            document = await self._document(key, file)
             unit = Unit(key, chunking)
-            return unit, document.size + await self._cut_and_embed(unit)
+            kept = await self._kept(key)
+            if kept is None:
+                return unit, await self._make_new(unit, await self._parsed(file))
+            return unit, kept.size + await self._make_missing(unit)
 
-    async def _document(self, key: str, file: File) -> Document:
-        if await self._data.read(lambda conn: derived.known(conn, [key])):
-            now = self._clock()
-            # It may have been swept between the two.
-            if (found := await self._data.write(lambda conn: derived.use(conn, key, now=now))) is not None:
-                return found
+    async def _kept(self, key: str) -> Document | None:
+        if not await self._data.read(lambda conn: derived.known(conn, [key])):
+            return None
+        now = self._clock()
+        return await self._data.write(lambda conn: derived.use(conn, key, now=now))  # swept meanwhile: None
+
+    async def _parsed(self, file: File) -> Parsed:
         try:
             parsed = await self._parser.parse(file.filename, lambda: self._content(file))
         except NotFound:
@@ -95,15 +98,28 @@ class Library:
         if not parsed.text.strip():
             raise Unreadable("invalid_file", "The file has no text in it.")
         crashpoints.reach("file read")
-        now = self._clock()
-        return await self._data.write(lambda conn: derived.put_document(conn, key, parsed.text, parsed.pages, now=now))
+        return parsed
 
     async def _content(self, file: File) -> AsyncIterator[bytes]:
         async for piece in await self._blobs.get(blob_key(file.id)):
             yield piece
 
-    async def _cut_and_embed(self, unit: Unit) -> int:
-        """Bytes of the chunks and vectors."""
+    async def _make_new(self, unit: Unit, parsed: Parsed) -> int:
+        """Keep a text, its chunks and vectors: the bytes of them."""
+        chunks, windows = await self._cut(parsed.text, unit.chunking, windows=self._embedder is not None)
+        now = self._clock()
+
+        def put(conn: Connection) -> Document:
+            derived.put_chunks(conn, unit, chunks)
+            return derived.put_document(conn, unit.document, parsed.text, parsed.pages, now=now)
+
+        size = (await self._data.write(put)).size + int(chunks.nbytes)
+        if self._embedder is None:
+            return size
+        return size + await self._make_vectors(unit.document, parsed.text, windows)
+
+    async def _make_missing(self, unit: Unit) -> int:
+        """Chunks and vectors of a text that is kept: the bytes of them."""
         embedder = self.embedder
 
         def look(conn: Connection) -> tuple[Ranges | None, Windows | None]:
@@ -111,26 +127,35 @@ class Library:
             return derived.chunks(conn, unit), vectors
 
         chunks, vectors = await self._data.read(look)
+        size = 0 if vectors is None else _size(vectors)
         needs_vectors = embedder is not None and vectors is None
         if chunks is None or needs_vectors:
             text = await self._data.read(lambda conn: derived.text(conn, unit.document))
-            try:
-                cut, windows = await self._workbench.cut(
-                    text, unit.chunking if chunks is None else None, windows=needs_vectors
-                )
-            except TooManyTokens:
-                most = f"{MAX_TOKENS:,}"
-                raise Unreadable(
-                    "invalid_file", f"The file has more than {most} tokens, the most a file may have."
-                ) from None
+            wanted = unit.chunking if chunks is None else None
+            cut, windows = await self._cut(text, wanted, windows=needs_vectors)
             if chunks is None:
                 chunks = cut
                 await self._data.write(lambda conn: derived.put_chunks(conn, unit, cut))
-            if embedder is not None and vectors is None:
-                made = vectors = await self._embedded(text, windows)
-                crashpoints.reach("text embedded")
-                await self._data.write(lambda conn: derived.put_vectors(conn, unit.document, embedder, made))
-        return int(chunks.nbytes) + (sum(each.nbytes for each in vectors) if vectors is not None else 0)
+            if needs_vectors:
+                size = await self._make_vectors(unit.document, text, windows)
+        return int(chunks.nbytes) + size
+
+    async def _cut(self, text: str, chunking: Chunking | None, *, windows: bool) -> tuple[Ranges, Ranges]:
+        try:
+            return await self._workbench.cut(text, chunking, windows=windows)
+        except TooManyTokens:
+            most = f"{MAX_TOKENS:,}"
+            raise Unreadable(
+                "invalid_file", f"The file has more than {most} tokens, the most a file may have."
+            ) from None
+
+    async def _make_vectors(self, document: str, text: str, windows: Ranges) -> int:
+        """Their bytes."""
+        assert self._embedder is not None
+        embedder, made = self._embedder.identity, await self._embedded(text, windows)
+        crashpoints.reach("text embedded")
+        await self._data.write(lambda conn: derived.put_vectors(conn, document, embedder, made))
+        return _size(made)
 
     async def _embedded(self, text: str, windows: Ranges) -> Windows:
         parts = []
@@ -155,3 +180,7 @@ class Library:
                 log.warning("the embedder does not answer: trying again", reason=error.message, seconds=pause)
                 await self._sleep(pause)
         raise AssertionError("unreachable")
+
+
+def _size(vectors: Windows) -> int:
+    return sum(each.nbytes for each in vectors)

@@ -65,6 +65,9 @@ PROFILE = Profile(own=("locum.search.parsers",))
 
 _FILE = "file"
 _CODE = f"from locum.search.parsers import main\nmain({_FILE!r}, {{!r}}, {MOST_TEXT_BYTES})"
+_BEGINNING_BYTES = 64 * 1024
+_DECODED_AT_ONCE = 16 * 1024
+"""Bytes of a text that take less time than going to a thread and back, or not much more."""
 _MOST_OUTCOME_BYTES = MIB
 _MOST_WORDS = 500
 _ATTEMPTS = 2
@@ -128,11 +131,12 @@ class SandboxParser:
         return await self._sandbox.start()
 
     async def parse(self, filename: str, chunks: Chunks) -> Parsed:
-        kind = identify(filename, await _head(chunks))
+        data, is_whole = await _beginning(chunks)
+        kind = identify(filename, data[:HEAD_BYTES])
         async with self._turns:  # what is read as a whole is memory
             if kind not in ("text", "html"):
                 return await self._parse_in_sandbox(kind, chunks)
-            data = await _read(chunks)
+            data = data if is_whole else await _read(chunks)
             if kind == "text" and (text := await _decode(data)) is not None:
                 return _worded(Parsed(text))
             return await self._parse_in_sandbox(kind, lambda: _once(data))
@@ -236,22 +240,25 @@ def _checked(text: str, pages: list[int]) -> Parsed:
 
 async def _decode(data: bytes) -> str | None:
     try:
+        if len(data) <= _DECODED_AT_ONCE:
+            return plain.decode(data, MOST_TEXT_BYTES)
         return await asyncio.to_thread(plain.decode, data, MOST_TEXT_BYTES)
     except plain.TooMuchText:
         raise _invalid(f"The file has more than {MOST_TEXT_BYTES // MIB} MiB of text.") from None
 
 
-async def _head(chunks: Chunks) -> bytes:
-    head, stream = b"", chunks()
+async def _beginning(chunks: Chunks) -> tuple[bytes, bool]:
+    """What a file begins with, and whether that is all of it, which then need not be read again."""
+    data, stream = b"", chunks()
     try:
         async for piece in stream:
-            head += piece
-            if len(head) >= HEAD_BYTES:
-                break
+            data += piece
+            if len(data) > _BEGINNING_BYTES:
+                return data, False
     finally:
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
-    return head[:HEAD_BYTES]
+    return data, True
 
 
 async def _read(chunks: Chunks) -> bytes:

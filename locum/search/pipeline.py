@@ -3,8 +3,9 @@
 A file's row is claimed with a lease, as runs are; then its document is made (read, cut, embedded; each only where it
 has not been made before), its unit put into the keyword index of the store, and the row says `completed`, in this
 order. Every step can be taken again: after a crash the file goes on where it was, and nothing is there twice. Files
-that are ready together share one commit of the index. What becomes of a row is written only while it is this worker's:
-of a file that was removed or cancelled meanwhile nothing is left but derived data, which is swept in time.
+that are ready together, or nearly so, share one commit of the index and one of the rows. What becomes of a row is
+written only while it is this worker's: of a file that was removed or cancelled meanwhile nothing is left but derived
+data, which is swept in time.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ log = structlog.get_logger(__name__)
 LEASE_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 MAX_ATTEMPTS = 3
+GATHER_SECONDS = 0.25
+"""How long a file that is ready waits, while others are at work, for those to share its commit: a commit takes about as
+long for one file as for fifty."""
 _MOST_READY = 64
 """Files that wait for a commit of their index; more are not begun."""
+_CLAIMED_PER_SLOT = 2
+"""Files are claimed several at a time, before their slots are free."""
 
 
 class _Ready:
@@ -50,7 +56,7 @@ class _Ready:
 
 
 class Pipeline:
-    """Ingests up to `slots` files at a time."""
+    """Ingests up to `slots` files at a time. gather_seconds: the most that a file that is ready waits for others."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Pipeline:
         *,
         owner: str,
         slots: int,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -70,10 +77,13 @@ class Pipeline:
         self._indexes = indexes
         self._owner = owner
         self._slots = slots
+        self._turns = asyncio.Semaphore(slots)
+        self._gather_seconds = gather_seconds
         self._held: dict[int, asyncio.Task[None]] = {}
-        self._at_work: set[int] = set()  # of those, the ones that are not ready yet
+        self._at_work: set[int] = set()  # of those, the ones that are not ready yet, or wait for a slot
         self._ready: defaultdict[tuple[str, str], list[_Ready]] = defaultdict(list)
         self._committing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._moved = asyncio.Event()  # a file is ready, or done with
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._last_look = 0.0
@@ -159,7 +169,9 @@ class Pipeline:
         return True
 
     async def _claim(self) -> None:
-        free = min(self._slots - len(self._at_work), _MOST_READY - len(self._held))
+        if len(self._at_work) > self._slots:
+            return  # some wait for a slot already
+        free = min(_CLAIMED_PER_SLOT * self._slots - len(self._at_work), _MOST_READY - len(self._held))
         now, held = self._clock(), tuple(self._held)
         # A look costs a read, only what is there to be claimed costs a write.
         if free <= 0 or not await self._db.read(lambda conn: rows.any_claimable(conn, self._owner, now=now, but=held)):
@@ -175,9 +187,13 @@ class Pipeline:
 
     def _finished(self, claim: Claim) -> None:
         del self._held[claim.seq]
-        self._at_work.discard(claim.seq)
-        self._woken.set()
+        self._leaves_work(claim)
         self._signals.changed(claim.file.vector_store_id)
+
+    def _leaves_work(self, claim: Claim) -> None:
+        self._at_work.discard(claim.seq)
+        self._moved.set()
+        self._woken.set()  # another one can be begun
 
     async def _renew(self) -> None:
         """Keep the leases; let go of files that are no longer ours to ingest."""
@@ -214,9 +230,9 @@ class Pipeline:
                 "failed while it was at work on it. Its log may say how.",
             )
         file = claim.file
-        unit, size = await self._library.make(claim.resource, file.id, file.chunking)
-        self._at_work.discard(claim.seq)
-        self._woken.set()  # another one can be begun
+        async with self._turns:
+            unit, size = await self._library.make(claim.resource, file.id, file.chunking)
+        self._leaves_work(claim)
         at, ready = (claim.resource, file.vector_store_id), _Ready(claim, unit, size)
         self._ready[at].append(ready)
         if at not in self._committing:
@@ -226,7 +242,9 @@ class Pipeline:
     async def _commit_all(self, at: tuple[str, str]) -> None:
         """Put what is ready into the store's index and say so in the rows, until nothing is ready any more."""
         try:
-            while batch := self._ready.pop(at, []):
+            while self._ready.get(at):
+                await self._gather()
+                batch = self._ready.pop(at)
                 error: Exception | None = None
                 try:
                     await self._commit(*at, batch)
@@ -242,22 +260,30 @@ class Pipeline:
         finally:
             del self._committing[at]
 
+    async def _gather(self) -> None:
+        """Until all that is at work is ready, or that takes too long, or nothing more is begun before a commit."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._gather_seconds):
+                while self._at_work and len(self._held) < _MOST_READY:
+                    self._moved.clear()
+                    await self._moved.wait()
+
     async def _commit(self, resource: str, store_id: str, batch: list[_Ready]) -> None:
         async with self._indexes.held(store_id):
             await self._indexes.put(store_id, {each.unit for each in batch})
             embedder = self._library.embedder
+            ingested = [
+                rows.Ingested(claim=each.claim, document=each.unit.document, usage_bytes=each.size) for each in batch
+            ]
 
             def complete(conn: Connection) -> tuple[int, bool]:
                 store_rows.generation(conn, resource, store_id, for_update=True)  # whoever else changes it waits
                 was_empty = not rows.has_searchable(conn, resource, store_id)
-                done = [
-                    rows.complete(conn, self._owner, each.claim, document=each.unit.document, usage_bytes=each.size)
-                    for each in batch
-                ]
-                is_other = any(done) and store_rows.embedder(conn, resource, store_id) != embedder
+                done = rows.complete(conn, self._owner, resource, store_id, ingested)
+                is_other = done > 0 and store_rows.embedder(conn, resource, store_id) != embedder
                 if is_other and was_empty:
                     store_rows.use_embedder(conn, resource, store_id, embedder)
-                return sum(done), is_other and not was_empty
+                return done, is_other and not was_empty
 
             count, is_other = await self._db.write(complete)
         self.outcomes["completed"] += count

@@ -207,7 +207,6 @@ class Workbench:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ},
-                start_new_session=True,  # Ctrl-C is for the server, which ends it
             )
         return self._process
 
@@ -240,6 +239,10 @@ def _clean(text: str) -> str:
 def main() -> None:
     """Serve the one who started this until it goes away."""
     niceness, parent = int(sys.argv[1]), int(sys.argv[2])
+    if hasattr(os, "setpgid"):
+        # Ctrl-C is for the server, which ends this. A group and no session: Linux may give every session the same
+        # weight (autogroups), and niceness counts within one.
+        os.setpgid(0, 0)
     if sys.platform == "linux":
         from locum.sandbox.linux import die_with_parent
 

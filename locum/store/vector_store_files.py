@@ -24,8 +24,6 @@ from locum.store.rows import decode, encode, page_of
 from locum.store.tables import file_batch_files as members
 from locum.store.tables import vector_store_files as table
 
-Change = Callable[[VectorStoreFile], VectorStoreFile]
-
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a worker's hands. seq: the row's, which no other row ever has; attempts: claims, this one included."""
@@ -34,6 +32,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     resource: str
     file: VectorStoreFile
     attempts: int
+
+
+class Ingested(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has made of a claimed file. document: the key of its text; usage_bytes: what all of it takes."""
+
+    claim: Claim
+    document: str
+    usage_bytes: int
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,11 @@ _CLAIM = (
         lease_until=sa.bindparam("until"),
         attempts=table.c.attempts + 1,
     )
+)
+_SAVE = (
+    sa.update(table)
+    .where(table.c.seq == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
+    .values({name: sa.bindparam(name) for name in ("status", "usage_bytes", "generation", "doc")})
 )
 
 
@@ -126,7 +137,7 @@ def set_attributes(
         raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
     seq, file = found
     file = msgspec.structs.replace(file, attributes=attributes)
-    _save(conn, resource, seq, file)
+    _save(conn, resource, store_id, {seq: file})
     return file
 
 
@@ -248,8 +259,8 @@ def claim(
     """Take up to `limit` files that wait, or whose worker is gone, oldest first. but: rows in the worker's hands."""
     query = _CLAIMABLE.where(table.c.seq.not_in(but)).limit(limit) if but else _CLAIMABLE.limit(limit)
     rows = conn.execute(query, {"worker": worker, "now": now}).all()
-    for row in rows:
-        conn.execute(_CLAIM, {"at": row.seq, "worker": worker, "until": until})
+    if rows:
+        conn.execute(_CLAIM, [{"at": row.seq, "worker": worker, "until": until} for row in rows])
     return [
         Claim(
             seq=row.seq,
@@ -284,14 +295,22 @@ def release(conn: Connection, worker: str, *, rows: Iterable[int] | None = None,
     conn.execute(sa.update(table).where(mine).values(owner=None, lease_until=None, **attempts))
 
 
-def complete(conn: Connection, worker: str, claim: Claim, *, document: str, usage_bytes: int) -> bool:
-    """Searches find the file from now on; False where it was cancelled, removed, or is another worker's by now."""
-    return _settle(conn, worker, claim, lambda file: domain.completed(file, document=document, usage_bytes=usage_bytes))
+def complete(conn: Connection, worker: str, resource: str, store_id: str, ingested: Collection[Ingested]) -> int:
+    """Searches find these files of one store from now on; of how many that is true: not of those that were cancelled,
+    removed, or are another worker's by now."""
+
+    def change(file: VectorStoreFile, seq: int) -> VectorStoreFile:
+        made = of[seq]
+        return domain.completed(file, document=made.document, usage_bytes=made.usage_bytes)
+
+    of = {each.claim.seq: each for each in ingested}
+    return _settle(conn, worker, resource, store_id, of, change)
 
 
 def fail(conn: Connection, worker: str, claim: Claim, error: FileError) -> bool:
-    """The file cannot be searched; False as for `complete`."""
-    return _settle(conn, worker, claim, lambda file: domain.failed(file, error))
+    """The file cannot be searched; False where it was cancelled, removed, or is another worker's by now."""
+    at = (claim.resource, claim.file.vector_store_id, [claim.seq])
+    return _settle(conn, worker, *at, lambda file, _: domain.failed(file, error)) == 1
 
 
 def redo(
@@ -302,7 +321,7 @@ def redo(
     found = find(conn, resource, store_id, old.id, for_update=True)
     if found is None or (found[1].status, found[1].document) != ("completed", old.document):
         return False
-    _save(conn, resource, found[0], domain.completed(found[1], document=document, usage_bytes=usage_bytes))
+    _save(conn, resource, store_id, {found[0]: domain.completed(found[1], document=document, usage_bytes=usage_bytes)})
     return True
 
 
@@ -311,22 +330,39 @@ def count_open(conn: Connection) -> int:
     return conn.execute(sa.select(sa.func.count()).where(_IS_OPEN)).scalar_one()
 
 
-def _settle(conn: Connection, worker: str, claim: Claim, change: Change) -> bool:
-    store_rows.lock(conn, claim.resource, claim.file.vector_store_id)
-    mine = sa.and_(table.c.seq == claim.seq, table.c.owner == worker, _IS_OPEN)
-    doc = conn.execute(sa.select(table.c.doc).where(mine).with_for_update()).scalar_one_or_none()
-    if doc is None:
-        return False
-    _save(conn, claim.resource, claim.seq, change(decode(doc, VectorStoreFile)))
-    return True
+def _settle(
+    conn: Connection,
+    worker: str,
+    resource: str,
+    store_id: str,
+    seqs: Collection[int],
+    change: Callable[[VectorStoreFile, int], VectorStoreFile],
+) -> int:
+    store_rows.lock(conn, resource, store_id)
+    mine = sa.and_(table.c.seq.in_(seqs), table.c.owner == worker, _IS_OPEN)
+    rows = conn.execute(sa.select(table.c.seq, table.c.doc).where(mine).with_for_update()).all()
+    if rows:
+        changed = {row.seq: change(decode(row.doc, VectorStoreFile), row.seq) for row in rows}
+        _save(conn, resource, store_id, changed)
+    return len(rows)
 
 
-def _save(conn: Connection, resource: str, seq: int, file: VectorStoreFile) -> None:
-    generation = store_rows.next_generation(conn, resource, file.vector_store_id) or 0
+def _save(conn: Connection, resource: str, store_id: str, changed: dict[int, VectorStoreFile]) -> None:
+    """Rows of one store, by their numbers."""
+    generation = store_rows.next_generation(conn, resource, store_id) or 0
     conn.execute(
-        sa.update(table)
-        .where(table.c.seq == seq, table.c.resource == resource)
-        .values(status=file.status, usage_bytes=file.usage_bytes, generation=generation, doc=encode(file))
+        _SAVE,
+        [
+            {
+                "at": seq,
+                "of": resource,
+                "status": file.status,
+                "usage_bytes": file.usage_bytes,
+                "generation": generation,
+                "doc": encode(file),
+            }
+            for seq, file in changed.items()
+        ],
     )
 
 

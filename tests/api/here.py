@@ -51,7 +51,8 @@ class Here:
             if claim.file.id in failing:
                 error = FileError(code="invalid_file", message="The file has no text.")
                 return rows.fail(conn, "tester", claim, error)
-            return rows.complete(conn, "tester", claim, document=blob_key(claim.file.id), usage_bytes=100)
+            made = rows.Ingested(claim=claim, document=blob_key(claim.file.id), usage_bytes=100)
+            return rows.complete(conn, "tester", claim.resource, claim.file.vector_store_id, [made]) == 1
 
         claims = self.server.write(claim_some)
         for claim in claims:

@@ -29,7 +29,7 @@ from locum.search.embedders.remote import RemoteEmbedder
 from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Parsed, Unreadable
-from locum.search.pipeline import Pipeline
+from locum.search.pipeline import GATHER_SECONDS, Pipeline
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
@@ -86,6 +86,7 @@ class Ingestion:
         clock: Clock = system_clock,
         owner: str = "node_1",
         slots: int = 2,
+        gather_seconds: float = GATHER_SECONDS,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         workbench_module._START = WORKBENCH
@@ -98,7 +99,12 @@ class Ingestion:
         self.indexes = KeywordIndexes(data, self.workbench, lambda store_id: directory / "search" / store_id)
         self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
         self.signals = LocalSignals()
-        self.pipeline = Pipeline(db, clock, self.signals, self.library, self.indexes, owner=owner, slots=slots)
+        self.pipeline = Pipeline(
+            *(db, clock, self.signals, self.library, self.indexes),
+            owner=owner,
+            slots=slots,
+            gather_seconds=gather_seconds,
+        )
         self.upkeep = Upkeep(db, data, clock, self.library, self.indexes)
 
     async def make_store(self, store_id: str | None = None) -> str:

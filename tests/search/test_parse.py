@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -266,6 +266,24 @@ def test_nothing_is_started_for_plain_text_and_all_ends_when_no_file_comes(tmp_p
         assert parsing.parse("a.docx", FINE).text == FINE_TEXT
     finally:
         parsing.close()
+
+
+def test_a_small_text_is_fetched_once(tmp_path: Path) -> None:
+    async def fetches(content: bytes) -> int:
+        count = 0
+
+        def chunks() -> AsyncIterator[bytes]:
+            nonlocal count
+            count += 1
+            return chunks_of(content)()
+
+        parser = SandboxParser(tmp_path, mode="off")
+        assert (await parser.parse("a.txt", chunks)).text == content.decode()
+        await parser.close()
+        return count
+
+    assert asyncio.run(fetches(b"small")) == 1
+    assert asyncio.run(fetches(b"large " * 100_000)) == 2
 
 
 def test_a_sandboxd_that_dies_under_a_file_is_begun_again(tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def test_it_is_niced_and_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
         await bench.cut("text", Chunking(), windows=False)
         assert bench.pid is not None
         assert os.getpriority(os.PRIO_PROCESS, bench.pid) >= min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        # Ctrl-C is not for it, and within the server's session it is weighed against the server.
+        assert os.getpgid(bench.pid) != os.getpgid(0)
+        assert os.getsid(bench.pid) == os.getsid(0)
         environment = environment_of(bench.pid)
         assert "secret" not in environment
         assert "LOCUM" not in environment
