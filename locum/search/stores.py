@@ -73,7 +73,7 @@ def read(conn: Connection, resource: str, store_id: str, known: Membership | Non
 
 
 class KeptStore:
-    """A store's indexes. chunks: of those units that were asked for; windows: document -> its windows' ranges."""
+    """A store's indexes. chunks: of its units; windows: document -> its windows' ranges."""
 
     def __init__(self, resource: str, store_id: str, directory: Path) -> None:
         self.resource = resource
@@ -83,6 +83,7 @@ class KeptStore:
         self.chunks: dict[Unit, Ranges] = {}
         self.windows: dict[str, Ranges] = {}
         self.vectors: VectorIndex | None = None
+        self._chunks_are_of = -1
         self._vectors_are_of: tuple[str, int] | None = None
         self._changing = asyncio.Lock()
 
@@ -97,6 +98,12 @@ class KeptStore:
         if self.membership is None or self.membership.generation < membership.generation:
             self.membership = membership
             self.chunks = {unit: ranges for unit, ranges in self.chunks.items() if unit in membership.whole.owners}
+
+    async def load(self, membership: Membership, derived: Derived) -> None:
+        """Have the chunks of this membership: read once for each generation, and not with each search."""
+        if self._chunks_are_of < membership.generation:
+            await self.load_chunks(membership.whole.owners, derived)
+            self._chunks_are_of = max(self._chunks_are_of, membership.generation)
 
     async def load_vectors(self, membership: Membership, derived: Derived, embedder: str) -> None:
         """Bring the vectors to this membership, or leave them at a later one. Documents without vectors of the embedder
@@ -119,6 +126,7 @@ class KeptStore:
             self._vectors_are_of = (embedder, membership.generation)
 
     async def load_chunks(self, units: Collection[Unit], derived: Derived) -> None:
+        """Have those of these units that are there by now."""
         if missing := [unit for unit in units if unit not in self.chunks]:
             self.chunks.update(await derived.chunks(missing))
 
