@@ -74,6 +74,13 @@ _vectors = sa.Table(
     sa.Column("scales", sa.LargeBinary, nullable=False),
 )
 
+_KNOWN = sa.select(_documents).where(_documents.c.key.in_(sa.bindparam("keys", expanding=True)))
+_TEXTS = sa.select(_texts).where(
+    sa.tuple_(_texts.c.document, _texts.c.block).in_(sa.bindparam("pairs", expanding=True)),
+    _texts.c.document.in_(sa.bindparam("documents", expanding=True)),  # for pairs alone SQLite uses no index
+    _texts.c.block.in_(sa.bindparam("blocks", expanding=True)),
+)
+
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """length: in code points; size: bytes of its UTF-8; pages: where each page begins, in code points."""
@@ -139,7 +146,7 @@ def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
     """Key -> document, of those that are there."""
     found = {}
     for some in _portions(keys):
-        for row in conn.execute(sa.select(_documents).where(_documents.c.key.in_(some))):
+        for row in conn.execute(_KNOWN, {"keys": some}):
             pages = tuple(np.frombuffer(row.pages, np.int32).tolist())
             found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=pages)
     return found
@@ -155,12 +162,12 @@ def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
     """The text of parts of documents, without those that have none."""
     blocks: dict[tuple[str, int], str] = {}
     for some in _portions({(span.document, block) for span in spans for block in _blocks_of(span)}):
-        wanted = sa.and_(
-            sa.tuple_(_texts.c.document, _texts.c.block).in_(some),
-            _texts.c.document.in_({document for document, _ in some}),  # for pairs alone SQLite uses no index
-            _texts.c.block.in_({block for _, block in some}),
-        )
-        for row in conn.execute(sa.select(_texts).where(wanted)):
+        wanted = {
+            "pairs": some,
+            "documents": list({each[0] for each in some}),
+            "blocks": list({each[1] for each in some}),
+        }
+        for row in conn.execute(_TEXTS, wanted):
             blocks[row.document, row.block] = str(row.text, "utf-8")
     found = {}
     for span in spans:
