@@ -11,8 +11,8 @@ cut and embedded once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,16 +22,18 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from locum.domain.vector_stores import Chunking
-from locum.search.units import Ranges, Span, Unit, Windows
+from locum.search.units import Part, Ranges, Span, Unit, Windows
 from locum.store.database import Database
 
-VERSION = "1"
+VERSION = "2"
 """Of the tables, and of how texts are cut."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 13
 """Code points of a text that are kept together: who wants one passage reads no more than one or two of these."""
 _PREPARE_LOCK = 0x10C08
 _MOST_AT_ONCE = 500
+
+T = TypeVar("T")
 
 _metadata = sa.MetaData()
 
@@ -70,6 +72,13 @@ _vectors = sa.Table(
     sa.Column("ranges", sa.LargeBinary, nullable=False),
     sa.Column("codes", sa.LargeBinary, nullable=False),
     sa.Column("scales", sa.LargeBinary, nullable=False),
+)
+
+_KNOWN = sa.select(_documents).where(_documents.c.key.in_(sa.bindparam("keys", expanding=True)))
+_TEXTS = sa.select(_texts).where(
+    sa.tuple_(_texts.c.document, _texts.c.block).in_(sa.bindparam("pairs", expanding=True)),
+    _texts.c.document.in_(sa.bindparam("documents", expanding=True)),  # for pairs alone SQLite uses no index
+    _texts.c.block.in_(sa.bindparam("blocks", expanding=True)),
 )
 
 
@@ -142,21 +151,36 @@ def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
     """Key -> document, of those that are there."""
     found = {}
     for some in _portions(keys):
-        for row in conn.execute(sa.select(_documents).where(_documents.c.key.in_(some))):
+        for row in conn.execute(_KNOWN, {"keys": some}):
             pages = tuple(np.frombuffer(row.pages, np.int32).tolist())
             found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=pages)
     return found
 
 
-def text(conn: Connection, key: str, start: int = 0, end: int | None = None) -> str:
-    """A part of a document's text, in code points; "" where there is none."""
-    where = sa.and_(_texts.c.document == key, _texts.c.block >= start // _BLOCK)
-    if end is not None:
-        where = sa.and_(where, _texts.c.block <= max(start, end - 1) // _BLOCK)
-    blocks = conn.execute(sa.select(_texts.c.text).where(where).order_by(_texts.c.block)).scalars()
-    found = "".join(str(block, "utf-8") for block in blocks)
-    skipped = start // _BLOCK * _BLOCK
-    return found[start - skipped : None if end is None else max(start, end) - skipped]
+def text(conn: Connection, key: str) -> str:
+    """The whole text of a document; "" where there is none."""
+    blocks = sa.select(_texts.c.text).where(_texts.c.document == key).order_by(_texts.c.block)
+    return "".join(str(block, "utf-8") for block in conn.execute(blocks).scalars())
+
+
+def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
+    """The text of parts of documents, without those that have none."""
+    blocks: dict[tuple[str, int], str] = {}
+    for some in _portions({(span.document, block) for span in spans for block in _blocks_of(span)}):
+        wanted = {
+            "pairs": some,
+            "documents": list({each[0] for each in some}),
+            "blocks": list({each[1] for each in some}),
+        }
+        for row in conn.execute(_TEXTS, wanted):
+            blocks[row.document, row.block] = str(row.text, "utf-8")
+    found = {}
+    for span in spans:
+        skipped = span.start // _BLOCK * _BLOCK
+        together = "".join(blocks.get((span.document, block), "") for block in _blocks_of(span))
+        if part := together[span.start - skipped : span.end - skipped]:
+            found[span] = part
+    return found
 
 
 # ---- cuts and vectors
@@ -277,19 +301,15 @@ class Shelf:
 
         return await self._data.read(look)
 
-    async def texts(self, spans: Sequence[Span]) -> dict[Span, str]:
-        """The text of parts of documents."""
+    async def parts(self, spans: Collection[Span]) -> dict[Span, Part]:
+        """Parts of documents."""
 
-        def look(conn: Connection) -> dict[Span, str]:
-            found = {span: text(conn, span.document, span.start, span.end) for span in spans}
-            return {span: words for span, words in found.items() if words}
+        def look(conn: Connection) -> dict[Span, Part]:
+            documents = known(conn, {span.document for span in spans})
+            found = texts(conn, [span for span in spans if span.document in documents])
+            return {span: Part(words, documents[span.document].pages) for span, words in found.items()}
 
         return await self._data.read(look)
-
-    async def page_starts(self, documents: Collection[str]) -> dict[str, tuple[int, ...]]:
-        """Where each page of those documents begins that have pages."""
-        found = await self._data.read(lambda conn: known(conn, documents))
-        return {key: document.pages for key, document in found.items() if document.pages}
 
 
 def _at(unit: Unit) -> dict[str, str | int]:
@@ -327,7 +347,11 @@ def _bytes(array: NDArray[Any], kind: type[np.generic]) -> bytes:
     return np.ascontiguousarray(array, dtype=kind).tobytes()
 
 
-def _portions(keys: Iterable[str]) -> Iterable[list[str]]:
+def _blocks_of(span: Span) -> range:
+    return range(span.start // _BLOCK, max(span.start, span.end - 1) // _BLOCK + 1)
+
+
+def _portions(keys: Iterable[T]) -> Iterable[list[T]]:
     """As many as one statement takes."""
     every = list(keys)
     return (every[at : at + _MOST_AT_ONCE] for at in range(0, len(every), _MOST_AT_ONCE))

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from locum.search import words
@@ -75,7 +76,7 @@ def by_meaning(
         ranges = windows.get(hit.document)
         if ranges is None or hit.window >= len(ranges):
             continue
-        middle = (int(ranges[hit.window, 0]) + int(ranges[hit.window, 1])) // 2
+        middle = sum(ranges[hit.window].tolist()) // 2
         each = Found(of_meaning(hit.cosine, unrelated), hit.window)
         for unit in units.get(hit.document, ()):
             if unit in chunks:
@@ -148,7 +149,8 @@ def _quote(span: Span, window: int | None, windows: Ranges | None) -> Span | Non
     return Span(span.document, max(start, span.start), min(end, span.end))
 
 
-_SENTENCE = re.compile(r"\S.*?(?:[.!?…](?=\s)|[。！？\n]|$)", re.DOTALL)
+_STOP = re.compile(r"[.!?…](?=\s)|[。！？\n]")
+_BEGINNING = re.compile(r"\S")
 _MOST_SENTENCES = 400
 _PIECE = re.compile(rf"\S.{{0,{QUOTE_CHARACTERS // 2}}}(?!\S)|\S.{{0,{QUOTE_CHARACTERS - 1}}}", re.DOTALL)
 
@@ -158,12 +160,21 @@ def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
 
     Of several such parts the shortest, of those the first; where no word is found, the beginning.
     """
-    language = words.language_of(words.words(text)) or words.DEFAULT_LANGUAGE
-    asked = [_terms(query, language) for query in queries]
     sentences = list(_sentences(text))
-    held = [set(words.terms(text[start:end], language).terms) for start, end in sentences]
+    said = [words.words(text[start:end]) for start, end in sentences]
+    language = words.language_of(chain.from_iterable(said)) or words.DEFAULT_LANGUAGE
+    asked = [_terms(query, language) for query in queries]
+    wanted = frozenset[str]().union(*asked)
+    telling = {
+        word: shared
+        for word in set(chain.from_iterable(said))
+        if (shared := wanted.intersection(words.terms_of(word, language)))
+    }
+    held = [{term for word in each if word in telling for term in telling[word]} for each in said]
     best, found = (0, 0, 0), sentences[0] if sentences else (0, len(text))
     for first, (start, _) in enumerate(sentences):
+        if not held[first]:  # the same without this one is shorter
+            continue
         together: set[str] = set()
         few = slice(first, first + MOST_SENTENCES)
         for (_, end), terms in zip(sentences[few], held[few], strict=True):
@@ -184,7 +195,11 @@ def _terms(query: str, language: str) -> frozenset[str]:
 
 def _sentences(text: str) -> Iterable[tuple[int, int]]:
     """Start and end of each; what is longer than a quote may be, or cut too finely to be prose, comes in pieces."""
-    sentences = [sentence.span() for sentence in _SENTENCE.finditer(text)]
+    sentences, at = [], 0
+    while beginning := _BEGINNING.search(text, at):
+        stop = _STOP.search(text, beginning.end())
+        at = stop.end() if stop else len(text)
+        sentences.append((beginning.start(), at))
     if len(sentences) > _MOST_SENTENCES:
         sentences = [(0, len(text))]
     for start, end in sentences:

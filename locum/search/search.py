@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from locum.clock import Clock, system_clock
 from locum.domain.search import Passage, Query
-from locum.domain.vector_stores import VectorStore
+from locum.domain.vector_stores import VectorStore, VectorStoreFile
 from locum.errors import InvalidRequest, NotFound, Unavailable
 from locum.search import plain, rank
 from locum.search.abilities import Abilities
@@ -29,7 +29,7 @@ from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Ranked
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
-from locum.search.units import Derived, Span, Unit
+from locum.search.units import Derived, Part, Span, Unit
 from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
@@ -137,12 +137,18 @@ class Search:
             limit=limit,
             threshold=0.0 if asked else query.score_threshold,
         )
-        texts = await self._derived.texts([each.span for each in ranked])
-        ranked = [each for each in ranked if each.span in texts]
+        owners = ChainMap(*(searched.scope.owners for searched in stores))
+        parts, names = await asyncio.gather(
+            self._derived.parts([each.span for each in ranked]),
+            self._names(resource, {owners[each.chunk.unit].id for each in ranked}),
+        )
+        ranked = [each for each in ranked if each.span in parts and owners[each.chunk.unit].id in names]
         if asked:
-            ranked = await _reranked(asked, ranked, texts, query)
+            ranked = await _reranked(asked, ranked, parts, query)
         self._stores.make_room()
-        return await self._passages(resource, stores, ranked, texts, query)
+        return await asyncio.to_thread(
+            lambda: tuple(_passage(each, owners[each.chunk.unit], parts[each.span], names, query) for each in ranked)
+        )
 
     async def _open(self, resource: str, store_ids: Sequence[str], query: Query) -> list[Searched]:
         """The stores as the rows say they are now, with vectors of all that has any."""
@@ -162,6 +168,7 @@ class Search:
             kept = self._stores.get(resource, store.id)
             kept.remember(membership)
             await kept.cover(membership, self._cover)
+            await kept.load(membership, self._derived)
             is_embedded = self.embedder is not None and store.embedder == self.embedder.identity
             if self.embedder is not None and is_embedded:
                 await kept.load_vectors(membership, self._derived, self.embedder.identity)
@@ -223,16 +230,16 @@ class Search:
     async def _find_one(
         self, searched: Searched, text: str, candidates: int, weight: float, vector: Vector | None
     ) -> dict[Chunk, Found]:
-        """What one query finds in one store."""
+        """What one query finds in one store: by words and by meaning at the same time."""
         kept, scope = searched.kept, searched.scope
         nothing: list[KeywordHit] = []
-        said = rank.by_words(
-            await self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing), scope.units
-        )
+        by_words = self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing)
         if weight <= 0 or vector is None or self.abilities is None or not _is_comparable(vector, kept):
+            said = rank.by_words(await by_words, scope.units)
             await kept.load_chunks({chunk.unit for chunk in said}, self._derived)
             return rank.fuse(said, {}, 0.0)
-        hits = await asyncio.to_thread(_vector_hits, searched, vector, candidates)
+        with_words, hits = await asyncio.gather(by_words, asyncio.to_thread(_vector_hits, searched, vector, candidates))
+        said = rank.by_words(with_words, scope.units)
         near = {unit for hit in hits for unit in scope.of_document.get(hit.document, ())}
         await kept.load_chunks({chunk.unit for chunk in said} | near, self._derived)
         unrelated = self.abilities.unrelated(text)
@@ -256,43 +263,11 @@ class Search:
         self._damaged(kept.resource, kept.store_id)
         return otherwise
 
-    async def _passages(
-        self,
-        resource: str,
-        stores: list[Searched],
-        ranked: list[Ranked],
-        texts: Mapping[Span, str],
-        query: Query,
-    ) -> tuple[Passage, ...]:
-        """The ranked chunks as who asked sees them, without those whose file is no more."""
+    async def _names(self, resource: str, file_ids: Collection[str]) -> dict[str, str]:
+        """Id -> name of those of the files that (still) exist."""
         now = int(self._clock())
-        owners = ChainMap(*(searched.scope.owners for searched in stores))
-        ids = [owners[each.chunk.unit].id for each in ranked]
-        existing = await self._db.read(lambda conn: files.existing(conn, resource, ids, now=now))
-        names = {file.id: file.filename for file in existing}
-        quotes = await asyncio.to_thread(lambda: [_quoted(each, texts[each.span], query) for each in ranked])
-        pages = await self._derived.page_starts({each.span.document for each in ranked})
-        passages = []
-        for each, (start, end) in zip(ranked, quotes, strict=True):
-            owner = owners[each.chunk.unit]
-            if owner.id not in names:
-                continue
-            text = texts[each.span]
-            passages.append(
-                Passage(
-                    vector_store_id=owner.vector_store_id,
-                    file_id=owner.id,
-                    filename=names[owner.id],
-                    score=each.score,
-                    text=text,
-                    quote=text[start:end],
-                    start=each.span.start,
-                    end=each.span.end,
-                    page=_page_of(each.span.start + start, pages.get(each.span.document, ())),
-                    attributes=owner.attributes,
-                )
-            )
-        return tuple(passages)
+        existing = await self._db.read(lambda conn: files.existing(conn, resource, file_ids, now=now))
+        return {file.id: file.filename for file in existing}
 
 
 def candidates_for(limit: int) -> int:
@@ -333,10 +308,10 @@ def _vector_hits(searched: Searched, vector: Vector, candidates: int) -> list[Ve
     return vectors.search(vector, candidates, None if searched.is_whole else searched.scope.of_document)
 
 
-async def _reranked(reranker: Reranker, ranked: list[Ranked], texts: Mapping[Span, str], query: Query) -> list[Ranked]:
+async def _reranked(reranker: Reranker, ranked: list[Ranked], parts: Mapping[Span, Part], query: Query) -> list[Ranked]:
     """In the reranker's order with its scores, each passage by the query it answers best; as it was, where the reranker
     fails."""
-    documents = [texts[each.span] for each in ranked]
+    documents = [parts[each.span].text for each in ranked]
     try:
         of_queries = await asyncio.gather(*(reranker.rerank(text, documents) for text in query.texts))
         best = [max(scores) for scores in zip(*of_queries, strict=True)]
@@ -345,6 +320,23 @@ async def _reranked(reranker: Reranker, ranked: list[Ranked], texts: Mapping[Spa
     except RerankFailed as error:
         _log.warning("passages are in the order they were found in", reason=error.message)
     return [each for each in ranked[: query.limit] if each.score >= query.score_threshold]
+
+
+def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[str, str], query: Query) -> Passage:
+    """A ranked chunk as who asked sees it."""
+    start, end = _quoted(ranked, part.text, query)
+    return Passage(
+        vector_store_id=owner.vector_store_id,
+        file_id=owner.id,
+        filename=names[owner.id],
+        score=ranked.score,
+        text=part.text,
+        quote=part.text[start:end],
+        start=ranked.span.start,
+        end=ranked.span.end,
+        page=_page_of(ranked.span.start + start, part.pages),
+        attributes=owner.attributes,
+    )
 
 
 def _quoted(ranked: Ranked, text: str, query: Query) -> tuple[int, int]:

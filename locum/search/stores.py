@@ -79,7 +79,7 @@ def read(conn: Connection, resource: str, store_id: str, known: Membership | Non
 
 
 class KeptStore:
-    """A store's indexes. chunks: of those units that were asked for; windows: document -> its windows' ranges."""
+    """A store's indexes. chunks: of its units; windows: document -> its windows' ranges."""
 
     def __init__(self, resource: str, store_id: str, directory: Path) -> None:
         self.resource = resource
@@ -90,6 +90,7 @@ class KeptStore:
         self.windows: dict[str, Ranges] = {}
         self.vectors: VectorIndex | None = None
         self._covered_to = -1
+        self._chunks_are_of = -1
         self._vectors_are_of: tuple[str, int] | None = None
         self._changing = asyncio.Lock()
 
@@ -110,6 +111,12 @@ class KeptStore:
         if self._covered_to < membership.generation:
             await cover(self.store_id, membership.whole.owners)
             self._covered_to = max(self._covered_to, membership.generation)
+
+    async def load(self, membership: Membership, derived: Derived) -> None:
+        """Have the chunks of this membership: read once for each generation, and not with each search."""
+        if self._chunks_are_of < membership.generation:
+            await self.load_chunks(membership.whole.owners, derived)
+            self._chunks_are_of = max(self._chunks_are_of, membership.generation)
 
     async def load_vectors(self, membership: Membership, derived: Derived, embedder: str) -> None:
         """Bring the vectors to this membership, or leave them at a later one. Documents without vectors of the embedder
@@ -132,6 +139,7 @@ class KeptStore:
             self._vectors_are_of = (embedder, membership.generation)
 
     async def load_chunks(self, units: Collection[Unit], derived: Derived) -> None:
+        """Have those of these units that are there by now."""
         if missing := [unit for unit in units if unit not in self.chunks]:
             loaded = await derived.chunks(missing)
             self.chunks.update(loaded)  # looked up now: `remember` may have put another one in its place meanwhile

@@ -6,7 +6,7 @@ it is of. Positions are in code points of the document's text, ends exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +37,13 @@ class Span(NamedTuple):
     end: int
 
 
+class Part(NamedTuple):
+    """The text of a span. pages: where each page of the document begins, if it has pages."""
+
+    text: str
+    pages: tuple[int, ...] = ()
+
+
 class Windows(NamedTuple):
     """What of a document was embedded, as vectors.quantise gives it: ranges (n, 2), codes (n, d), scales (n,)."""
 
@@ -56,10 +63,6 @@ class Derived(Protocol):
         """Windows and vectors of documents. A caller asks for as many as its memory has room for."""
         ...
 
-    async def texts(self, spans: Sequence[Span]) -> dict[Span, str]:
-        """The text of parts of documents."""
-        ...
-
-    async def page_starts(self, documents: Collection[str]) -> dict[str, tuple[int, ...]]:
-        """Where each page of those documents begins that have pages."""
+    async def parts(self, spans: Collection[Span]) -> dict[Span, Part]:
+        """Parts of documents."""
         ...

@@ -34,6 +34,9 @@ _MARKS = (  # within a word, though neither letters nor digits
 )
 _WORD = re.compile(rf"\w[\w{_MARKS}{_UNSPACED}]*")
 _PIECE = re.compile(rf"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+_MAY_HAVE_PARTS = re.compile(r"[A-Za-z0-9][A-Z]|[0-9][a-z]")
+"""What a name of several parts has in it, and some other words."""
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
@@ -170,12 +173,17 @@ for _language, (_, _frequent) in _LANGUAGES.items():
     for _word in unicodedata.normalize("NFKC", _frequent).split():
         _VOTES.setdefault(_word, []).append(_language)
 
+_STEMS = 50_000
+"""Words whose stems are remembered, of all languages."""
+
 _threads = threading.local()
 
 
 def words(text: str) -> list[str]:
     """The words of a text in small letters; of what is written without spaces, its runs. Parts of names that are
     written together (`chunkSize`, `chunk_size`) are words too."""
+    if text.isascii() and not _MAY_HAVE_PARTS.search(text):  # as most of what is English
+        return [word for word in _ASCII_WORD.findall(text.lower()) if len(word) <= LONGEST]
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFKC", text).replace("_", " ")):
         if word.isascii():
@@ -257,21 +265,19 @@ class Terms(NamedTuple):
     characters: list[str]
 
 
-def terms(text: str, language: str | None = None) -> Terms:
-    """The terms of a document's text, in their order. language: whose stems; None is the text's own."""
+def terms(text: str) -> Terms:
+    """The terms of a document's text, in their order."""
     found = words(text)
     shares = languages_of(found)
     mostly = max(shares, key=shares.__getitem__, default=DEFAULT_LANGUAGE)
-    stemmed_as = language or (mostly if mostly in _LANGUAGES else DEFAULT_LANGUAGE)
-    of_words: list[str] = []
-    characters: list[str] = []
-    for word in found:
-        if is_unspaced(word):
-            of_words += _pairs(word)
-            characters += word
-        else:
-            of_words.append(_stem(word, stemmed_as))
-    return Terms(mostly, of_words, characters)
+    stemmed_as = mostly if mostly in _LANGUAGES else DEFAULT_LANGUAGE
+    of_words = [term for word in found for term in terms_of(word, stemmed_as)]
+    return Terms(mostly, of_words, [character for word in found if is_unspaced(word) for character in word])
+
+
+def terms_of(word: str, language: str) -> list[str]:
+    """The terms of a word of a document in this language."""
+    return _pairs(word) if is_unspaced(word) else [_stem(word, language)]
 
 
 def query_terms(text: str, languages: Collection[str]) -> list[tuple[str, ...]]:
@@ -296,6 +302,7 @@ def _pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run) - 1)]
 
 
+@lru_cache(maxsize=_STEMS)
 def _stem(word: str, language: str) -> str:
     """Without its ending and accents. English has accents in borrowed words only, others have endings with accents."""
     if language == "en":
@@ -308,8 +315,8 @@ def _without_accents(word: str) -> str:
 
 
 def _stemmer(language: str) -> Stemmer.Stemmer:
-    """A stemmer remembers words, and is a thread's own for that."""
+    """A stemmer is a thread's own: it is no use to two at once."""
     stemmers: dict[str, Stemmer.Stemmer] = _threads.__dict__
     if language not in stemmers:
-        stemmers[language] = Stemmer.Stemmer(_LANGUAGES[language][0])
+        stemmers[language] = Stemmer.Stemmer(_LANGUAGES[language][0], 0)
     return stemmers[language]

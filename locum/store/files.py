@@ -24,6 +24,11 @@ def _lives_at(now: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
 
 
 _GET = select_doc(table, table.c.id).where(_lives_at(sa.bindparam("now")))
+_EXISTING = sa.select(table.c.doc).where(
+    table.c.resource == sa.bindparam("resource"),
+    table.c.id.in_(sa.bindparam("ids", expanding=True)),
+    _lives_at(sa.bindparam("now")),
+)
 _DELETE = delete_row(table)
 _MADE = (
     select_doc(table, table.c.thread_id)
@@ -64,9 +69,8 @@ def existing(
     conn: Connection, resource: str, file_ids: Iterable[str], *, now: int, for_share: bool = False
 ) -> list[File]:
     """Those of the files that (still) exist. With `for_share` they do until the transaction ends."""
-    wanted = table.c.id.in_(list(dict.fromkeys(file_ids)))
-    query = sa.select(table.c.doc).where(table.c.resource == resource, wanted, _lives_at(now))
-    docs = conn.execute(query.with_for_update(read=True) if for_share else query).scalars()
+    row = {"resource": resource, "ids": list(dict.fromkeys(file_ids)), "now": now}
+    docs = conn.execute(_EXISTING.with_for_update(read=True) if for_share else _EXISTING, row).scalars()
     return [decode(doc, File) for doc in docs]
 
 

@@ -24,7 +24,7 @@ from locum.search.keyword import KeywordWriter, directory_of
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.search import Search, StoreExpired, candidates_for
 from locum.search.stores import KeptStores
-from locum.search.units import Ranges, Span, Unit, Windows
+from locum.search.units import Part, Ranges, Span, Unit, Windows
 from locum.search.vectors import quantise
 from locum.store import files, vector_store_files, vector_stores
 from locum.store.database import Database
@@ -107,15 +107,12 @@ class Texts:
             return {}
         return {document: self._windows(document) for document in documents if document in self.documents}
 
-    async def texts(self, spans: Sequence[Span]) -> dict[Span, str]:
+    async def parts(self, spans: Collection[Span]) -> dict[Span, Part]:
         return {
-            span: self.documents[span.document][span.start : span.end]
+            span: Part(self.documents[span.document][span.start : span.end], self.pages.get(span.document, ()))
             for span in spans
             if span.document in self.documents
         }
-
-    async def page_starts(self, documents: Collection[str]) -> dict[str, tuple[int, ...]]:
-        return {document: self.pages[document] for document in documents if document in self.pages}
 
     def _windows(self, document: str) -> Windows:
         ranges = self.paragraphs(document)
