@@ -11,7 +11,7 @@ the run's tools alone (docs/security/prompt-injection.md).
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ OTHER_NAMES = ("msearch", "file_search.msearch", "search_files", "retrieval")
 MAX_QUERIES = 5
 SETTLE_SECONDS = 60.0
 """How long the first search of a run waits for files that are still being read into the thread's store."""
+ASSISTANT_SETTLE_SECONDS = 10.0
+"""The same for the assistant's. The hosted service did not wait for it; v1 has no way to see when its files are read."""
 _MAX_QUERY = 1000
 _FEW_RESULTS = 5
 _SMALL_MODELS = ("gpt-3.5", "gpt-35")
@@ -126,7 +128,8 @@ class FileSearchTool:
         passages: tuple[Passage, ...] = ()
         try:
             if query.texts and wanted:
-                passages = await self._find(resource, wanted, thread_ids if number == 0 else (), query, existing, notes)
+                patience = {each: SETTLE_SECONDS if each in thread_ids else ASSISTANT_SETTLE_SECONDS for each in wanted}
+                passages = await self._find(resource, wanted, patience if number == 0 else {}, query, existing, notes)
         except SearchUnavailable as error:
             notes.append(f"File search is not available on this server. {error.message}")
         else:
@@ -146,7 +149,7 @@ class FileSearchTool:
         self,
         resource: str,
         wanted: tuple[str, ...],
-        to_wait_for: tuple[str, ...],
+        patience: Mapping[str, float],
         query: Query,
         existing: Callable[[Iterable[str]], Awaitable[list[VectorStore]]],
         notes: list[str],
@@ -157,11 +160,11 @@ class FileSearchTool:
             for store in stores.values():
                 if store.is_expired(int(self._clock())):
                     raise CannotSearch(_expired(store))
-            for store_id in to_wait_for:
+            for store_id, seconds in patience.items():
                 if store_id in stores and store_id not in waited:
                     waited.add(store_id)
-                    if not await self._search.settled(resource, store_id, timeout=SETTLE_SECONDS):
-                        notes.append("Some of the thread's files are still being read; they were not searched yet.")
+                    if not await self._search.settled(resource, store_id, timeout=seconds):
+                        notes.append("Some of the files are still being read; they were not searched yet.")
             there = [store_id for store_id in wanted if store_id in stores]
             try:
                 passages = await self._search.search(resource, there, query) if there else ()

@@ -125,13 +125,13 @@ def made(
     )
 
 
-def test_the_stores_of_assistant_and_thread_are_searched_together_once_the_threads_is_settled() -> None:
+def test_the_stores_of_assistant_and_thread_are_searched_together_once_they_are_settled() -> None:
     found = Found(passage())
     done = made(found, "sky", "blue")
     assert found.asked == [
         ("default", ("vs_assistant", "vs_thread"), Query(texts=("sky", "blue"), limit=20, score_threshold=0.0))
     ]
-    assert found.waited == [("vs_thread", 60.0)]
+    assert found.waited == [("vs_assistant", 10.0), ("vs_thread", 60.0)]
     (result,) = done.file_search.results or ()
     assert (result.file_id, result.file_name, result.text, result.quote) == (
         "file-a.txt",
@@ -205,7 +205,7 @@ def test_a_store_that_expires_between_look_and_search_fails_the_run() -> None:
     [
         (Found(), {}, "Nothing in the files fits these queries."),
         (Found(passage()), {"wanted": (), "of_thread": ()}, "There are no files to search"),
-        (Found(settles=False), {}, "Some of the thread's files are still being read"),
+        (Found(settles=False), {}, "Some of the files are still being read"),
     ],
 )
 def test_the_model_is_told_why_nothing_was_found(found: Found, options: dict[str, Any], said: str) -> None:
