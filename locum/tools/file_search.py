@@ -35,7 +35,7 @@ MAX_QUERIES = 5
 SETTLE_SECONDS = 60.0
 """How long the first search of a run waits for files that are still being read into the thread's store."""
 ASSISTANT_SETTLE_SECONDS = 10.0
-"""The same for the assistant's. The hosted service did not wait for it; v1 has no way to see when its files are read."""
+"""The same for the assistant's. The hosted service did not wait for it; v1 cannot see when files are read."""
 _MAX_QUERY = 1000
 _FEW_RESULTS = 5
 _SMALL_MODELS = ("gpt-3.5", "gpt-35")
