@@ -244,21 +244,27 @@ class Pipeline:
         try:
             while self._ready.get(at):
                 await self._gather()
-                batch = self._ready.pop(at)
-                error: Exception | None = None
-                try:
-                    await self._commit(*at, batch)
-                except Exception as failure:  # each of the files tells of it
-                    error = failure
-                for each in batch:
-                    if each.committed.done():  # nobody waits for it any more
-                        continue
-                    if error is None:
-                        each.committed.set_result(None)
-                    else:
-                        each.committed.set_exception(error)
+                await self._commit_or_tell(at, self._ready.pop(at))
         finally:
             del self._committing[at]
+
+    async def _commit_or_tell(self, at: tuple[str, str], batch: list[_Ready]) -> None:
+        """Commit files together and tell each of them; where that fails, one by one, so that a file which the index
+        cannot take fails alone."""
+        try:
+            await self._commit(*at, batch)
+        except Exception as failure:
+            if len(batch) > 1 and not isinstance(failure, Unavailable):
+                for each in batch:
+                    await self._commit_or_tell(at, [each])
+                return
+            for each in batch:
+                if not each.committed.done():  # somebody still waits for it
+                    each.committed.set_exception(failure)
+        else:
+            for each in batch:
+                if not each.committed.done():
+                    each.committed.set_result(None)
 
     async def _gather(self) -> None:
         """Until all that is at work is ready, or that takes too long, or nothing more is begun before a commit."""

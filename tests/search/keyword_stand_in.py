@@ -4,12 +4,14 @@ by renaming. A workbench that is started with `main` finds it under the real one
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from collections.abc import Iterable
 from pathlib import Path
 
 FILE = "index.json"
+DEADLY = "whoever indexes this dies"
 
 
 class IndexUnusable(Exception):
@@ -25,6 +27,8 @@ class KeywordWriter:
         for unit in remove:
             units.pop(unit, None)
         for unit, texts in add:
+            if any(DEADLY in text for text in texts):
+                os._exit(1)
             units.pop(unit, None)
             units[unit] = texts
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from locum.store import vector_stores as stores
 from locum.store.database import Database
 from tests.search.embedding_server import EmbeddingServer, Status
 from tests.search.ingesting import RESOURCE, Ingestion, PlainText
+from tests.search.keyword_stand_in import DEADLY
 
 Databases = tuple[Database, Database]
 Scenario = Callable[[Ingestion], Awaitable[None]]
@@ -324,6 +325,22 @@ def test_files_that_are_ready_together_share_commits_of_the_index(play: Callable
         await one.settle(store)
         assert len(one.indexed(store)) == 60
         assert commits <= 6
+
+    play(scenario, slots=8, gather_seconds=60)
+
+
+def test_a_file_that_nobody_can_index_fails_without_those_that_were_to_share_its_commit(
+    play: Callable[..., None],
+) -> None:
+    async def scenario(one: Ingestion) -> None:
+        store = await one.make_store()
+        good = [await one.upload(f"file number {number}".encode()) for number in range(6)]
+        bad = await one.upload(DEADLY.encode())
+        await one.add(store, [*good[:3], bad, *good[3:]])
+        await one.settle(store)
+        assert (await one.file(store, bad)).status == "failed"
+        assert {(await one.file(store, file_id)).status for file_id in good} == {"completed"}
+        assert len(one.indexed(store)) == len(good)
 
     play(scenario, slots=8, gather_seconds=60)
 
