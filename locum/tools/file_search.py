@@ -74,18 +74,13 @@ class FileSearch(Protocol):
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         """Passages of the stores' files, best first. It counts as use of the stores.
 
-        NotFound where one of them does not exist (any more), InvalidRequest where one has expired,
-        SearchUnavailable where this server cannot search.
+        NotFound where one of them does not exist (any more), InvalidRequest where one has expired.
         """
         ...
 
     async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         """Once none of the store's files is in progress, or after `timeout` seconds; whether it is so."""
         ...
-
-
-class SearchUnavailable(LocumError):
-    """This server cannot search files; the message says why, for its owner."""
 
 
 class CannotSearch(LocumError):
@@ -126,15 +121,11 @@ class FileSearchTool:
         )
         notes: list[str] = []
         passages: tuple[Passage, ...] = ()
-        try:
-            if query.texts and wanted:
-                patience = {each: SETTLE_SECONDS if each in thread_ids else ASSISTANT_SETTLE_SECONDS for each in wanted}
-                passages = await self._find(resource, wanted, patience if number == 0 else {}, query, existing, notes)
-        except SearchUnavailable as error:
-            notes.append(f"File search is not available on this server. {error.message}")
-        else:
-            if not passages:
-                notes.append(_nothing(query, wanted))
+        if query.texts and wanted:
+            patience = {each: SETTLE_SECONDS if each in thread_ids else ASSISTANT_SETTLE_SECONDS for each in wanted}
+            passages = await self._find(resource, wanted, patience if number == 0 else {}, query, existing, notes)
+        if not passages:
+            notes.append(_nothing(query, wanted))
         crashpoints.reach("files searched")
         details = FileSearchDetails(
             queries=query.texts,

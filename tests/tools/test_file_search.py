@@ -18,7 +18,6 @@ from locum.tools.file_search import (
     MAX_QUERIES,
     CannotSearch,
     FileSearchTool,
-    SearchUnavailable,
     delimiter,
     queries_of,
     result_for_model,
@@ -219,12 +218,6 @@ def test_a_call_without_queries_searches_nothing_and_says_so() -> None:
     found = Found(passage())
     assert "`queries` must be a list of one to five strings" in result_for_model(made(found))
     assert found.asked == []
-
-
-def test_a_server_that_cannot_search_says_why() -> None:
-    found = Found()
-    found.errors = [SearchUnavailable("There is no index.")]
-    assert result_for_model(made(found, "sky")) == ("[File search is not available on this server. There is no index.]")
 
 
 # ---- what the model reads
