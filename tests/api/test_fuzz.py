@@ -353,7 +353,8 @@ def test_what_is_no_http_harms_nobody(target: EdgeServer, data: bytes) -> None:
         connection.sendall(data + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 404", b"HTTP/1.0 40"))
+    # Some of it is HTTP: hypothesis knows what is written in these files.
+    assert not answer or answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.0 4"))
     assert target.request("GET", "/healthz").status == 200
 
 
