@@ -675,7 +675,7 @@ behaviour(async function v1_files_of_a_message() {
   throw new NotInSdk("messages.files");
 });
 
-behaviour(async function v1_retrieval_is_refused_in_words() {
+behaviour(async function v1_retrieval_is_file_search() {
   throw new NotInSdk("the retrieval tool");
 });
 
