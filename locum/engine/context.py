@@ -30,7 +30,6 @@ from locum.domain.steps import (
     ToolCall,
     total_usage,
 )
-from locum.domain.tools import FileSearchTool
 from locum.models import chat
 from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
 from locum.tools import code_interpreter, file_search, functions
@@ -252,9 +251,7 @@ def _attached(message: Message, journal: Journal) -> str:
 
 def searchable(message: Message) -> tuple[str, ...]:
     """Ids of the files that came with a message to be searched."""
-    return tuple(
-        each.file_id for each in message.attachments if any(isinstance(tool, FileSearchTool) for tool in each.tools)
-    )
+    return tuple(each.file_id for each in message.attachments if each.is_for_search)
 
 
 def _image(url: str, image: Any) -> dict[str, Any]:

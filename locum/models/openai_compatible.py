@@ -405,7 +405,7 @@ def _parse(base_url: str, names: SettingNames) -> URL:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
         raise StartupError(f"{names.base_url} must be an http(s) address such as http://localhost:11434/v1")
-    path = url.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").removesuffix("/rerank")
+    path = url.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings")
     return url.with_path(path or "/").with_query(url.query)
 
 

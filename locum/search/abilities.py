@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from locum.search import words
+from locum.search.embedders.base import Kind
 from locum.search.probe import TRIALS
 
 MOST_WEIGHT = 0.55
@@ -34,9 +35,7 @@ _LEAST = 0.05
 class Embed(Protocol):
     """Vectors of texts: float32 (n, d) at length 1."""
 
-    def __call__(
-        self, texts: Sequence[str], *, kind: Literal["document", "query"]
-    ) -> Awaitable[NDArray[np.float32]]: ...
+    def __call__(self, texts: Sequence[str], *, kind: Kind) -> Awaitable[NDArray[np.float32]]: ...
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from locum.domain.vector_stores import Chunking
-from locum.search.units import Part, Ranges, Span, Unit, Windows
+from locum.search.units import Part, Ranges, Span, Unit, Windows, ranges_of_bytes, ranges_to_bytes
 from locum.store.database import Database
 
 VERSION = "2"
@@ -188,19 +188,19 @@ def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
 
 def put_chunks(conn: Connection, unit: Unit, ranges: Ranges) -> None:
     """Keep how a document is cut."""
-    _put(conn, _chunks, {**_at(unit), "ranges": _bytes(ranges, np.int32)})
+    _put(conn, _chunks, {**_at(unit), "ranges": ranges_to_bytes(ranges)})
 
 
 def chunks(conn: Connection, unit: Unit) -> Ranges | None:
     """Where the chunks of a unit are, (n, 2); None where it has not been cut."""
     found = conn.execute(_CHUNKS, _at(unit)).scalar_one_or_none()
-    return None if found is None else _ranges(found)
+    return None if found is None else ranges_of_bytes(found)
 
 
 def put_vectors(conn: Connection, document: str, embedder: str, vectors: Windows) -> None:
     """Keep what an embedder made of a document."""
     row = {
-        "ranges": _bytes(vectors.ranges, np.int32),
+        "ranges": ranges_to_bytes(vectors.ranges),
         "codes": _bytes(vectors.codes, np.int8),
         "scales": _bytes(vectors.scales, np.float32),
     }
@@ -284,7 +284,7 @@ class Shelf:
             found: dict[Unit, Ranges] = {}
             for some in _portions({unit.document for unit in units}):
                 for row in conn.execute(sa.select(_chunks).where(_chunks.c.document.in_(some))):
-                    found[_unit(row.document, row.max_tokens, row.overlap_tokens)] = _ranges(row.ranges)
+                    found[_unit(row.document, row.max_tokens, row.overlap_tokens)] = ranges_of_bytes(row.ranges)
             return {unit: found[unit] for unit in units if unit in found}
 
         return await self._data.read(look)
@@ -325,14 +325,10 @@ def _unit(document: str, max_tokens: int, overlap_tokens: int) -> Unit:
     return Unit(document, Chunking(max_chunk_size_tokens=max_tokens, chunk_overlap_tokens=overlap_tokens))
 
 
-def _ranges(data: bytes) -> Ranges:
-    return np.frombuffer(data, np.int32).reshape(-1, 2)
-
-
 def _windows(row: Any) -> Windows:
     scales = np.frombuffer(row.scales, np.float32)
     codes = np.frombuffer(row.codes, np.int8).reshape(len(scales), -1) if len(scales) else np.zeros((0, 0), np.int8)
-    return Windows(ranges=_ranges(row.ranges), codes=codes, scales=scales)
+    return Windows(ranges=ranges_of_bytes(row.ranges), codes=codes, scales=scales)
 
 
 def _put(conn: Connection, table: sa.Table, row: dict[str, object]) -> None:

@@ -12,18 +12,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
 from locum import crashpoints
-from locum.domain.vector_stores import Chunking
 from locum.errors import StorageFull
 from locum.search import derived
+from locum.search.locks import Locks
 from locum.search.units import Ranges, Unit
 from locum.search.workbench import Workbench, WorkbenchError
 from locum.store.database import Database
@@ -46,16 +44,11 @@ class KeywordIndexes:
         self._workbench = workbench
         self._place = place
         self._contents: dict[str, frozenset[str]] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks = Locks()
 
-    @asynccontextmanager
-    async def held(self, store_id: str) -> AsyncIterator[None]:
-        """Nobody else changes the index of the store meanwhile."""
-        lock = self._locks.get(store_id)
-        if lock is None:
-            lock = self._locks[store_id] = asyncio.Lock()
-        async with lock:
-            yield
+    def held(self, store_id: str) -> asyncio.Lock:
+        """Held, nobody else changes the index of the store."""
+        return self._locks.of(store_id)
 
     async def cover(self, store_id: str, units: Collection[Unit], *, anew: bool = False) -> None:
         """Have at least these in the index: nothing to do where this server has ingested them itself. anew: the index
@@ -82,7 +75,7 @@ class KeywordIndexes:
             log.warning("a keyword index is spoiled and is built again", store=store_id, reason=str(error))
             have = await self._in(store_id)
             await self._remove(store_id)
-            async for some in self._portions([*map(_unit, have), *missing]):
+            async for some in self._portions([*map(Unit.of_key, have), *missing]):
                 await self._apply(store_id, add=some)
 
     async def tidy(self, store_id: str, keep: Callable[[], Awaitable[Collection[Unit]]]) -> None:
@@ -157,11 +150,6 @@ def _portion(conn: Connection, units: list[Unit]) -> tuple[list[_Added], int]:
 
 def _folders(root: Path) -> list[str]:
     return [each.name for each in root.iterdir() if each.is_dir()] if root.is_dir() else []
-
-
-def _unit(key: str) -> Unit:
-    document, max_tokens, overlap_tokens = key.rsplit(":", 2)
-    return Unit(document, Chunking(max_chunk_size_tokens=int(max_tokens), chunk_overlap_tokens=int(overlap_tokens)))
 
 
 def _clear_unknown(directory: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from weakref import WeakValueDictionary
 
 import numpy as np
 import structlog
@@ -22,6 +21,7 @@ from locum.search import derived
 from locum.search.chunk import MAX_TOKENS, TooManyTokens
 from locum.search.derived import Document
 from locum.search.embedders.base import Embedder
+from locum.search.locks import Locks
 from locum.search.parse import Parsed, Parser, Unreadable
 from locum.search.units import Ranges, Unit, Windows
 from locum.search.vectors import quantise
@@ -60,7 +60,7 @@ class Library:
         self._embedder = embedder
         self._workbench = workbench
         self._sleep = sleep
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks = Locks()
 
     @property
     def embedder(self) -> str | None:
@@ -74,10 +74,7 @@ class Library:
         except NotFound:
             raise Unreadable("invalid_file", "The file was deleted before it could be read.") from None
         key = derived.key_of(file.sha256, extension(file.filename), self._parser.version)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        async with lock:
+        async with self._locks.of(key):
             unit = Unit(key, chunking)
             kept = await self._kept(key)
             if kept is None:

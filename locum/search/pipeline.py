@@ -26,6 +26,7 @@ from locum.search.library import Library
 from locum.search.parse import Unreadable
 from locum.search.units import Unit
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
@@ -127,18 +128,11 @@ class Pipeline:
 
     async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout
-        with self._signals.watch(store_id) as change:
-            while not await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id)):
-                left = until - loop.time()
-                if left <= 0 or self._signals.is_stopping:
-                    return False
-                with suppress(TimeoutError):  # a signal may be lost
-                    async with asyncio.timeout(min(left, LOOK_SECONDS)):
-                        await change.wait()
-                change.clear()
-            return True
+
+        async def look() -> bool:
+            return await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id))
+
+        return await until(self._signals, store_id, look, bool, seconds=timeout)
 
     # ---- the loop
 
@@ -283,7 +277,7 @@ class Pipeline:
             ]
 
             def complete(conn: Connection) -> tuple[int, bool]:
-                store_rows.generation(conn, resource, store_id, for_update=True)  # whoever else changes it waits
+                store_rows.lock(conn, resource, store_id)  # whoever else changes it waits
                 was_empty = not rows.has_searchable(conn, resource, store_id)
                 done = rows.complete(conn, self._owner, resource, store_id, ingested)
                 is_other = done > 0 and store_rows.embedder(conn, resource, store_id) != embedder

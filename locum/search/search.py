@@ -11,7 +11,7 @@ import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from locum.domain.vector_stores import VectorStore, VectorStoreFile
 from locum.errors import InvalidRequest, NotFound, Unavailable
 from locum.search import plain, rank
 from locum.search.abilities import Abilities
+from locum.search.embedders.base import Embedder
 from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Ranked
 from locum.search.rerank import Reranker, RerankFailed
@@ -61,17 +62,6 @@ async def _covered(store_id: str, units: Collection[Unit]) -> None:
 
 class StoreExpired(InvalidRequest):
     """The store's time has passed since it was last used."""
-
-
-class Embedder(Protocol):
-    """identity: whose vectors they are; those of another cannot be compared."""
-
-    @property
-    def identity(self) -> str: ...
-
-    async def embed(self, texts: Sequence[str], *, kind: Literal["document", "query"]) -> Vector:
-        """float32 (n, d), each at length 1."""
-        ...
 
 
 class Searched(NamedTuple):

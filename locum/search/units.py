@@ -18,6 +18,14 @@ Ranges = NDArray[np.int32]
 """(n, 2): start and end of each; neither gets less from one to the next."""
 
 
+def ranges_to_bytes(ranges: Ranges) -> bytes:
+    return np.ascontiguousarray(ranges, np.int32).tobytes()
+
+
+def ranges_of_bytes(data: bytes) -> Ranges:
+    return np.frombuffer(data, np.int32).reshape(-1, 2)
+
+
 class Unit(NamedTuple):
     """document: key of its text in the derived data."""
 
@@ -27,6 +35,11 @@ class Unit(NamedTuple):
     @property
     def key(self) -> str:
         return f"{self.document}:{self.chunking.max_chunk_size_tokens}:{self.chunking.chunk_overlap_tokens}"
+
+    @classmethod
+    def of_key(cls, key: str) -> Unit:
+        document, max_tokens, overlap_tokens = key.rsplit(":", 2)
+        return cls(document, Chunking(max_chunk_size_tokens=int(max_tokens), chunk_overlap_tokens=int(overlap_tokens)))
 
 
 class Span(NamedTuple):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from locum.domain.vector_stores import Chunking
 from locum.search.chunk import Tokens, TooManyTokens
 from locum.search.embedders.base import Kind
-from locum.search.units import Ranges
+from locum.search.units import Ranges, ranges_of_bytes, ranges_to_bytes
 
 _NICENESS = 10
 _START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from locum.search.workbench import main; main()"
@@ -129,7 +129,7 @@ class Workbench:
             raise TooManyTokens
         if not isinstance(reply, Pieces):
             raise _unexpected(reply)
-        return _ranges(reply.chunks), _ranges(reply.windows)
+        return ranges_of_bytes(reply.chunks), ranges_of_bytes(reply.windows)
 
     async def embed(self, directory: Path, texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
         """What the model of that directory makes of the texts."""
@@ -140,9 +140,7 @@ class Workbench:
 
     async def index(self, directory: Path, *, remove: Iterable[str], add: Iterable[tuple[str, str, Ranges]]) -> None:
         """Change a keyword index; it is committed when this returns. add: unit, its document's text, its chunks."""
-        added = [
-            Added(key, _clean(text), np.ascontiguousarray(ranges, np.int32).tobytes()) for key, text, ranges in add
-        ]
+        added = [Added(key, _clean(text), ranges_to_bytes(ranges)) for key, text, ranges in add]
         reply = await self._ask(Index(str(directory), list(remove), added))
         if not isinstance(reply, Done):
             raise _unexpected(reply)
@@ -222,10 +220,6 @@ def _unexpected(reply: Reply) -> WorkbenchError:
     if isinstance(reply, Failed):
         return WorkbenchError(f"{reply.kind}: {reply.reason}", reply.kind)
     return WorkbenchError(f"unexpected answer {type(reply).__name__}")
-
-
-def _ranges(data: bytes) -> Ranges:
-    return np.frombuffer(data, np.int32).reshape(-1, 2)
 
 
 def _clean(text: str) -> str:
@@ -312,7 +306,7 @@ def _index(command: Index) -> Reply:
     from locum.search.keyword import KeywordWriter
 
     def texts(added: Added) -> list[str]:
-        return [added.text[start:end] for start, end in _ranges(added.ranges).tolist()]
+        return [added.text[start:end] for start, end in ranges_of_bytes(added.ranges).tolist()]
 
     add = [(each.key, texts(each)) for each in command.add]
     KeywordWriter(Path(command.directory)).apply(remove=command.remove, add=add)

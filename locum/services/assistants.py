@@ -57,32 +57,29 @@ class Assistants:
 
     async def update(self, principal: Principal, assistant_id: str, params: AssistantParams) -> Assistant:
         """Change what `params` says; runs that exist keep the assistant as it was."""
-
-        def change(conn: Connection) -> Assistant:
-            resource = principal.resource
-            before = store.get(conn, resource, assistant_id, for_update=True)
-            after = msgspec.structs.replace(before, **said(params))
-            had, now = before.tool_resources, int(self._clock())
-            after = _with_resources(conn, resource, after, params, had=had, now=now)
-            store.save(conn, resource, after)
-            return after
-
-        assistant = await self._db.write(change)
-        self._wake()
-        return assistant
+        return await self._change(
+            principal, assistant_id, params, lambda before: msgspec.structs.replace(before, **said(params))
+        )
 
     async def update_resources(
         self, principal: Principal, assistant_id: str, change: Callable[[ToolResources], ToolResources]
     ) -> Assistant:
         """v1: change the tool resources as they are at that moment: of two callers none undoes what the other did."""
-        params = AssistantParams(shares_files=True)
+        return await self._change(
+            principal,
+            assistant_id,
+            AssistantParams(shares_files=True),
+            lambda before: msgspec.structs.replace(before, tool_resources=change(before.tool_resources)),
+        )
 
+    async def _change(
+        self, principal: Principal, assistant_id: str, params: AssistantParams, change: Callable[[Assistant], Assistant]
+    ) -> Assistant:
         def save(conn: Connection) -> Assistant:
             resource = principal.resource
             before = store.get(conn, resource, assistant_id, for_update=True)
-            after = msgspec.structs.replace(before, tool_resources=change(before.tool_resources))
             had, now = before.tool_resources, int(self._clock())
-            after = _with_resources(conn, resource, after, params, had=had, now=now)
+            after = _with_resources(conn, resource, change(before), params, had=had, now=now)
             store.save(conn, resource, after)
             return after
 

@@ -15,8 +15,8 @@ from locum.domain.vector_stores import BatchStatus, FileBatch, FileCounts, FileS
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStoreFile
 from locum.services.vector_store_files import add_files
-from locum.services.waiting import until
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import file_batches as store
 from locum.store import vector_store_files as file_store
 from locum.store import vector_stores as vector_store_store

@@ -32,8 +32,8 @@ from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.resources import OF_THREADS, settled
 from locum.services.threads import add_messages, insert_thread
-from locum.services.waiting import until
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import assistants as assistant_store
 from locum.store import runs as store
 from locum.store import steps as step_store

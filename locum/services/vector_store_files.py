@@ -22,8 +22,8 @@ from locum.errors import InvalidRequest, Unavailable
 from locum.services.checks import require_files
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStoreFile
-from locum.services.waiting import until
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import vector_store_files as store
 from locum.store import vector_stores as vector_store_store
 from locum.store.database import Database

@@ -225,26 +225,19 @@ def is_settled(conn: Connection, resource: str, store_id: str) -> bool:
 def searchable(conn: Connection, resource: str, store_id: str, *, since: int = -1) -> list[Member]:
     """The files that are searched, which have been what they are for a generation after `since`."""
     rows = conn.execute(
-        sa.select(table.c.doc, table.c.generation).where(
-            table.c.vector_store_id == store_id,
-            table.c.resource == resource,
-            table.c.status == "completed",
-            table.c.generation > since,
-        )
+        sa.select(table.c.doc, table.c.generation).where(_is_searched(resource, store_id), table.c.generation > since)
     )
     return [Member(file=decode(row.doc, VectorStoreFile), generation=row.generation) for row in rows]
 
 
 def has_searchable(conn: Connection, resource: str, store_id: str) -> bool:
     """Whether any file of the store is searched."""
-    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
-    return conn.execute(sa.select(table.c.seq).where(where).limit(1)).first() is not None
+    return conn.execute(sa.select(table.c.seq).where(_is_searched(resource, store_id)).limit(1)).first() is not None
 
 
 def searchable_ids(conn: Connection, resource: str, store_id: str) -> list[str]:
     """Ids of all files that are searched."""
-    where = sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
-    return list(conn.execute(sa.select(table.c.id).where(where)).scalars())
+    return list(conn.execute(sa.select(table.c.id).where(_is_searched(resource, store_id))).scalars())
 
 
 def documents(conn: Connection) -> set[str]:
@@ -317,7 +310,7 @@ def redo(
     conn: Connection, resource: str, store_id: str, old: VectorStoreFile, *, document: str, usage_bytes: int
 ) -> bool:
     """The file's text has been made anew, under another key maybe; False where the file is not what it was."""
-    store_rows.generation(conn, resource, store_id, for_update=True)  # the store's row is locked before its files'
+    store_rows.lock(conn, resource, store_id)
     found = find(conn, resource, store_id, old.id, for_update=True)
     if found is None or (found[1].status, found[1].document) != ("completed", old.document):
         return False
@@ -368,6 +361,10 @@ def _save(conn: Connection, resource: str, store_id: str, changed: dict[int, Vec
 
 def _is_shown(resource: str, now: int) -> sa.ColumnElement[bool]:
     return table.c.id.not_in(file_rows.ids_of_expired(resource, now))
+
+
+def _is_searched(resource: str, store_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.vector_store_id == store_id, table.c.resource == resource, table.c.status == "completed")
 
 
 def _of_batch(batch_id: str) -> sa.Select[tuple[int]]:

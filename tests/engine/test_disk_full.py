@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,23 +11,17 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.disks import small_disk
 from tests.engine.test_runs import texts, wait_for
 from tests.models.upstream import Held, ScriptedUpstream, Text
 from tests.serving import ServerProcess
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "data", "8m") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from tantivy import Index
 
 from locum.errors import StorageFull, Unavailable
 from locum.search.keyword import IndexBusy, IndexUnusable, KeywordReader, KeywordWriter
+from tests.disks import small_disk
 
 FRUIT = ["Apples grow on trees.", "Pears grow on trees as well.", "Bananas do not."]
 TOOLS = ["A hammer drives nails.", "Apples are no tools."]
@@ -166,18 +167,11 @@ def test_a_spoiled_index_is_said_to_be_unusable_and_can_be_built_again(directory
     assert units(directory, "apples") == [("fruit", 0)]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "small", "1m") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_not_taken_for_a_spoiled_index_and_room_is_all_it_takes(small_disk: Path) -> None:
