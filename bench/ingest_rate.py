@@ -34,6 +34,7 @@ from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Parsed
 from locum.search.pipeline import Pipeline
+from locum.search.units import Ranges
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
@@ -130,9 +131,8 @@ def indexing(folder: Path, kinds: dict[str, str], repeats: int) -> dict[str, Any
 
     figures = {}
     for kind, text in kinds.items():
-        ranges = Tokens(text).chunks(Chunking()).tolist()
-        chunks = [text[start:end] for start, end in ranges]
-        units = [(f"{at}:800:400", chunks[at : at + 50]) for at in range(0, len(chunks), 50)]
+        chunks = Tokens(text).chunks(Chunking())
+        units = [_unit(text, chunks[at : at + 50]) for at in range(0, len(chunks), 50)]
         meter = Meter()
         for number in range(repeats):
             writer = KeywordWriter(folder / f"index-{kind}-{number}")
@@ -141,6 +141,12 @@ def indexing(folder: Path, kinds: dict[str, str], repeats: int) -> dict[str, Any
                     writer.apply(remove=(), add=units[at : at + 32])
         figures[f"indexed {kind}, chunks"] = meter.rates(len(chunks))
     return figures
+
+
+def _unit(text: str, chunks: Ranges) -> tuple[str, str, Ranges]:
+    """Some chunks of a text, as a document of their own."""
+    start, end = int(chunks[0, 0]), int(chunks[-1, 1])
+    return f"{start}:800:400", text[start:end], chunks - start
 
 
 class _PlainText:

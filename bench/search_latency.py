@@ -36,7 +36,7 @@ from bench.server import scratch
 from locum.domain.files import File
 from locum.domain.search import Comparison, Query
 from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
-from locum.search import derived, words
+from locum.search import derived, terms
 from locum.search.derived import Shelf
 from locum.search.keyword import _SCHEMA as SCHEMA
 from locum.search.keyword import KeywordReader, KeywordWriter, directory_of
@@ -138,7 +138,7 @@ class Chunks:
 
     def __init__(self, sentences: list[str]) -> None:
         self._sentences = sentences
-        self._terms = [[words.terms_of(word, "en")[0] for word in words.words(sentence)] for sentence in sentences]
+        self._terms = [terms.terms(sentence).terms for sentence in sentences]
 
     def sentences_of(self, number: int) -> list[int]:
         return random.Random(number).choices(range(len(self._sentences)), k=_SENTENCES_OF_A_CHUNK)
@@ -148,10 +148,8 @@ class Chunks:
 
     def document(self, unit: str, number: int) -> Document:
         """As KeywordWriter makes it, from terms that are known already."""
-        terms = [term for each in self.sentences_of(number) for term in self._terms[each]]
-        return Document(
-            unit=unit, ordinal=number % CHUNKS_OF_A_UNIT, language="en", terms=" ".join(terms), characters=""
-        )
+        found = " ".join(self._terms[each] for each in self.sentences_of(number))
+        return Document(unit=unit, ordinal=number % CHUNKS_OF_A_UNIT, language="en", terms=found, characters="")
 
 
 def document_key(number: int) -> str:
@@ -280,6 +278,9 @@ def of_words(chunks: Chunks, queries: list[str], size: int, directory: Path, rep
     some = [unit_key(number) for number in range(0, size // CHUNKS_OF_A_UNIT, 100)]
     writer_of_changes = KeywordWriter(directory)
     texts = [chunks.text(number) for number in range(CHUNKS_OF_A_UNIT)]
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int32)
+    ranges = np.stack([ends - [len(text) for text in texts], ends], axis=1).astype(np.int32)
+    text = "".join(texts)
     return {
         "search": timed(lambda number: reader.search(queries[number % len(queries)], CANDIDATES), repeats),
         "search of one unit in a hundred": timed(
@@ -292,7 +293,8 @@ def of_words(chunks: Chunks, queries: list[str], size: int, directory: Path, rep
             lambda number: writer_of_changes.apply(remove=[unit_key(number)], add=[]), min(10, repeats)
         ),
         "add a unit of 100 chunks, commit": timed(
-            lambda number: writer_of_changes.apply(remove=[], add=[(f"new{number}", texts)]), min(10, repeats)
+            lambda number: writer_of_changes.apply(remove=[], add=[(f"new{number}", text, ranges)]),
+            min(10, repeats),
         ),
     }
 
@@ -301,7 +303,7 @@ def analysis(chunks: Chunks) -> dict[str, float]:
     texts = [chunks.text(number) for number in range(500)]
     began = time.process_time()
     for text in texts:
-        words.terms(text)
+        terms.terms(text)
     seconds = time.process_time() - began
     size = sum(map(len, texts))
     return {

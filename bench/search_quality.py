@@ -73,7 +73,10 @@ class Bench:
             self.chunks[unit] = np.array([[0, len(text)]], np.int32)
         KeywordWriter(directory).apply(
             remove=[],
-            add=[(unit.key, [text]) for unit, text in zip(self._units.values(), collection.documents, strict=True)],
+            add=[
+                (unit.key, text, self.chunks[unit])
+                for unit, text in zip(self._units.values(), collection.documents, strict=True)
+            ],
         )
         self._vectors = VectorIndex(collection.window_vectors.shape[1])
         for document in self._units:

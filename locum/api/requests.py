@@ -117,9 +117,13 @@ class ApiRequest(Request):
         """The pairs of `metadata[key]=value` in the query; an empty value is a value."""
         pairs: dict[str, str] = {}
         for name, value in self.query_params.multi_items():
-            match = re.fullmatch(r"metadata\[(.+)\]", name, re.DOTALL)
-            if match is None:
+            if not name.startswith("metadata[") and name != "metadata":
                 continue
+            match = re.fullmatch(r"metadata\[((?:(?!\]\[).)+)\]", name, re.DOTALL)
+            if match is None:
+                raise InvalidRequest(
+                    f"Invalid {name!r}: expected 'metadata[key]=value'.", param="metadata", code="invalid_value"
+                )
             if "\0" in name or "\0" in value or pairs.setdefault(match[1], value) != value:
                 raise InvalidRequest(
                     f"Invalid {name!r}: expected one value, without NUL characters.",

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from locum.search import words
 from locum.search.embedders.base import Kind
+from locum.search.languages import are_alike, said_by
 from locum.search.probe import TRIALS
+from locum.search.words import written
 
 MOST_WEIGHT = 0.55
 """Of the meaning beside the words, for an embedder that reads everything (see decision 11)."""
@@ -57,7 +58,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
 
     def weight(self, text: str, store: Mapping[str, float] | None = None) -> float:
         """How much a query's meaning counts, 0 to MOST_WEIGHT. store: language -> its share of what is searched."""
-        asked = words.languages_of(words.words(text))
+        asked = said_by(written(text)).shares
         if not asked:
             return 0.0  # numbers mean what they are
         ability = math.exp(sum(share * math.log(max(_FAINT, self.of(each).ability)) for each, share in asked.items()))
@@ -67,14 +68,14 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
 
     def unrelated(self, text: str) -> float:
         """Where the scale of nearness begins for a query."""
-        asked = words.languages_of(words.words(text))
+        asked = said_by(written(text)).shares
         return sum(share * self.of(each).unrelated for each, share in asked.items())
 
     def of(self, language: str) -> Reading:
         """Of a language that was not tried: what is read worst of those in the same letters, or of all."""
         if language in self.languages:
             return self.languages[language]
-        alike = [reading for tried, reading in self.languages.items() if words.are_alike(tried, language)]
+        alike = [reading for tried, reading in self.languages.items() if are_alike(tried, language)]
         return min(alike or self.languages.values(), key=lambda reading: reading.ability, default=NOTHING)
 
 

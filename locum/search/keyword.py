@@ -18,7 +18,8 @@ from typing import NamedTuple
 from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
 
 from locum.errors import LocumError, StorageFull, Unavailable
-from locum.search import words
+from locum.search import terms
+from locum.search.units import Ranges
 
 _HEAP_BYTES = 32 * 1024 * 1024
 _MOST_WORDS = 64
@@ -61,7 +62,7 @@ class KeywordHit(NamedTuple):
 
 def directory_of(root: Path, store_id: str) -> Path:
     """Where the index of a store is; that of other terms is somewhere else."""
-    return root / f"terms-{words.VERSION}" / store_id
+    return root / f"terms-{terms.VERSION}" / store_id
 
 
 class KeywordWriter:
@@ -70,10 +71,10 @@ class KeywordWriter:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def apply(self, *, remove: Iterable[str], add: Iterable[tuple[str, list[str]]]) -> None:
-        """Take units out and put units in, each as the texts of its chunks, in one commit. What is in already is
-        replaced, what is not there need not be removed: the same call twice is as good as once."""
-        added = {unit: [_document(unit, *each) for each in enumerate(chunks)] for unit, chunks in add}
+    def apply(self, *, remove: Iterable[str], add: Iterable[tuple[str, str, Ranges]]) -> None:
+        """Take units out and put units in, each as its document's text and its chunks, in one commit. What is in
+        already is replaced, what is not there need not be removed: the same call twice is as good as once."""
+        added = {unit: list(_documents(unit, text, chunks)) for unit, text, chunks in add}
         replaced = [*remove, *added]
         self._directory.mkdir(parents=True, exist_ok=True)
         with _usable(self._directory):
@@ -123,7 +124,7 @@ class KeywordReader:
             searcher = self._searcher()
             if searcher is None or not searcher.num_docs:
                 return []
-            asked = words.query_terms(text, _languages(searcher))[:_MOST_WORDS]
+            asked = terms.query_terms(text, _languages(searcher))[:_MOST_WORDS]
             if not asked:
                 return []
             ideal = sum(_information(searcher, each) for each in asked)
@@ -164,19 +165,13 @@ class KeywordReader:
         return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def _document(unit: str, ordinal: int, text: str) -> Document:
-    terms = words.terms(text)
-    return Document(
-        unit=unit,
-        ordinal=ordinal,
-        language=terms.language,
-        terms=" ".join(terms.terms),
-        characters=" ".join(terms.characters),
-    )
+def _documents(unit: str, text: str, chunks: Ranges) -> Iterator[Document]:
+    for ordinal, (language, of_words, characters) in enumerate(terms.terms_of_chunks(text, chunks)):
+        yield Document(unit=unit, ordinal=ordinal, language=language, terms=of_words, characters=characters)
 
 
 def _field_of(term: str) -> str:
-    return "characters" if words.is_character(term) else "terms"
+    return "characters" if terms.is_character(term) else "terms"
 
 
 def _languages(searcher: Searcher) -> dict[str, float]:
@@ -184,23 +179,23 @@ def _languages(searcher: Searcher) -> dict[str, float]:
     return {language: count / sum(counts.values()) for language, count in counts.items()}
 
 
-def _information(searcher: Searcher, terms: tuple[str, ...]) -> float:
+def _information(searcher: Searcher, word: tuple[str, ...]) -> float:
     """What BM25 gives for the word once in a chunk of average length."""
     total = searcher.num_docs
-    holding = min(total, max(searcher.doc_freq(_field_of(term), term) for term in terms))
+    holding = min(total, max(searcher.doc_freq(_field_of(term), term) for term in word))
     return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
 
 
 def _query(asked: list[tuple[str, ...]], allowed: Collection[str] | None) -> Query:
-    query = Query.boolean_query([(Occur.Should, _any_of(terms)) for terms in asked])
+    query = Query.boolean_query([(Occur.Should, _any_of(word)) for word in asked])
     if allowed is None:
         return query
     units = Query.const_score_query(Query.term_set_query(_SCHEMA, "unit", list(allowed)), 0.0)
     return Query.boolean_query([(Occur.Must, query), (Occur.Must, units)])
 
 
-def _any_of(terms: tuple[str, ...]) -> Query:
-    queries = [Query.term_query(_SCHEMA, _field_of(term), term, index_option="freq") for term in terms]
+def _any_of(word: tuple[str, ...]) -> Query:
+    queries = [Query.term_query(_SCHEMA, _field_of(term), term, index_option="freq") for term in word]
     return queries[0] if len(queries) == 1 else Query.disjunction_max_query(queries)
 
 

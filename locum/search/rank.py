@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
-from locum.search import words
+from locum.search import terms
 from locum.search.keyword import KeywordHit
+from locum.search.languages import DEFAULT_LANGUAGE, said_by
 from locum.search.units import Ranges, Span, Unit
 from locum.search.vectors import VectorHit
+from locum.search.words import written
 
 MOST_OVERLAP = 0.5
 """Of the shorter of two chunks of a document: of two that share more, the better one stands for both."""
@@ -79,9 +80,8 @@ def by_meaning(
         middle = sum(ranges[hit.window].tolist()) // 2
         each = Found(of_meaning(hit.cosine, unrelated), hit.window)
         for unit in units.get(hit.document, ()):
-            if unit in chunks:
-                first = int(chunks[unit][:, 1].searchsorted(middle, "right"))
-                last = int(chunks[unit][:, 0].searchsorted(middle, "right"))
+            if (of_unit := chunks.get(unit)) is not None:
+                first, last = of_unit[:, 1].searchsorted(middle, "right"), of_unit[:, 0].searchsorted(middle, "right")
                 for ordinal in range(first, last):
                     found.setdefault(Chunk(unit, ordinal), each)
     return found
@@ -121,7 +121,7 @@ def ranking(
     """The best chunks, best first: none below the threshold or of no score, none that repeats a better one."""
     ranked: list[Ranked] = []
     taken: dict[str, list[Span]] = {}
-    for chunk, each in sorted(found.items(), key=lambda item: (-item[1].score, item[0].unit.key, item[0].ordinal)):
+    for chunk, each in sorted(found.items(), key=_place):
         if len(ranked) == limit or each.score < threshold or each.score <= 0:
             break
         if chunk.unit not in chunks or chunk.ordinal >= len(chunks[chunk.unit]):
@@ -134,6 +134,12 @@ def ranking(
         of_document.append(span)
         ranked.append(Ranked(chunk, span, each.score, _quote(span, each.window, windows.get(document))))
     return ranked
+
+
+def _place(item: tuple[Chunk, Found]) -> tuple[float, str, int, int]:
+    """By score; of what scores the same, in the same order every time."""
+    (unit, ordinal), (score, _) = item
+    return -score, unit.document, ordinal, unit.chunking.max_chunk_size_tokens
 
 
 def repeats(span: Span, better: Span) -> bool:
@@ -152,45 +158,51 @@ def _quote(span: Span, window: int | None, windows: Ranges | None) -> Span | Non
 _STOP = re.compile(r"[.!?…](?=\s)|[。！？\n]")
 _BEGINNING = re.compile(r"\S")
 _MOST_SENTENCES = 400
+_TELLING_WORDS = 200
+"""So many of a chunk say what language it is in."""
 _PIECE = re.compile(rf"\S.{{0,{QUOTE_CHARACTERS // 2}}}(?!\S)|\S.{{0,{QUOTE_CHARACTERS - 1}}}", re.DOTALL)
 
 
-def best_part(text: str, queries: Iterable[str]) -> tuple[int, int]:
-    """Start and end of the sentences of a chunk, few and short enough for a quote, with the most words of a query.
+class Quotes:
+    """Looks for the part of a chunk that answers one of these queries; for all that one search has found."""
 
-    Of several such parts the shortest, of those the first; where no word is found, the beginning.
-    """
-    sentences = list(_sentences(text))
-    said = [words.words(text[start:end]) for start, end in sentences]
-    language = words.language_of(chain.from_iterable(said)) or words.DEFAULT_LANGUAGE
-    asked = [_terms(query, language) for query in queries]
-    wanted = frozenset[str]().union(*asked)
-    telling = {
-        word: shared
-        for word in set(chain.from_iterable(said))
-        if (shared := wanted.intersection(words.terms_of(word, language)))
-    }
-    held = [{term for word in each if word in telling for term in telling[word]} for each in said]
-    best, found = (0, 0, 0), sentences[0] if sentences else (0, len(text))
-    for first, (start, _) in enumerate(sentences):
-        if not held[first]:  # the same without this one is shorter
-            continue
-        together: set[str] = set()
-        few = slice(first, first + MOST_SENTENCES)
-        for (_, end), terms in zip(sentences[few], held[few], strict=True):
-            if end - start > QUOTE_CHARACTERS:
-                break
-            together |= terms
-            rank = (max((len(together & each) for each in asked), default=0), start - end, -start)
-            if rank[0] and rank > best:
-                best, found = rank, (start, end)
-    return found
+    def __init__(self, queries: Iterable[str]) -> None:
+        self._queries = tuple(queries)
+        self._asked: dict[str, list[frozenset[str]]] = {}
 
+    def best_part(self, text: str) -> tuple[int, int]:
+        """Start and end of the sentences of a chunk, few and short enough for a quote, with the most words of a query.
 
-@lru_cache(maxsize=64)
-def _terms(query: str, language: str) -> frozenset[str]:
-    """Every passage that is found asks the same."""
-    return frozenset(term for terms in words.query_terms(query, [language]) for term in terms)
+        Of several such parts the shortest, of those the first; where no word is found, the beginning.
+        """
+        sentences = list(_sentences(text))
+        said = [written(text[start:end]) for start, end in sentences]
+        language = said_by(islice(chain.from_iterable(said), _TELLING_WORDS)).language or DEFAULT_LANGUAGE
+        asked = self._asked_in(language)
+        wanted = frozenset[str]().union(*asked)
+        terms_of = terms.of_words(language).__getitem__
+        held = [wanted.intersection(" ".join(map(terms_of, each)).split()) for each in said]
+        best, found = (0, 0, 0), sentences[0] if sentences else (0, len(text))
+        for first, (start, _) in enumerate(sentences):
+            if not held[first]:  # the same without this one is shorter
+                continue
+            together: set[str] = set()
+            few = slice(first, first + MOST_SENTENCES)
+            for (_, end), those in zip(sentences[few], held[few], strict=True):
+                if end - start > QUOTE_CHARACTERS:
+                    break
+                together |= those
+                rank = (max(len(together & each) for each in asked), start - end, -start)
+                if rank > best:
+                    best, found = rank, (start, end)
+        return found
+
+    def _asked_in(self, language: str) -> list[frozenset[str]]:
+        """The terms of each query in documents of a language."""
+        if language not in self._asked:
+            asked = (terms.query_terms(query, [language]) for query in self._queries)
+            self._asked[language] = [frozenset(chain.from_iterable(each)) for each in asked]
+        return self._asked[language]
 
 
 def _sentences(text: str) -> Iterable[tuple[int, int]]:

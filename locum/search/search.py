@@ -27,7 +27,7 @@ from locum.search import plain, rank
 from locum.search.abilities import Abilities
 from locum.search.embedders.base import Embedder
 from locum.search.keyword import IndexUnusable, KeywordHit
-from locum.search.rank import Chunk, Found, Ranked
+from locum.search.rank import Chunk, Found, Quotes, Ranked
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
 from locum.search.units import Derived, Part, Span, Unit
@@ -136,8 +136,9 @@ class Search:
         if asked:
             ranked = await _reranked(asked, ranked, parts, query)
         self._stores.make_room()
+        quotes = Quotes(query.texts)
         return await asyncio.to_thread(
-            lambda: tuple(_passage(each, owners[each.chunk.unit], parts[each.span], names, query) for each in ranked)
+            lambda: tuple(_passage(each, owners[each.chunk.unit], parts[each.span], names, quotes) for each in ranked)
         )
 
     async def _open(self, resource: str, store_ids: Sequence[str], query: Query) -> list[Searched]:
@@ -312,9 +313,9 @@ async def _reranked(reranker: Reranker, ranked: list[Ranked], parts: Mapping[Spa
     return [each for each in ranked[: query.limit] if each.score >= query.score_threshold]
 
 
-def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[str, str], query: Query) -> Passage:
+def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[str, str], quotes: Quotes) -> Passage:
     """A ranked chunk as who asked sees it."""
-    start, end = _quoted(ranked, part.text, query)
+    start, end = _quoted(ranked, part.text, quotes)
     return Passage(
         vector_store_id=owner.vector_store_id,
         file_id=owner.id,
@@ -329,10 +330,10 @@ def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[
     )
 
 
-def _quoted(ranked: Ranked, text: str, query: Query) -> tuple[int, int]:
+def _quoted(ranked: Ranked, text: str, quotes: Quotes) -> tuple[int, int]:
     """Where in the chunk's text the quote is."""
     if ranked.quote is None:
-        return rank.best_part(text, query.texts)
+        return quotes.best_part(text)
     return ranked.quote.start - ranked.span.start, ranked.quote.end - ranked.span.start
 
 

@@ -29,7 +29,7 @@ from locum.search.embedders.base import Kind
 from locum.search.units import Ranges, ranges_of_bytes, ranges_to_bytes
 
 _NICENESS = 10
-_START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from locum.search.workbench import main; main()"
+_START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from {module} import main; main()"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _LENGTH = struct.Struct(">Q")
 
@@ -113,10 +113,11 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 class Workbench:
-    """The process, as the server sees it. Commands wait for one another."""
+    """The process, as the server sees it. Commands wait for one another. module: whose `main` it runs."""
 
-    def __init__(self, *, niceness: int = _NICENESS) -> None:
+    def __init__(self, *, niceness: int = _NICENESS, module: str = __name__) -> None:
         self._niceness = niceness
+        self._start = _START.format(module=module)
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._is_closed = False
@@ -198,7 +199,7 @@ class Workbench:
                 sys.executable,
                 "-I",
                 "-c",
-                _START,
+                self._start,
                 "\n".join(path for path in sys.path if path),
                 str(self._niceness),
                 str(os.getpid()),
@@ -305,10 +306,7 @@ def _embed(command: Embed) -> Reply:
 def _index(command: Index) -> Reply:
     from locum.search.keyword import KeywordWriter
 
-    def texts(added: Added) -> list[str]:
-        return [added.text[start:end] for start, end in ranges_of_bytes(added.ranges).tolist()]
-
-    add = [(each.key, texts(each)) for each in command.add]
+    add = ((each.key, each.text, ranges_of_bytes(each.ranges)) for each in command.add)
     KeywordWriter(Path(command.directory)).apply(remove=command.remove, add=add)
     return Done()
 

@@ -155,6 +155,10 @@ def test_an_attachment_changes_no_label(edge: EdgeServer) -> None:
     [
         "metadata[a]=1&metadata[a]=2",
         "metadata[a]=%00",
+        "metadata=a",
+        "metadata[]=a",
+        "metadata[a][b]=c",
+        "metadata[a=b",
         "&".join(f"metadata[k{number}]=v" for number in range(17)),
         "limit=0",
         "after=thread_unknown",

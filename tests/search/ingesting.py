@@ -23,7 +23,6 @@ from locum.clock import Clock, system_clock
 from locum.domain.files import File, blob_key
 from locum.domain.vector_stores import Attribute, Chunking, VectorStore, VectorStoreFile
 from locum.search import derived
-from locum.search import workbench as workbench_module
 from locum.search.embedders.base import Embedder
 from locum.search.embedders.remote import RemoteEmbedder
 from locum.search.indexes import KeywordIndexes
@@ -39,13 +38,10 @@ from locum.store import vector_stores as store_rows
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
-from tests.search import keyword_stand_in
+from tests.search import indexing
 
 RESOURCE = "res"
 _AUTO = Chunking()
-WORKBENCH = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from tests.search.keyword_stand_in import main; main()"
-)
 
 
 class PlainText:
@@ -87,15 +83,15 @@ class Ingestion:
         owner: str = "node_1",
         slots: int = 2,
         gather_seconds: float = GATHER_SECONDS,
+        workbench: str = "locum.search.workbench",
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        workbench_module._START = WORKBENCH
         self.db, self.data, self.directory = db, data, directory
         self.clock = clock
         self.embedder = embedder
         self.parser = parser or PlainText()
         self.blobs = DiskBlobs(directory / "blobs")
-        self.workbench = Workbench()
+        self.workbench = Workbench(module=workbench)
         self.indexes = KeywordIndexes(data, self.workbench, lambda store_id: directory / "search" / store_id)
         self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
         self.signals = LocalSignals()
@@ -160,9 +156,12 @@ class Ingestion:
     async def settle(self, store_id: str) -> None:
         assert await self.pipeline.settled(RESOURCE, store_id, timeout=60)
 
-    def indexed(self, store_id: str) -> dict[str, list[str]]:
-        """Unit -> the texts of its chunks, in the keyword index."""
-        return keyword_stand_in.read(self.directory / "search" / store_id)
+    def indexed(self, store_id: str) -> dict[str, list[int]]:
+        """Unit -> the ordinals of its chunks, in the keyword index."""
+        return indexing.units(self.directory / "search" / store_id)
+
+    def spoil_index(self, store_id: str) -> None:
+        (self.directory / "search" / store_id / "meta.json").write_text("spoiled")
 
     async def close(self) -> None:
         await self.upkeep.stop()

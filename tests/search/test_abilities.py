@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from locum.search.abilities import MOST_WEIGHT, NOTHING, Abilities, Reading, probe
+from locum.search.languages import LANGUAGES
 from locum.search.probe import TRIALS
-from locum.search.words import LANGUAGES
 
 DIMENSIONS = 256
 ALL = tuple(TRIALS)

@@ -123,8 +123,7 @@ class Scene:
                 for document in documents:
                     text = await data.read(lambda conn, key=document: derived.text(conn, key))  # type: ignore[misc]
                     tokens = Tokens(text)
-                    ranges = tokens.chunks(Chunking()).tolist()
-                    expected[Unit(document, Chunking()).key] = [text[start:end] for start, end in ranges]
+                    expected[Unit(document, Chunking()).key] = list(range(len(tokens.chunks(Chunking()))))
                     vectors = await data.read(lambda conn, key=document: derived.vectors(conn, key, "remote:m"))  # type: ignore[misc]
                     assert vectors is not None
                     assert vectors.ranges.tolist() == tokens.windows().tolist()

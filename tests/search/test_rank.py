@@ -150,38 +150,38 @@ PROSE = (
     ],
 )
 def test_by_words_the_sentences_with_most_of_them_are_quoted(query: str, expected: str) -> None:
-    start, end = rank.best_part(PROSE, [query])
+    start, end = rank.Quotes([query]).best_part(PROSE)
     assert PROSE[start:end] == expected
 
 
 def test_of_several_queries_the_one_with_most_words_is_quoted() -> None:
-    start, end = rank.best_part(PROSE, ["bicycles", "office form"])
+    start, end = rank.Quotes(["bicycles", "office form"]).best_part(PROSE)
     assert PROSE[start:end] == "Ask the office for the form."
 
 
 def test_korean_is_quoted_by_its_sentences() -> None:
     text = "문은 닫혀 있었다. 환불은 두 주 안에 처리됩니다. 사무실에 문의하세요."
-    start, end = rank.best_part(text, ["환불은 언제 처리되나요?"])
+    start, end = rank.Quotes(["환불은 언제 처리되나요?"]).best_part(text)
     assert text[start:end] == "환불은 두 주 안에 처리됩니다."
 
 
 @unhurried
 @given(st.text(), st.text())
 def test_a_quote_is_a_part_of_the_text_and_short(text: str, query: str) -> None:
-    start, end = rank.best_part(text, [query])
+    start, end = rank.Quotes([query]).best_part(text)
     assert 0 <= start <= end <= len(text)
     assert end - start <= rank.QUOTE_CHARACTERS or not text[start:end].strip()
 
 
 @pytest.mark.parametrize("text", ["word " * 4000, "x" * 20_000, "a\n" * 10_000, "a. " * 7000, "말" * 20_000])
 def test_a_text_that_is_no_prose_is_quoted_in_pieces(text: str) -> None:
-    start, end = rank.best_part(text, ["word x a 말"])
+    start, end = rank.Quotes(["word x a 말"]).best_part(text)
     assert 0 < end - start <= rank.QUOTE_CHARACTERS
 
 
 def test_of_a_list_a_few_lines_are_quoted_however_many_fit() -> None:
     text = "\n".join(f"{number} ab" for number in range(300))
-    start, end = rank.best_part(text, ["100 ab", " ".join(map(str, range(90, 300)))])
+    start, end = rank.Quotes(["100 ab", " ".join(map(str, range(90, 300)))]).best_part(text)
     lines = text[start:end].split("\n")
     assert len(lines) == rank.MOST_SENTENCES
     assert lines[0] == "90 ab"

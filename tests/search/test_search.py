@@ -18,7 +18,7 @@ from locum.domain.files import File
 from locum.domain.search import Comparison, Passage, Query
 from locum.domain.vector_stores import Attribute, Chunking, ExpiresAfter, VectorStore, VectorStoreFile
 from locum.errors import NotFound
-from locum.search import words
+from locum.search import terms
 from locum.search.abilities import Abilities, Reading
 from locum.search.keyword import KeywordWriter, directory_of
 from locum.search.rerank import Reranker, RerankFailed
@@ -30,6 +30,7 @@ from locum.store import files, vector_store_files, vector_stores
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
+from tests.search import indexing
 
 NOW = 1_000_000
 SMALL = Chunking(max_chunk_size_tokens=100, chunk_overlap_tokens=0)
@@ -73,7 +74,7 @@ class Synonyms:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         total = np.zeros(self._DIMENSIONS)
-        for term in words.query_terms(text, ["en"]):
+        for term in terms.query_terms(text, ["en"]):
             digest = hashlib.sha256(self._meaning.get(term[0], term[0]).encode()).digest()
             total += np.random.default_rng(int.from_bytes(digest[:8], "big")).standard_normal(self._DIMENSIONS)
         return total
@@ -192,9 +193,9 @@ class Library:
 
     def index(self, store_id: str, document: str) -> None:
         unit = Unit(document, SMALL)
-        text = self.derived.documents[document]
-        chunks = [text[start:end] for start, end in self.derived.paragraphs(document)]
-        KeywordWriter(directory_of(self.directory, store_id)).apply(remove=[], add=[(unit.key, chunks)])
+        chunks = np.array(self.derived.paragraphs(document), np.int32)
+        added = (unit.key, self.derived.documents[document], chunks)
+        KeywordWriter(directory_of(self.directory, store_id)).apply(remove=[], add=[added])
 
     def remove(self, file_id: str, store_id: str = "vs_1") -> None:
         self._write(lambda conn: vector_store_files.delete(conn, "default", store_id, file_id))
@@ -524,7 +525,9 @@ def test_the_keyword_indexes_of_few_stores_stay_open(tmp_path: Path) -> None:
     kept = KeptStores(tmp_path, 1024**3, most_open=2)
     stores = [kept.get("default", f"vs_{number}") for number in range(4)]
     for store in stores:
-        KeywordWriter(directory_of(tmp_path, store.store_id)).apply(remove=[], add=[("doc:100:0", ["rice"])])
+        KeywordWriter(directory_of(tmp_path, store.store_id)).apply(
+            remove=[], add=[indexing.unit("doc:100:0", ["rice"])]
+        )
         assert store.keyword.search("rice", 1)
     kept.make_room()
     assert [store.keyword.is_open for store in stores] == [False, False, True, True]

@@ -1,0 +1,30 @@
+"""Units of a keyword index: put in by their chunks, and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tantivy import Index, Query
+
+from locum.search.units import Ranges
+
+
+def unit(key: str, chunks: list[str]) -> tuple[str, str, Ranges]:
+    """A unit of a document that has nothing but these chunks."""
+    ends = np.cumsum([len(each) + 1 for each in chunks], dtype=np.int32)
+    ranges = np.stack([ends - [len(each) + 1 for each in chunks], ends - 1], axis=1).astype(np.int32)
+    return key, "\n".join(chunks), ranges
+
+
+def units(directory: Path) -> dict[str, list[int]]:
+    """Unit -> the ordinals of its chunks, of all that the index has."""
+    if not (directory / "meta.json").exists():
+        return {}
+    searcher = Index.open(str(directory)).searcher()
+    addresses = [address for _, address in searcher.search(Query.all_query(), max(1, searcher.num_docs)).hits]
+    ordinals = searcher.fast_field_values("ordinal", addresses)
+    found: dict[str, list[int]] = {}
+    for address, ordinal in zip(addresses, ordinals, strict=True):
+        found.setdefault(str(searcher.doc(address).get_first("unit")), []).append(int(ordinal or 0))
+    return {key: sorted(of_unit) for key, of_unit in found.items()}
