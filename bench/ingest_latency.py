@@ -28,9 +28,9 @@ from bench.measuring import Target, quantile
 from bench.server import Server, serving
 
 LOADS = ("none", "neighbour", "text", "PDF")
-_NOTES = 1000
+_NOTES = 2000
 """Of a round: more than are ingested in it."""
-_PDFS, _PAGES = 60, 20
+_PDFS, _PAGES = 200, 20
 _BUSY = "import os; os.nice(10)\nwhile True: pass"
 
 

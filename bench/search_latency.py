@@ -33,8 +33,9 @@ from bench import measuring, retrieval_data
 from bench.measuring import MIB, Target, quantile
 from bench.retrieval_data import MINILM
 from bench.server import scratch
+from locum.api.v2.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
 from locum.domain.files import File
-from locum.domain.search import Comparison, Query
+from locum.domain.search import DEFAULT_RESULTS, Comparison, Query
 from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
 from locum.search import derived, terms
 from locum.search.derived import Shelf
@@ -241,9 +242,18 @@ def of_searches(
 
         by_words = Search(db, Shelf(data), root)
 
-        def ask(number: int, *others: int, filter_: Comparison | None = None, of: Search = search) -> None:
+        def ask(
+            number: int,
+            *others: int,
+            filter_: Comparison | None = None,
+            of: Search = search,
+            in_run: bool = False,
+        ) -> None:
+            """As `/search` asks, or a run."""
             texts = tuple(queries[each % len(queries)] for each in (number, *others))
-            assert runner.run(of.search("default", [STORE], Query(texts=texts, filter=filter_)))
+            limit = DEFAULT_RESULTS if in_run else RESULTS_OF_A_SEARCH
+            query = Query(texts=texts, limit=limit, filter=filter_, quotes=in_run)
+            assert runner.run(of.search("default", [STORE], query))
 
         began = time.perf_counter()
         ask(0)
@@ -252,8 +262,11 @@ def of_searches(
         figures = {
             "first search, which loads the vectors, ms": round(first),
             "search": timed(ask, repeats, time.process_time),
+            "search of a run, with quotes": timed(lambda n: ask(n, in_run=True), repeats, time.process_time),
             "search by words alone": timed(lambda n: ask(n, of=by_words), repeats, time.process_time),
-            "search with 4 queries": timed(lambda n: ask(n, n + 1, n + 2, n + 3), repeats, time.process_time),
+            "search of a run with 4 queries": timed(
+                lambda n: ask(n, n + 1, n + 2, n + 3, in_run=True), repeats, time.process_time
+            ),
             "search filtered to one file in a hundred": timed(
                 lambda n: ask(n, filter_=one), repeats, time.process_time
             ),

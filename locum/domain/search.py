@@ -37,7 +37,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A search: what each text finds is merged, the better score of a passage counts.
 
     At most `limit` passages, none with a score below `score_threshold` (0 to 1). rerank: whether a reranker that is
-    configured is asked. rewrite: whether the texts may be put into other words before the search.
+    configured is asked. rewrite: whether the texts may be put into other words before the search. quotes: whether it
+    is to be found out what of each passage answers best.
     """
 
     texts: tuple[str, ...]
@@ -46,14 +47,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter | None = None
     rerank: bool = True
     rewrite: bool = False
+    quotes: bool = True
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk of a file that was found.
 
     score: 0 to 1, comparable between searches. start, end: where in the file's text `text` stands, in code points,
-    end exclusive. quote: of `text`, what answers best; a part of it, word for word. page: of a file that has pages,
-    where the quote begins, from 1.
+    end exclusive. quote: of `text`, what answers best; a part of it, word for word; all of it where the query asks for
+    no quotes. page: of a file that has pages, where the quote begins, from 1.
     """
 
     vector_store_id: str

@@ -77,6 +77,13 @@ class Searched(NamedTuple):
         return self.scope is self.membership.whole
 
 
+class Meant(NamedTuple):
+    """What a query finds in a store by its meaning, and how much that counts."""
+
+    chunks: dict[Chunk, Found]
+    weight: float
+
+
 class Search:
     """Searches the stores of all resources.
 
@@ -136,7 +143,7 @@ class Search:
         if asked:
             ranked = await _reranked(asked, ranked, parts, query)
         self._stores.make_room()
-        quotes = Quotes(query.texts)
+        quotes = Quotes(query.texts) if query.quotes else None
         return await asyncio.to_thread(
             lambda: tuple(_passage(each, owners[each.chunk.unit], parts[each.span], names, quotes) for each in ranked)
         )
@@ -180,18 +187,47 @@ class Search:
             _log.warning("the use of vector stores could not be recorded", reason=error.message)
 
     async def _find(self, stores: list[Searched], texts: Sequence[str], candidates: int) -> dict[Chunk, Found]:
-        """What all queries find in all stores, side by side."""
+        """What all queries find in all stores: by words and by meaning at the same time, side by side."""
+        pairs = [(searched, text) for searched in stores for text in texts]
+        by_words, by_meaning = await asyncio.gather(
+            asyncio.gather(*(self._by_words(*pair, candidates) for pair in pairs)),
+            self._by_meaning(stores, texts, candidates),
+        )
+        return rank.merge(
+            rank.fuse(said, meant.chunks, meant.weight) for said, meant in zip(by_words, by_meaning, strict=True)
+        )
+
+    async def _by_words(self, searched: Searched, text: str, candidates: int) -> dict[Chunk, float]:
+        nothing: list[KeywordHit] = []
+        hits = await self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing)
+        said = rank.by_words(hits, searched.scope.units)
+        await searched.kept.load_chunks({chunk.unit for chunk in said}, self._derived)
+        return said
+
+    async def _by_meaning(self, stores: list[Searched], texts: Sequence[str], candidates: int) -> list[Meant]:
+        """Of each text in each store, store by store."""
         weights = await asyncio.gather(*(self._weights(searched, texts) for searched in stores))
         vectors = await self._embed([text for text in texts if any(of_store[text] for of_store in weights)])
-        pairs = [
-            (searched, text, of_store[text])
-            for searched, of_store in zip(stores, weights, strict=True)
-            for text in texts
-        ]
-        finding = (
-            self._find_one(searched, text, candidates, weight, vectors.get(text)) for searched, text, weight in pairs
+        return await asyncio.gather(
+            *(
+                self._meant(searched, text, candidates, of_store[text], vectors.get(text))
+                for searched, of_store in zip(stores, weights, strict=True)
+                for text in texts
+            )
         )
-        return rank.merge(await asyncio.gather(*finding))
+
+    async def _meant(
+        self, searched: Searched, text: str, candidates: int, weight: float, vector: Vector | None
+    ) -> Meant:
+        kept, scope = searched.kept, searched.scope
+        if weight <= 0 or vector is None or self.abilities is None or not _is_comparable(vector, kept):
+            return Meant({}, 0.0)
+        hits = await asyncio.to_thread(_vector_hits, searched, vector, candidates)
+        near = {unit for hit in hits for unit in scope.of_document.get(hit.document, ())}
+        await kept.load_chunks(near, self._derived)
+        unrelated = self.abilities.unrelated(text)
+        chunks = rank.by_meaning(hits, scope.of_document, kept.chunks, kept.windows, unrelated=unrelated)
+        return Meant(chunks, weight)
 
     async def _weights(self, searched: Searched, texts: Sequence[str]) -> dict[str, float]:
         """How much the meaning of each text counts in a store."""
@@ -217,25 +253,6 @@ class Search:
         except Exception as error:  # whatever it is, there are still the words
             _log.warning("queries could not be embedded and are searched by words", error=type(error).__name__)
             return {}
-
-    async def _find_one(
-        self, searched: Searched, text: str, candidates: int, weight: float, vector: Vector | None
-    ) -> dict[Chunk, Found]:
-        """What one query finds in one store: by words and by meaning at the same time."""
-        kept, scope = searched.kept, searched.scope
-        nothing: list[KeywordHit] = []
-        by_words = self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing)
-        if weight <= 0 or vector is None or self.abilities is None or not _is_comparable(vector, kept):
-            said = rank.by_words(await by_words, scope.units)
-            await kept.load_chunks({chunk.unit for chunk in said}, self._derived)
-            return rank.fuse(said, {}, 0.0)
-        with_words, hits = await asyncio.gather(by_words, asyncio.to_thread(_vector_hits, searched, vector, candidates))
-        said = rank.by_words(with_words, scope.units)
-        near = {unit for hit in hits for unit in scope.of_document.get(hit.document, ())}
-        await kept.load_chunks({chunk.unit for chunk in said} | near, self._derived)
-        unrelated = self.abilities.unrelated(text)
-        meant = rank.by_meaning(hits, scope.of_document, kept.chunks, kept.windows, unrelated=unrelated)
-        return rank.fuse(said, meant, weight)
 
     async def _ask_keyword(self, searched: Searched, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
         """What the keyword index says. Where it cannot be used, who can build it again is told."""
@@ -313,7 +330,9 @@ async def _reranked(reranker: Reranker, ranked: list[Ranked], parts: Mapping[Spa
     return [each for each in ranked[: query.limit] if each.score >= query.score_threshold]
 
 
-def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[str, str], quotes: Quotes) -> Passage:
+def _passage(
+    ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[str, str], quotes: Quotes | None
+) -> Passage:
     """A ranked chunk as who asked sees it."""
     start, end = _quoted(ranked, part.text, quotes)
     return Passage(
@@ -330,8 +349,10 @@ def _passage(ranked: Ranked, owner: VectorStoreFile, part: Part, names: Mapping[
     )
 
 
-def _quoted(ranked: Ranked, text: str, quotes: Quotes) -> tuple[int, int]:
+def _quoted(ranked: Ranked, text: str, quotes: Quotes | None) -> tuple[int, int]:
     """Where in the chunk's text the quote is."""
+    if quotes is None:
+        return 0, len(text)
     if ranked.quote is None:
         return quotes.best_part(text)
     return ranked.quote.start - ranked.span.start, ranked.quote.end - ranked.span.start

@@ -268,6 +268,8 @@ def test_without_an_embedder_words_are_searched(library: Library) -> None:
     assert by_words.found("where is my car parked") == []
     assert by_words.found("boiling rice") == ["file-cooking"]
     assert by_words.ask("rice")[0].quote == "Boil the rice for ten minutes."
+    (passage, *_) = by_words.ask("rice", quotes=False)
+    assert passage.quote == passage.text
 
 
 def test_words_alone_are_searched_until_it_is_known_what_the_embedder_reads(library: Library) -> None:

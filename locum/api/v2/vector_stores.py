@@ -242,6 +242,7 @@ class SearchBody(Body):
             filter=self.filters.to_domain() if self.filters else None,
             rerank=ranking.ranker != "none",
             rewrite=bool(self.rewrite_query),
+            quotes=False,  # the answer has no place for them
         )
 
 
