@@ -33,7 +33,7 @@ async def read(chunks: AsyncIterator[bytes], *, max_bytes: int = MAX_BYTES) -> b
 
 def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in a body. An empty body is an empty object: `POST /threads` is sent that way."""
-    if not raw.strip():
+    if not raw:
         return {}
     try:
         value = msgspec.json.decode(raw)

@@ -38,6 +38,8 @@ SWEEP_SECONDS = 3600.0
 FOLLOW_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
 _COVER_SECONDS = 5.0
+_FORGOTTEN_AT_ONCE = 100
+"""Documents: who else writes does not wait long."""
 KEPT_SECONDS = 24 * 3600.0
 """What was used lately is kept, whoever has it: a file that is taken out of a store may be put into another one."""
 
@@ -226,10 +228,7 @@ class Upkeep:
         embedders that no store has."""
         before = self._clock() - KEPT_SECONDS
         if unused := await self._data.read(lambda conn: derived.unused(conn, before=before)):
-            unused -= await self._db.read(rows.documents)
-            gone = await self._data.write(lambda conn: derived.forget(conn, unused, before=before))
-            if gone:
-                log.info("removed search data of no store", documents=len(gone))
+            await self._forget(sorted(unused - await self._db.read(rows.documents)), before)
         here = await self._indexes.stores()  # first: those that are made meanwhile are not looked for
         stores = {store_id: resource for resource, store_id in await self._db.read(store_rows.all_ids)}
         for store_id in here:
@@ -240,6 +239,14 @@ class Upkeep:
         if (embedder := self._library.embedder) is not None:
             used = await self._db.read(store_rows.embedders)
             await self._data.write(lambda conn: derived.forget_vectors(conn, but={embedder, *used}))
+
+    async def _forget(self, unused: list[str], before: float) -> None:
+        count = 0
+        for first in range(0, len(unused), _FORGOTTEN_AT_ONCE):
+            some = unused[first : first + _FORGOTTEN_AT_ONCE]
+            count += len(await self._data.write(lambda conn, some=some: derived.forget(conn, some, before=before)))  # type: ignore[misc]
+        if count:
+            log.info("removed search data of no store", documents=count)
 
     async def _tidy(self, resource: str, store_id: str) -> None:
         generation = await self._db.read(lambda conn: store_rows.generation(conn, resource, store_id))

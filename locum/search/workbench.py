@@ -29,6 +29,8 @@ from locum.search.embedders.base import Kind
 from locum.search.units import Ranges, ranges_of_bytes, ranges_to_bytes
 
 _NICENESS = 10
+_MOST_SECONDS = 600.0
+"""Far more than any command takes: the largest file is cut in seconds, and what is embedded comes in portions."""
 _START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from {module} import main; main()"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 _LENGTH = struct.Struct(">Q")
@@ -113,10 +115,16 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 class Workbench:
-    """The process, as the server sees it. Commands wait for one another. module: whose `main` it runs."""
+    """The process, as the server sees it. Commands wait for one another.
 
-    def __init__(self, *, niceness: int = _NICENESS, module: str = __name__) -> None:
+    module: whose `main` it runs. most_seconds: of a command; a process that takes longer is taken for dead.
+    """
+
+    def __init__(
+        self, *, niceness: int = _NICENESS, module: str = __name__, most_seconds: float = _MOST_SECONDS
+    ) -> None:
         self._niceness = niceness
+        self._most_seconds = most_seconds
         self._start = _START.format(module=module)
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
@@ -174,7 +182,8 @@ class Workbench:
         async with self._turn:
             for is_last in (False, True):
                 try:
-                    return await self._exchange(said)
+                    async with asyncio.timeout(self._most_seconds):
+                        return await self._exchange(said)
                 except (OSError, asyncio.IncompleteReadError) as error:
                     await self._end()
                     if is_last or self._is_closed:

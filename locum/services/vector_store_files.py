@@ -160,10 +160,14 @@ def add_files(
             "were to be added."
         )
     added = [_file_of(each, files[each.file_id], store_id, now=now) for each in absent]
-    rows = store.insert_all(conn, resource, added)
-    for file_id, (row, file) in present.items():
-        rows.append(_add_again(conn, resource, row, file, wanted[file_id], files[file_id], now=now))
-    return rows
+    anew: dict[int, VectorStoreFile] = {}
+    kept: dict[int, VectorStoreFile] = {}
+    for file_id, (row, had) in present.items():
+        again, is_anew = _again(had, wanted[file_id], files[file_id], now=now)
+        (anew if is_anew else kept)[row] = again
+    had_in = dict(present.values())
+    store.save(conn, resource, store_id, {row: file for row, file in kept.items() if file != had_in[row]})
+    return [*store.insert_all(conn, resource, added), *store.replace(conn, resource, store_id, anew), *kept]
 
 
 def _file_of(new: NewVectorStoreFile, file: File, store_id: str, *, now: int) -> VectorStoreFile:
@@ -178,16 +182,11 @@ def _file_of(new: NewVectorStoreFile, file: File, store_id: str, *, now: int) ->
     return made if wrong is None else domain.failed(made, FileError(code="unsupported_file", message=wrong))
 
 
-def _add_again(
-    conn: Connection, resource: str, row: int, had: VectorStoreFile, new: NewVectorStoreFile, file: File, *, now: int
-) -> int:
-    """What comes of a file that is in the store already; the number of its row."""
-    kept = replace(new, attributes=had.attributes) if new.attributes is UNSET else new
-    if kept.chunking is None:
-        kept = replace(kept, chunking=had.chunking)
-    if had.status in ("failed", "cancelled") or kept.chunking != had.chunking:
-        again = _file_of(kept, file, had.vector_store_id, now=now)
-        return store.replace(conn, resource, again)
-    if kept.attributes != had.attributes and kept.attributes is not UNSET:
-        store.set_attributes(conn, resource, had.vector_store_id, had.id, kept.attributes)
-    return row
+def _again(had: VectorStoreFile, new: NewVectorStoreFile, file: File, *, now: int) -> tuple[VectorStoreFile, bool]:
+    """What comes of a file that is in the store already, and whether it is ingested anew."""
+    attributes = had.attributes if new.attributes is UNSET else new.attributes
+    chunking = new.chunking or had.chunking
+    if had.status in ("failed", "cancelled") or chunking != had.chunking:
+        anew = replace(new, attributes=attributes, chunking=chunking)
+        return _file_of(anew, file, had.vector_store_id, now=now), True
+    return replace(had, attributes=attributes), False

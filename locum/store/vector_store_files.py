@@ -78,6 +78,7 @@ _CLAIM = (
         attempts=table.c.attempts + 1,
     )
 )
+_MOVE = sa.update(members).where(members.c.file_seq == sa.bindparam("old")).values(file_seq=sa.bindparam("new"))
 _SAVE = (
     sa.update(table)
     .where(table.c.seq == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
@@ -137,7 +138,7 @@ def set_attributes(
         raise NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
     seq, file = found
     file = msgspec.structs.replace(file, attributes=attributes)
-    _save(conn, resource, store_id, {seq: file})
+    save(conn, resource, store_id, {seq: file})
     return file
 
 
@@ -152,17 +153,39 @@ def delete(conn: Connection, resource: str, store_id: str, file_id: str) -> None
     store_rows.next_generation(conn, resource, store_id)
 
 
-def replace(conn: Connection, resource: str, file: VectorStoreFile) -> int:
-    """Put the file in the place of its row, to be ingested from the beginning; the number of its new row. It stays in
-    the batches it came with, and who still works on the old row cannot write the new one."""
-    found = find(conn, resource, file.vector_store_id, file.id, for_update=True)
-    if found is None:
-        return insert(conn, resource, file)
-    conn.execute(sa.delete(table).where(table.c.seq == found[0], table.c.resource == resource))
-    row = insert(conn, resource, file)
-    conn.execute(sa.update(members).where(members.c.file_seq == found[0]).values(file_seq=row))
-    store_rows.next_generation(conn, resource, file.vector_store_id)
-    return row
+def replace(conn: Connection, resource: str, store_id: str, replaced: dict[int, VectorStoreFile]) -> list[int]:
+    """Put files in the place of rows of a store, to be ingested from the beginning; the numbers of their new rows.
+
+    They stay in the batches they came with, and who still works on an old row cannot write the new one.
+    """
+    if not replaced:
+        return []
+    conn.execute(sa.delete(table).where(table.c.seq.in_(replaced), table.c.resource == resource))
+    added = insert_all(conn, resource, replaced.values())
+    conn.execute(_MOVE, [{"old": old, "new": new} for old, new in zip(replaced, added, strict=True)])
+    store_rows.next_generation(conn, resource, store_id)
+    return added
+
+
+def save(conn: Connection, resource: str, store_id: str, changed: dict[int, VectorStoreFile]) -> None:
+    """Write files of a store, by the numbers of their rows."""
+    if not changed:
+        return
+    generation = store_rows.next_generation(conn, resource, store_id) or 0
+    conn.execute(
+        _SAVE,
+        [
+            {
+                "at": seq,
+                "of": resource,
+                "status": file.status,
+                "usage_bytes": file.usage_bytes,
+                "generation": generation,
+                "doc": encode(file),
+            }
+            for seq, file in changed.items()
+        ],
+    )
 
 
 def stores_of(conn: Connection, resource: str, file_id: str) -> list[str]:
@@ -314,7 +337,7 @@ def redo(
     found = find(conn, resource, store_id, old.id, for_update=True)
     if found is None or (found[1].status, found[1].document) != ("completed", old.document):
         return False
-    _save(conn, resource, store_id, {found[0]: domain.completed(found[1], document=document, usage_bytes=usage_bytes)})
+    save(conn, resource, store_id, {found[0]: domain.completed(found[1], document=document, usage_bytes=usage_bytes)})
     return True
 
 
@@ -334,29 +357,9 @@ def _settle(
     store_rows.lock(conn, resource, store_id)
     mine = sa.and_(table.c.seq.in_(seqs), table.c.owner == worker, _IS_OPEN)
     rows = conn.execute(sa.select(table.c.seq, table.c.doc).where(mine).with_for_update()).all()
-    if rows:
-        changed = {row.seq: change(decode(row.doc, VectorStoreFile), row.seq) for row in rows}
-        _save(conn, resource, store_id, changed)
+    changed = {row.seq: change(decode(row.doc, VectorStoreFile), row.seq) for row in rows}
+    save(conn, resource, store_id, changed)
     return len(rows)
-
-
-def _save(conn: Connection, resource: str, store_id: str, changed: dict[int, VectorStoreFile]) -> None:
-    """Rows of one store, by their numbers."""
-    generation = store_rows.next_generation(conn, resource, store_id) or 0
-    conn.execute(
-        _SAVE,
-        [
-            {
-                "at": seq,
-                "of": resource,
-                "status": file.status,
-                "usage_bytes": file.usage_bytes,
-                "generation": generation,
-                "doc": encode(file),
-            }
-            for seq, file in changed.items()
-        ],
-    )
 
 
 def _is_shown(resource: str, now: int) -> sa.ColumnElement[bool]:

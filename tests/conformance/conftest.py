@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,13 @@ import pytest
 from tests.cli.commands import said
 from tests.conformance.api import SURFACES, Api
 from tests.conformance.wire import Wire
+from tests.databases import PostgresServer
 from tests.models.upstream import ScriptedUpstream
 from tests.serving import ServerProcess
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite", help="of the servers")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,15 +44,23 @@ def wire() -> Iterator[Wire]:
 class Servers:
     """Starts servers whose model is the scripted one; each is stopped at the end of the suite."""
 
-    def __init__(self, config: pytest.Config, upstream: ScriptedUpstream, tmp: pytest.TempPathFactory) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        upstream: ScriptedUpstream,
+        tmp: pytest.TempPathFactory,
+        postgres: PostgresServer | None,
+    ) -> None:
         self._selftest: Any = config.pluginmanager.get_plugin("conformance-selftest")
         self._upstream = upstream
+        self._postgres = postgres
         self._tmp = tmp
         self._started: list[ServerProcess] = []
 
     def start(self, **env: str) -> ServerProcess:
         data_dir = self._tmp.mktemp("conformance") / "data"
-        server = ServerProcess(data_dir, env={"LOCUM_MODEL_BASE_URL": self._upstream.base_url, **env})
+        database = {"LOCUM_DATABASE_URL": self._postgres.create()} if self._postgres else {}
+        server = ServerProcess(data_dir, env={"LOCUM_MODEL_BASE_URL": self._upstream.base_url, **database, **env})
         server.start()
         self._started.append(server)
         return server
@@ -63,7 +78,9 @@ class Servers:
 def servers(
     request: pytest.FixtureRequest, upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    servers = Servers(request.config, upstream, tmp_path_factory)
+    is_postgresql = request.config.getoption("--database", "sqlite") == "postgresql"
+    postgres = request.getfixturevalue("postgres") if is_postgresql else None
+    servers = Servers(request.config, upstream, tmp_path_factory, postgres)
     yield servers
     servers.stop()
 
@@ -116,6 +133,28 @@ def keyed(servers: Servers) -> Keyed:
 def key(keyed: Keyed) -> str:
     """A key of that server."""
     return keyed.new_key("first")
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """A server whose clock can be put forward."""
+
+    server: ServerProcess
+    ahead: Path
+
+    @contextmanager
+    def later(self, seconds: int) -> Iterator[None]:
+        self.ahead.write_text(str(seconds))
+        yield
+        self.ahead.write_text("0")
+
+
+@pytest.fixture(scope="session")
+def clocked(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Clocked:
+    ahead = tmp_path_factory.mktemp("clock") / "ahead"
+    ahead.write_text("0")
+    folder = str(Path(__file__).parent / "later")
+    return Clocked(servers.start(LOCUM_SANDBOX="off", PYTHONPATH=folder, CLOCK_AHEAD_FILE=str(ahead)), ahead)
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
-from sqlalchemy import Connection
 
 from locum.domain.vector_stores import SECONDS_PER_DAY
-from locum.store import vector_stores as vector_store_store
-from locum.store.sqlite import SQLite
 from tests.conformance.api import Api
 from tests.conformance.behaviours import behaviour
-from tests.conformance.conftest import Servers
+from tests.conformance.conftest import Clocked
 from tests.conformance.searching import (
     ASKED,
     HANDBOOK,
@@ -25,9 +20,7 @@ from tests.conformance.searching import (
     stores,
     upload,
 )
-from tests.conformance.wire import Wire
-from tests.models.upstream import ScriptedUpstream, Text
-from tests.serving import ServerProcess
+from tests.models.upstream import Text
 
 
 @behaviour(151, "A run cites: the marker is in the text and the annotation cuts it out")
@@ -47,26 +40,9 @@ def test_a_run_cites(api: Api) -> None:
     assert quote in HANDBOOK.decode()
 
 
-def expire(server: ServerProcess, store_id: str) -> None:
-    """Let a store be unused for a day; its server must not run."""
-
-    def age(conn: Connection) -> None:
-        store = vector_store_store.get(conn, "default", store_id)
-        last_active_at = store.last_active_at - SECONDS_PER_DAY
-        vector_store_store.save(conn, "default", replace(store, last_active_at=last_active_at))
-
-    async def write() -> None:
-        db = SQLite(server.data_dir / "locum.db")
-        await db.write(age)
-        await db.close()
-
-    asyncio.run(write())
-
-
 @behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails")
-def test_both_stores_are_searched_until_one_expires(servers: Servers, wire: Wire, upstream: ScriptedUpstream) -> None:
-    server = servers.start(LOCUM_SANDBOX="off")
-    api = Api(servers.endpoint(server), wire, upstream)
+def test_both_stores_are_searched_until_one_expires(clocked: Clocked, on_openai: Api) -> None:
+    api = Api(clocked.server.azure_endpoint, on_openai.wire, on_openai.upstream)
     assistant, _ = searching(api, {"handbook.txt": HANDBOOK})
     store, _ = store_of(
         api,
@@ -80,12 +56,9 @@ def test_both_stores_are_searched_until_one_expires(servers: Servers, wire: Wire
     assert {each.file_name for each in results(api, run)} == {"handbook.txt", "rules.txt"}
     after = api.sdk.vector_stores.retrieve(store)
     assert (before.expires_at or 0) <= (after.expires_at or 0) == (after.last_active_at or 0) + SECONDS_PER_DAY
-    server.stop()
-    expire(server, store)
-    server.start()
-    later = Api(servers.endpoint(server), wire, upstream)
-    assert later.sdk.vector_stores.retrieve(store).status == "expired"
-    run = later.run(ASKED, Text("Never."), thread=thread, assistant=assistant)
+    with clocked.later(SECONDS_PER_DAY + 60):
+        assert api.sdk.vector_stores.retrieve(store).status == "expired"
+        run = api.run(ASKED, Text("Never."), thread=thread, assistant=assistant)
     assert (run.status, run.last_error and run.last_error.code) == ("failed", "server_error")
     assert run.last_error is not None
     assert f"The vector store {store} expired on " in run.last_error.message

@@ -7,8 +7,6 @@ import re
 import select
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +16,9 @@ import pytest
 
 from tests.conformance.api import Api
 from tests.conformance.behaviours import behaviour
-from tests.conformance.conftest import Keyed, Servers
+from tests.conformance.conftest import Clocked, Keyed, Servers
 from tests.conformance.test_threads_and_messages import PNG
 from tests.models.upstream import Call, Text
-from tests.serving import ServerProcess
 
 EVERY_BYTE = bytes(range(256)) * 5
 MEGABYTE = 1024 * 1024
@@ -195,28 +192,6 @@ def upload(api: Api, size: int, **options: Any) -> str:
 
 def part(api: Api, upload_id: str, content: bytes) -> str:
     return str(api.post(f"/uploads/{upload_id}/parts", files={"data": ("part", content)})["id"])
-
-
-@dataclass(frozen=True)
-class Clocked:
-    """A server whose clock can be put forward."""
-
-    server: ServerProcess
-    ahead: Path
-
-    @contextmanager
-    def later(self, seconds: int) -> Iterator[None]:
-        self.ahead.write_text(str(seconds))
-        yield
-        self.ahead.write_text("0")
-
-
-@pytest.fixture(scope="module")
-def clocked(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Clocked:
-    ahead = tmp_path_factory.mktemp("clock") / "ahead"
-    ahead.write_text("0")
-    folder = str(Path(__file__).parent / "later")
-    return Clocked(servers.start(LOCUM_SANDBOX="off", PYTHONPATH=folder, CLOCK_AHEAD_FILE=str(ahead)), ahead)
 
 
 @behaviour(

@@ -64,6 +64,20 @@ def test_it_cuts_as_the_server_would() -> None:
     run(cut_both_ways)
 
 
+def test_a_process_that_hangs_is_replaced() -> None:
+    async def go() -> None:
+        bench = Workbench(most_seconds=5)
+        await cut_both_ways(bench)
+        assert bench.pid is not None
+        hanging = bench.pid
+        os.kill(hanging, signal.SIGSTOP)
+        await cut_both_ways(bench)
+        assert bench.pid != hanging
+        await bench.close()
+
+    asyncio.run(go())
+
+
 def test_a_text_that_is_too_long_is_said_to_be_so() -> None:
     async def scenario(bench: Workbench) -> None:
         with pytest.raises(TooManyTokens):
