@@ -16,7 +16,7 @@ from locum.api.bodies import MAX_DEPTH, parse_object, read
 from locum.errors import InvalidRequest, TooLarge
 
 
-@pytest.mark.parametrize("raw", [b"", b"  \r\n ", b"{}"])
+@pytest.mark.parametrize("raw", [b"", b"{}"])
 def test_an_empty_body_is_an_empty_object(raw: bytes) -> None:
     assert parse_object(raw) == {}
 
@@ -24,6 +24,7 @@ def test_an_empty_body_is_an_empty_object(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
+        b"  \r\n ",
         b"{",
         b"nope",
         b'{"a": NaN}',
