@@ -403,6 +403,7 @@ def _parts(database: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM upload_parts").fetchone()[0])
 
 
+@pytest.mark.long
 def test_parts_and_files_may_live_in_postgresql_and_s3(postgres: PostgresServer, tmp_path: Path) -> None:
     content = random.Random(3).randbytes(20_000_000)
     with S3Server() as s3:

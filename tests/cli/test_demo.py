@@ -55,6 +55,7 @@ def test_the_demo_solves_draws_and_corrects_and_leaves_a_chart_only(tmp_path: Pa
     assert_nothing_is_left(temporary)
 
 
+@pytest.mark.long
 def test_the_demo_speaks_korean(tmp_path: Path) -> None:
     text = said("demo", "--lang", "ko", "--out", "새 폴더", cwd=tmp_path, PYTHONIOENCODING="utf-8")
     for words in ("방정식", "x = 1", "8행 4열: 월, 지역, 매출, 주문", "고쳐서", "서버를 멈추고"):
@@ -62,6 +63,7 @@ def test_the_demo_speaks_korean(tmp_path: Path) -> None:
     assert (tmp_path / "새 폴더" / "locum-demo-chart.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.long
 def test_a_file_of_ones_own_is_described(tmp_path: Path) -> None:
     own = tmp_path / "내 데이터 (1).xlsx"
     pd.DataFrame({"city": ["Seoul", "Busan"], "people": [9400000, 3300000]}).to_excel(own, index=False)
@@ -71,6 +73,7 @@ def test_a_file_of_ones_own_is_described(tmp_path: Path) -> None:
     assert (tmp_path / "locum-demo-chart.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.long
 def test_a_question_of_ones_own_is_answered(tmp_path: Path) -> None:
     assert "x = 3" in said("demo", "--ask", "solve x - 1 = 2", cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -59,6 +59,7 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("locum")] == []
 
 
+@pytest.mark.long
 def test_scripts_that_charts_have_letters_for_are_named(tmp_path: Path) -> None:
     found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto")
     assert found["CJK fonts"] == ("ok", "Korean, Japanese, Chinese")  # noto-cjk-sans-otc is a dependency of the tests
@@ -219,6 +220,7 @@ def test_an_embedding_server_is_tried_once_and_named(tmp_path: Path) -> None:
     assert_fix(examined(cwd=tmp_path, fails=True, LOCUM_EMBEDDING_BASE_URL="http://x/v1")["File search"], "_MODEL")
 
 
+@pytest.mark.long
 def test_a_model_on_this_machine_is_tried_once_and_named(tmp_path: Path) -> None:
     directory = make_model(tmp_path / "model")
     mark, words = examined(cwd=tmp_path, LOCUM_EMBEDDING_DIRECTORY=str(directory))["File search"]
@@ -231,6 +233,7 @@ def test_a_model_on_this_machine_is_tried_once_and_named(tmp_path: Path) -> None
     assert_fix(examined(cwd=tmp_path, fails=True, **both)["File search"], "set one of them")
 
 
+@pytest.mark.long
 def test_a_reranker_is_tried_once_and_named(tmp_path: Path) -> None:
     assert "Reranker" not in examined(cwd=tmp_path)
     with RerankServer() as server:
@@ -248,6 +251,7 @@ def test_a_reranker_is_tried_once_and_named(tmp_path: Path) -> None:
     assert_fix(found, "needs LOCUM_RERANK_MODEL")
 
 
+@pytest.mark.long
 def test_a_model_that_rewrites_queries_is_tried_once_and_named(tmp_path: Path) -> None:
     env = {"LOCUM_SEARCH_REWRITE_MODEL": "small"}
     mark, words = examined(cwd=tmp_path, **env)["Query rewriting"]

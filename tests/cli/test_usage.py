@@ -133,6 +133,7 @@ def test_a_date_that_is_none_is_named(booked: Path) -> None:
     assert "yesterday" in done.stderr
 
 
+@pytest.mark.long
 def test_usage_in_postgresql_is_told_wherever_the_command_runs(postgres: PostgresServer, tmp_path: Path) -> None:
     url = postgres.create()
     with serving(tmp_path / "data", LOCUM_DATABASE_URL=url) as server:

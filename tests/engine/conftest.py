@@ -10,14 +10,18 @@ import pytest
 from tests.models.upstream import ScriptedUpstream
 from tests.serving import ServerProcess
 
+TABLE_OF_EVERY_RUN = "test_a_code_run_survives_a_crash_at_every_point[sqlite]"
+SLOW_ON_BOTH = {
+    "test_files_of_earlier_runs_come_back_into_a_session_that_is_built_anew[postgresql]",
+    "test_rows_make_sense_whatever_happens[postgresql]",
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the crash tables one is tried in every run, on one database; all in the long one."""
+    """Of the crash tables one is tried in every run, on one database; all in the long one, with what is slow twice."""
     for item in items:
-        if (
-            item.path.name == "test_crashes.py"
-            and item.name != "test_a_code_run_survives_a_crash_at_every_point[sqlite]"
-        ):
+        is_of_the_tables = item.path.name == "test_crashes.py"
+        if (is_of_the_tables and item.name != TABLE_OF_EVERY_RUN) or item.name in SLOW_ON_BOTH:
             item.add_marker(pytest.mark.long)
 
 
@@ -41,11 +45,17 @@ def own_database(request: pytest.FixtureRequest, database: dict[str, str]) -> di
 
 @pytest.fixture(scope="module")
 def scripted_server(
-    upstream: ScriptedUpstream, database: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    upstream: ScriptedUpstream,
+    database: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerProcess]:
-    """Its model is `upstream`; runs expire after a minute, so that a test that went wrong ends."""
+    """Its model is `upstream`; runs expire after a minute, so that a test that went wrong ends. There is a sandbox
+    where the module says RUNS_CODE: it takes longer to start than all else."""
     data_dir = tmp_path_factory.mktemp("scripted") / "data"
     env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60", **database}
+    if not getattr(request.module, "RUNS_CODE", False):
+        env["LOCUM_SANDBOX"] = "off"
     with ServerProcess(data_dir, env=env) as server:
         yield server
 

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.test_functions import CLOCK, outputs
 from tests.engine.test_runs import texts
 from tests.models.upstream import Call, ScriptedUpstream, Status, Text, Usage
-from tests.serving import ServerProcess
+from tests.serving import ServerProcess, serving
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -109,7 +109,7 @@ def test_a_long_thread_is_cut_in_its_middle_to_the_budget(
 def test_a_prompt_that_is_too_long_for_the_models_server_is_cut_and_sent_again(tmp_path: Path) -> None:
     with (
         ScriptedUpstream() as upstream,
-        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        serving(tmp_path / "data", LOCUM_MODEL_BASE_URL=upstream.base_url, LOCUM_SANDBOX="off") as server,
         server.azure(max_retries=0) as api,
     ):
         _cut_and_sent_again(api, upstream)
@@ -153,7 +153,7 @@ def vllm(window: int) -> Any:
 def test_an_answer_may_be_limited_beyond_what_the_model_has_room_for(tmp_path: Path) -> None:
     with (
         ScriptedUpstream() as upstream,
-        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        serving(tmp_path / "data", LOCUM_MODEL_BASE_URL=upstream.base_url, LOCUM_SANDBOX="off") as server,
         server.azure(max_retries=0) as api,
     ):
         upstream.answer = vllm(4096)
@@ -173,7 +173,7 @@ def test_an_answer_may_be_limited_beyond_what_the_model_has_room_for(tmp_path: P
 def test_a_model_that_counts_twice_as_many_tokens_is_met_and_remembered(tmp_path: Path) -> None:
     with (
         ScriptedUpstream() as upstream,
-        ServerProcess(tmp_path / "data", env={"LOCUM_MODEL_BASE_URL": upstream.base_url}) as server,
+        serving(tmp_path / "data", LOCUM_MODEL_BASE_URL=upstream.base_url, LOCUM_SANDBOX="off") as server,
         server.azure(max_retries=0) as api,
     ):
 
@@ -243,7 +243,7 @@ def test_an_image_that_does_not_exist_is_refused(api: openai.AzureOpenAI) -> Non
 def test_the_owners_limits_of_a_model_are_kept(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     toml = '[models."small"]\ncontext_window = 1000\nmax_output_tokens = 100\n'
     (tmp_path / "locum.toml").write_text(toml)
-    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_SANDBOX": "off"}
     upstream.script([Text("Yes.", finish_reason="length"), Text("No.")])
     with ServerProcess(tmp_path / "data", env=env, cwd=tmp_path) as server, server.azure(max_retries=0) as api:
         assistant = api.beta.assistants.create(model="small").id

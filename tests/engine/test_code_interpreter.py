@@ -21,6 +21,7 @@ from tests.sandbox.conftest import Gate, folders_with, wait_until
 from tests.serving import ServerProcess
 from tests.streams.following import following, handled
 
+RUNS_CODE = True
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

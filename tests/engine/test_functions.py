@@ -14,6 +14,8 @@ from tests.engine.test_runs import texts, wait_for
 from tests.models.upstream import Call, Calls, ScriptedUpstream, Text, Usage
 from tests.serving import ServerProcess
 
+RUNS_CODE = True
+
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -296,7 +298,7 @@ def test_a_forced_function_is_forced_once(
 
 
 def test_a_run_that_nobody_answers_expires_with_its_step(tmp_path: Any, upstream: ScriptedUpstream) -> None:
-    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "1"}
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "1", "LOCUM_SANDBOX": "off"}
     upstream.script([Call("clock", {})])
     with ServerProcess(tmp_path / "data", env=env) as server, server.azure(max_retries=0) as api:
         assistant = api.beta.assistants.create(model="m", tools=[CLOCK]).id

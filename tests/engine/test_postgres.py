@@ -134,6 +134,7 @@ def post_assistant(server: ServerProcess) -> tuple[int, dict[str, str]]:
             return error.code, dict(error.headers)
 
 
+@pytest.mark.long
 def test_a_database_that_goes_away_costs_503s_and_no_restart(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     held = Held(Text("Done."))
     upstream.script([held, Text("Done.")])

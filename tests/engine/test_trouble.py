@@ -52,7 +52,7 @@ def test_a_cut_answer_whose_open_message_was_deleted_is_asked_for_again_and_leav
     tmp_path: Path, upstream: ScriptedUpstream
 ) -> None:
     upstream.script([Hang("so far"), Text("Again.")])
-    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url}
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_SANDBOX": "off"}
     with ServerProcess(tmp_path / "data", env=env) as server:
         with server.azure(max_retries=0) as api:
             assistant = api.beta.assistants.create(model="m").id

@@ -21,6 +21,8 @@ from tests.models.upstream import Call, ScriptedUpstream
 from tests.sandbox.conftest import wait_until
 from tests.serving import ServerProcess
 
+RUNS_CODE = True
+
 
 @pytest.fixture
 def conversation(api: openai.AzureOpenAI, upstream: ScriptedUpstream, assistant: str) -> Conversation:

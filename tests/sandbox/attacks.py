@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from locum.sandbox.profile import NOTEBOOK
 from locum.sandbox.session import CellResult
 from tests.sandbox.attack import Attack
 from tests.sandbox.cells import CELLS
@@ -233,7 +234,7 @@ def applicable(tier: str) -> list[Attack]:
 def play(directory: Path, tier: str, layers: tuple[str, ...] = ()) -> dict[str, str]:
     """Every attack of the table against a sandbox of that tier, or those that these layers stop: outcomes by name."""
     with surroundings(directory) as around:
-        box = start(directory / "sandbox", LIMITS, mode=tier, accepts_weak=True)
+        box = start(directory / "sandbox", LIMITS, profile=NOTEBOOK, mode=tier, accepts_weak=True)
         try:
             attacker = Attacker(box, around)
             rows = [attack for attack in applicable(tier) if not layers or attack.layer in layers]

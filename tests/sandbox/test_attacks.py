@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from locum.sandbox.profile import NOTEBOOK
 from tests.sandbox import attacks
 from tests.sandbox.attack import LAYERS, Attack
 from tests.sandbox.attacks import ELSEWHERE, LIMITS, NUMBERS, TABLE, Attacker, Surroundings, surroundings
@@ -53,7 +54,7 @@ class Attackers:
             # Users of sessions cannot read a Python in root's home; in namespaces they are shown it all the same.
             python = str(self._request.getfixturevalue("readable_python")) if shared else sys.executable
             folder = self._around.directory / f"sandbox-{tier}"
-            self._made[tier] = Attacker(start(folder, LIMITS, mode=tier, python=python), self._around)
+            self._made[tier] = Attacker(start(folder, LIMITS, profile=NOTEBOOK, mode=tier, python=python), self._around)
         return self._made[tier]
 
     def close(self) -> None:

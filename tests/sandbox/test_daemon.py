@@ -20,7 +20,7 @@ import pytest
 from locum.sandbox.client import Sandbox, end
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import SandboxUnavailable, SessionLost
-from tests.sandbox.conftest import SMALL, Box, Gate, folders_with, start, wait_until
+from tests.sandbox.conftest import BARE, SMALL, Box, Gate, folders_with, start, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,9 +183,11 @@ import asyncio, sys
 from pathlib import Path
 import msgspec
 from locum.sandbox.client import Limits, Sandbox
+from locum.sandbox.profile import Profile
 
 async def main():
-    sandbox = Sandbox(Path(sys.argv[1]), limits=msgspec.json.decode(sys.argv[2], type=Limits))
+    limits = msgspec.json.decode(sys.argv[2], type=Limits)
+    sandbox = Sandbox(Path(sys.argv[1]), limits=limits, profile=Profile(notebook=True))
     await sandbox.start()
     await sandbox.open("thread")
     await sandbox.put("thread", "a.txt", "tag", pieces())
@@ -240,9 +242,11 @@ import asyncio, sys
 from pathlib import Path
 import msgspec
 from locum.sandbox.client import Limits, Sandbox
+from locum.sandbox.profile import Profile
 
 async def main():
-    sandbox = Sandbox(Path(sys.argv[1]), limits=msgspec.json.decode(sys.argv[2], type=Limits))
+    limits = msgspec.json.decode(sys.argv[2], type=Limits)
+    sandbox = Sandbox(Path(sys.argv[1]), limits=limits, profile=Profile(notebook=True))
     await sandbox.start()
     await sandbox.open("thread")
     begun = asyncio.Event()
@@ -314,7 +318,7 @@ def test_other_settings_take_another_sandboxd(own: Box, tmp_path: Path) -> None:
 def test_two_servers_of_one_folder_share_one_sandboxd(own: Box, tmp_path: Path) -> None:
     key = own.session()
     own.cell(key, "x = 1")
-    other = Box(Sandbox(tmp_path / "sandbox", limits=SMALL))
+    other = Box(Sandbox(tmp_path / "sandbox", limits=SMALL, profile=BARE))
     other.run(other.sandbox.start())
     assert other.cell(key, "x", call_id="the other server's").logs == "1\n"
     other.close()
@@ -324,7 +328,7 @@ def test_two_servers_that_start_at_once_start_one(tmp_path: Path) -> None:
     _needs_sandbox(tmp_path)
 
     async def check() -> None:
-        both = [Sandbox(tmp_path / "sandbox", limits=SMALL) for _ in range(2)]
+        both = [Sandbox(tmp_path / "sandbox", limits=SMALL, profile=BARE) for _ in range(2)]
         await asyncio.gather(*(sandbox.start() for sandbox in both))
         await both[0].open("a")
         await both[0].execute("a", "c", "1")
@@ -422,7 +426,7 @@ def test_a_data_folder_inside_the_python_installation_turns_the_sandbox_off(tmp_
         inside.chmod(0o755)
 
         async def check() -> None:
-            sandbox = Sandbox(inside / "sandbox", limits=SMALL)
+            sandbox = Sandbox(inside / "sandbox", limits=SMALL, profile=BARE)
             status = await sandbox.start()
             await sandbox.close()
             assert (status.tier, "inside the folders of the Python installation" in status.reason) == ("off", True)

@@ -14,6 +14,7 @@ import pytest
 
 from locum.sandbox.client import Sandbox
 from locum.sandbox.interpreter import NoInterpreter, examine, executable
+from locum.sandbox.profile import NOTEBOOK
 from locum.sandbox.session import SandboxUnavailable, Status
 from tests.sandbox.conftest import SMALL, Box, start
 from tests.serving import serving
@@ -32,7 +33,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare_box(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = start(tmp_path_factory.mktemp("data") / "sandbox", python=bare)
+    box = start(tmp_path_factory.mktemp("data") / "sandbox", profile=NOTEBOOK, python=bare)
     yield box
     box.close()
 
@@ -68,7 +69,7 @@ def test_figures_come_without_ipython_too(tmp_path: Path) -> None:
     for name in ("packaging", "fontTools"):
         shutil.copytree(own / name, library / name, copy_function=_link)
     shutil.copy2(own / "six.py", library)
-    box = start(tmp_path / "sandbox", python=folder / "bin/python")
+    box = start(tmp_path / "sandbox", profile=NOTEBOOK, python=folder / "bin/python")
     try:
         key = box.session()
         plot = "import matplotlib.pyplot as plt\nfig, axes = plt.subplots(); axes.plot([1, 2])\n"
@@ -90,7 +91,7 @@ def _link(source: str, target: str) -> None:
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
 def test_every_python_that_is_new_enough_runs_cells(version: str, tmp_path: Path) -> None:
     python = _other_python(version)
-    box = start(tmp_path / "sandbox", python=python)
+    box = start(tmp_path / "sandbox", profile=NOTEBOOK, python=python)
     try:
         key = box.session()
         code = "import sys\nprint(*sys.version_info[:2], sep='.')\nopen('a.txt', 'w').write('x')"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from locum.sandbox import landlock
+from locum.sandbox.profile import NOTEBOOK
 from locum.sandbox.runner import PlainShell
 from tests.sandbox.conftest import Box, start
 
@@ -337,7 +338,7 @@ def test_fonts_that_came_or_went_since_the_last_start_are_noticed(box: Box, tmp_
     cache = tmp_path / "sandbox" / "cache"
     cache.mkdir(parents=True)
     (cache / kept.name).write_text(json.dumps({**fonts, "ttflist": [*known, gone]}))
-    again = start(tmp_path / "sandbox")
+    again = start(tmp_path / "sandbox", profile=NOTEBOOK)
     try:
         key = again.session()
         assert again.cell(key, "from locum.sandbox import fonts\nprint(*fonts.drawn())").logs.split() == [
@@ -390,7 +391,7 @@ def test_behind_other_walls_the_same_works(tmp_path: Path) -> None:
     """Where a session has its folders elsewhere, what the zygote remembered of its own would not do."""
     if not landlock.version().number:
         pytest.skip("this kernel has no Landlock")
-    box = start(tmp_path / "sandbox", mode="weak")
+    box = start(tmp_path / "sandbox", profile=NOTEBOOK, mode="weak")
     try:
         key = box.session()
         code = (

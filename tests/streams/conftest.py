@@ -20,7 +20,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 @pytest.fixture(scope="module")
 def scripted(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Runs expire after a minute, so that a test that went wrong ends."""
-    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60"}
+    env = {"LOCUM_MODEL_BASE_URL": upstream.base_url, "LOCUM_RUN_EXPIRY_SECONDS": "60", "LOCUM_SANDBOX": "off"}
     with ServerProcess(tmp_path_factory.mktemp("scripted") / "data", env=env) as server:
         yield server
 
