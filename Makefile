@@ -22,7 +22,8 @@ test: $(VENV)/.test $(OLD_SDK)/.ready
 	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.test sdks
-	@$(BIN)/python -m pytest -m long $(ARGS)
+	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m long tests/sandbox $(ARGS)  # alone: they count what runs on the machine
 
 conformance: $(VENV)/.test
 	@$(BIN)/python -m tests.conformance $(ARGS)
