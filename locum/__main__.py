@@ -1,5 +1,9 @@
-"""`python -m locum`."""
+"""The command `locum`, and `python -m locum`."""
 
-from locum.cli import main
+from locum import importing
 
-main()
+with importing.in_one_go():
+    from locum.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from locum import __version__
+from locum import __version__, importing
 from locum.cli.options import described
 from locum.errors import StartupError
 from locum.settings import Settings
@@ -116,9 +116,10 @@ def _allow_connections() -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    import uvicorn
+    with importing.in_one_go():
+        import uvicorn
 
-    from locum.app import running
+        from locum.app import running
 
     class Uvicorn(uvicorn.Server):
         """Uvicorn as a guest: it waits for no stream at its end, and leaves the end of the process to us."""
