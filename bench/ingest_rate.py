@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from bench import measuring
 from bench.measuring import Target
 from bench.server import scratch
@@ -172,12 +170,10 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
         step = (len(text) - 20_000) // count
         files = [await _stored(db, blobs, text[at * step : at * step + 20_000]) for at in range(count)]
 
-        def add(conn: Connection) -> None:
-            for file in files:
-                rows.insert(conn, _RESOURCE, VectorStoreFile(id=file.id, created_at=1, vector_store_id=store.id))
+        members = [VectorStoreFile(id=file.id, created_at=1, vector_store_id=store.id) for file in files]
 
         with meter.running():
-            await db.write(add)
+            await db.write(lambda conn: rows.insert(conn, _RESOURCE, members))
             pipeline.start()
             if not await pipeline.settled(_RESOURCE, store.id, timeout=600):
                 raise RuntimeError("the files were not ingested within ten minutes")

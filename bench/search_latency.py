@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -212,7 +212,7 @@ def fill(conn: Connection, documents: int) -> None:
         )
         member = VectorStoreFile(id=name, created_at=0, vector_store_id=STORE, status="completed")
         member = msgspec.structs.replace(member, document=document_key(number), attributes={"part": number % 100})
-        vector_store_files.insert(conn, "default", member)
+        vector_store_files.insert(conn, "default", [member])
 
 
 def of_searches(
@@ -291,8 +291,7 @@ def of_words(chunks: Chunks, queries: list[str], size: int, directory: Path, rep
     some = [unit_key(number) for number in range(0, size // CHUNKS_OF_A_UNIT, 100)]
     writer_of_changes = KeywordWriter(directory)
     texts = [chunks.text(number) for number in range(CHUNKS_OF_A_UNIT)]
-    ends = np.cumsum([len(text) for text in texts], dtype=np.int32)
-    ranges = np.stack([ends - [len(text) for text in texts], ends], axis=1).astype(np.int32)
+    ranges = np.array(list(pairwise(accumulate(map(len, texts), initial=0))), np.int32)
     text = "".join(texts)
     return {
         "search": timed(lambda number: reader.search(queries[number % len(queries)], CANDIDATES), repeats),

@@ -150,7 +150,7 @@ def use(conn: Connection, key: str, *, now: float) -> Document | None:
 def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
     """Key -> document, of those that are there."""
     found = {}
-    for some in _portions(keys):
+    for some in portions(keys):
         for row in conn.execute(_KNOWN, {"keys": some}):
             pages = tuple(np.frombuffer(row.pages, np.int32).tolist())
             found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=pages)
@@ -166,7 +166,7 @@ def text(conn: Connection, key: str) -> str:
 def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
     """The text of parts of documents, without those that have none."""
     blocks: dict[tuple[str, int], str] = {}
-    for some in _portions({(span.document, block) for span in spans for block in _blocks_of(span)}):
+    for some in portions({(span.document, block) for span in spans for block in _blocks_of(span)}):
         wanted = {
             "pairs": some,
             "documents": list({each[0] for each in some}),
@@ -218,7 +218,7 @@ def vectors(conn: Connection, document: str, embedder: str) -> Windows | None:
 def embedded(conn: Connection, documents: Iterable[str], embedder: str) -> set[str]:
     """Those of the documents that the embedder has seen."""
     found: set[str] = set()
-    for some in _portions(documents):
+    for some in portions(documents):
         rows = sa.select(_vectors.c.document).where(_vectors.c.document.in_(some), _vectors.c.embedder == embedder)
         found |= set(conn.execute(rows).scalars())
     return found
@@ -229,7 +229,7 @@ def cut(conn: Connection, units: Iterable[Unit]) -> set[Unit]:
     wanted = set(units)
     found: set[Unit] = set()
     columns = (_chunks.c.document, _chunks.c.max_tokens, _chunks.c.overlap_tokens)
-    for some in _portions({unit.document for unit in wanted}):
+    for some in portions({unit.document for unit in wanted}):
         rows = conn.execute(sa.select(*columns).where(_chunks.c.document.in_(some)))
         found |= {_unit(*row) for row in rows} & wanted
     return found
@@ -244,14 +244,12 @@ def unused(conn: Connection, *, before: float) -> set[str]:
 
 
 def forget(conn: Connection, keys: Collection[str], *, before: float) -> set[str]:
-    """Remove those documents, and all that was made of them, that are still not used since then; which these were."""
-    gone: set[str] = set()
-    for some in _portions(keys):
-        where = sa.and_(_documents.c.key.in_(some), _documents.c.used_at < before)
-        gone |= set(conn.execute(sa.delete(_documents).where(where).returning(_documents.c.key)).scalars())
-    for some in _portions(gone):
-        for table in (_texts, _chunks, _vectors):
-            conn.execute(sa.delete(table).where(table.c.document.in_(some)))
+    """Remove those documents, and all that was made of them, that are still not used since then; which these were.
+    keys: a portion, as who else writes is not to wait for long."""
+    where = sa.and_(_documents.c.key.in_(keys), _documents.c.used_at < before)
+    gone = set(conn.execute(sa.delete(_documents).where(where).returning(_documents.c.key)).scalars())
+    for table in (_texts, _chunks, _vectors):
+        conn.execute(sa.delete(table).where(table.c.document.in_(gone)))
     return gone
 
 
@@ -282,7 +280,7 @@ class Shelf:
 
         def look(conn: Connection) -> dict[Unit, Ranges]:
             found: dict[Unit, Ranges] = {}
-            for some in _portions({unit.document for unit in units}):
+            for some in portions({unit.document for unit in units}):
                 for row in conn.execute(sa.select(_chunks).where(_chunks.c.document.in_(some))):
                     found[_unit(row.document, row.max_tokens, row.overlap_tokens)] = ranges_of_bytes(row.ranges)
             return {unit: found[unit] for unit in units if unit in found}
@@ -294,7 +292,7 @@ class Shelf:
 
         def look(conn: Connection) -> dict[str, Windows]:
             found: dict[str, Windows] = {}
-            for some in _portions(documents):
+            for some in portions(documents):
                 rows = sa.select(_vectors).where(_vectors.c.document.in_(some), _vectors.c.embedder == embedder)
                 found.update({row.document: _windows(row) for row in conn.execute(rows)})
             return found
@@ -347,7 +345,7 @@ def _blocks_of(span: Span) -> range:
     return range(span.start // _BLOCK, max(span.start, span.end - 1) // _BLOCK + 1)
 
 
-def _portions(keys: Iterable[T]) -> Iterable[list[T]]:
-    """As many as one statement takes."""
+def portions(keys: Iterable[T], size: int = _MOST_AT_ONCE) -> Iterable[list[T]]:
+    """As many as one statement takes, or fewer."""
     every = list(keys)
-    return (every[at : at + _MOST_AT_ONCE] for at in range(0, len(every), _MOST_AT_ONCE))
+    return (every[at : at + size] for at in range(0, len(every), size))

@@ -11,7 +11,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -67,6 +67,7 @@ class _Piece:
             self._of_language[language] = _joined(map(of_words(language).__getitem__, self._written))
         return self._of_language[language]
 
+    @cached_property
     def characters(self) -> str:
         return _joined(map(_CHARACTERS_IN.__getitem__, self._written)) if self.said.has_unspaced else ""
 
@@ -76,7 +77,7 @@ def _together(pieces: Collection[_Piece]) -> Terms:
     mostly = max(shares, key=shares.__getitem__, default=DEFAULT_LANGUAGE)
     stemmed_as = mostly if mostly in LANGUAGES else DEFAULT_LANGUAGE
     of_pieces = [piece.terms(stemmed_as) for piece in pieces]
-    return Terms(mostly, _joined(of_pieces), _joined(piece.characters() for piece in pieces))
+    return Terms(mostly, _joined(of_pieces), _joined(piece.characters for piece in pieces))
 
 
 def _joined(terms: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -228,7 +229,7 @@ class Upkeep:
         embedders that no store has."""
         before = self._clock() - KEPT_SECONDS
         if unused := await self._data.read(lambda conn: derived.unused(conn, before=before)):
-            await self._forget(sorted(unused - await self._db.read(rows.documents)), before)
+            await self._forget(unused - await self._db.read(rows.documents), before)
         here = await self._indexes.stores()  # first: those that are made meanwhile are not looked for
         stores = {store_id: resource for resource, store_id in await self._db.read(store_rows.all_ids)}
         for store_id in here:
@@ -240,11 +241,10 @@ class Upkeep:
             used = await self._db.read(store_rows.embedders)
             await self._data.write(lambda conn: derived.forget_vectors(conn, but={embedder, *used}))
 
-    async def _forget(self, unused: list[str], before: float) -> None:
+    async def _forget(self, unused: set[str], before: float) -> None:
         count = 0
-        for first in range(0, len(unused), _FORGOTTEN_AT_ONCE):
-            some = unused[first : first + _FORGOTTEN_AT_ONCE]
-            count += len(await self._data.write(lambda conn, some=some: derived.forget(conn, some, before=before)))  # type: ignore[misc]
+        for some in derived.portions(unused, _FORGOTTEN_AT_ONCE):
+            count += len(await self._data.write(partial(derived.forget, keys=some, before=before)))
         if count:
             log.info("removed search data of no store", documents=count)
 

@@ -161,13 +161,18 @@ def add_files(
         )
     added = [_file_of(each, files[each.file_id], store_id, now=now) for each in absent]
     anew: dict[int, VectorStoreFile] = {}
-    kept: dict[int, VectorStoreFile] = {}
+    kept: list[int] = []
+    changed: dict[int, VectorStoreFile] = {}
     for file_id, (row, had) in present.items():
-        again, is_anew = _again(had, wanted[file_id], files[file_id], now=now)
-        (anew if is_anew else kept)[row] = again
-    had_in = dict(present.values())
-    store.save(conn, resource, store_id, {row: file for row, file in kept.items() if file != had_in[row]})
-    return [*store.insert_all(conn, resource, added), *store.replace(conn, resource, store_id, anew), *kept]
+        again = _completed(wanted[file_id], had)
+        if had.status in ("failed", "cancelled") or again.chunking != had.chunking:
+            anew[row] = _file_of(again, files[file_id], store_id, now=now)
+            continue
+        kept.append(row)
+        if again.attributes != had.attributes:
+            changed[row] = replace(had, attributes=again.attributes)
+    store.save(conn, resource, store_id, changed)
+    return [*store.insert(conn, resource, added), *store.replace(conn, resource, store_id, anew), *kept]
 
 
 def _file_of(new: NewVectorStoreFile, file: File, store_id: str, *, now: int) -> VectorStoreFile:
@@ -182,11 +187,7 @@ def _file_of(new: NewVectorStoreFile, file: File, store_id: str, *, now: int) ->
     return made if wrong is None else domain.failed(made, FileError(code="unsupported_file", message=wrong))
 
 
-def _again(had: VectorStoreFile, new: NewVectorStoreFile, file: File, *, now: int) -> tuple[VectorStoreFile, bool]:
-    """What comes of a file that is in the store already, and whether it is ingested anew."""
+def _completed(new: NewVectorStoreFile, had: VectorStoreFile) -> NewVectorStoreFile:
+    """What is said of a file that is in the store already, and what is not said as it was."""
     attributes = had.attributes if new.attributes is UNSET else new.attributes
-    chunking = new.chunking or had.chunking
-    if had.status in ("failed", "cancelled") or chunking != had.chunking:
-        anew = replace(new, attributes=attributes, chunking=chunking)
-        return _file_of(anew, file, had.vector_store_id, now=now), True
-    return replace(had, attributes=attributes), False
+    return replace(new, attributes=attributes, chunking=new.chunking or had.chunking)

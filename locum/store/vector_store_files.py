@@ -49,8 +49,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
 
 
-_INSERT = sa.insert(table)
-_INSERT_ALL = sa.insert(table).returning(table.c.seq, sort_by_parameter_order=True)
+_INSERT = sa.insert(table).returning(table.c.seq, sort_by_parameter_order=True)
 _AT = sa.and_(
     table.c.vector_store_id == sa.bindparam("store"),
     table.c.id == sa.bindparam("file"),
@@ -86,16 +85,9 @@ _SAVE = (
 )
 
 
-def insert(conn: Connection, resource: str, file: VectorStoreFile) -> int:
-    """Add a file to a store that does not have it; the number of its row."""
-    made = conn.execute(_INSERT, _row(resource, file)).inserted_primary_key
-    assert made is not None
-    return int(made[0])
-
-
-def insert_all(conn: Connection, resource: str, added: Collection[VectorStoreFile]) -> list[int]:
-    """The same with many files, in their order."""
-    return list(conn.execute(_INSERT_ALL, [_row(resource, file) for file in added]).scalars()) if added else []
+def insert(conn: Connection, resource: str, added: Collection[VectorStoreFile]) -> list[int]:
+    """Add files to a store that does not have them; the numbers of their rows, in their order."""
+    return list(conn.execute(_INSERT, [_row(resource, file) for file in added]).scalars()) if added else []
 
 
 def _row(resource: str, file: VectorStoreFile) -> dict[str, object]:
@@ -161,7 +153,7 @@ def replace(conn: Connection, resource: str, store_id: str, replaced: dict[int, 
     if not replaced:
         return []
     conn.execute(sa.delete(table).where(table.c.seq.in_(replaced), table.c.resource == resource))
-    added = insert_all(conn, resource, replaced.values())
+    added = insert(conn, resource, replaced.values())
     conn.execute(_MOVE, [{"old": old, "new": new} for old, new in zip(replaced, added, strict=True)])
     store_rows.next_generation(conn, resource, store_id)
     return added

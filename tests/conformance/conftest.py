@@ -139,14 +139,16 @@ def key(keyed: Keyed) -> str:
 class Clocked:
     """A server whose clock can be put forward."""
 
-    server: ServerProcess
+    endpoint: str
     ahead: Path
 
     @contextmanager
     def later(self, seconds: int) -> Iterator[None]:
         self.ahead.write_text(str(seconds))
-        yield
-        self.ahead.write_text("0")
+        try:
+            yield
+        finally:
+            self.ahead.write_text("0")
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +156,8 @@ def clocked(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Clock
     ahead = tmp_path_factory.mktemp("clock") / "ahead"
     ahead.write_text("0")
     folder = str(Path(__file__).parent / "later")
-    return Clocked(servers.start(LOCUM_SANDBOX="off", PYTHONPATH=folder, CLOCK_AHEAD_FILE=str(ahead)), ahead)
+    server = servers.start(LOCUM_SANDBOX="off", PYTHONPATH=folder, CLOCK_AHEAD_FILE=str(ahead))
+    return Clocked(servers.endpoint(server), ahead)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ def test_a_run_cites(api: Api) -> None:
 
 @behaviour(152, "The assistant's and the thread's store are searched together; an expired one fails")
 def test_both_stores_are_searched_until_one_expires(clocked: Clocked, on_openai: Api) -> None:
-    api = Api(clocked.server.azure_endpoint, on_openai.wire, on_openai.upstream)
+    api = Api(clocked.endpoint, on_openai.wire, on_openai.upstream)
     assistant, _ = searching(api, {"handbook.txt": HANDBOOK})
     store, _ = store_of(
         api,

@@ -199,7 +199,7 @@ def part(api: Api, upload_id: str, content: bytes) -> str:
 )
 @pytest.mark.parametrize("surface", ["openai", "azure"])
 def test_a_file_is_uploaded_in_parts(on_openai: Api, clocked: Clocked, surface: str) -> None:
-    api = Api(clocked.server.azure_endpoint, on_openai.wire, on_openai.upstream, surface)
+    api = Api(clocked.endpoint, on_openai.wire, on_openai.upstream, surface)
     made = upload(api, 6)
     second, first = part(api, made, b"def"), part(api, made, b"abc")
     body = {"part_ids": [first, second], "md5": hashlib.md5(b"abcdef").hexdigest()}
@@ -237,7 +237,7 @@ def test_a_file_is_uploaded_in_parts(on_openai: Api, clocked: Clocked, surface: 
 
 @behaviour(136, "A file with expires_after is gone when it has expired; an hour at least, thirty days at most")
 def test_files_expire(on_openai: Api, clocked: Clocked) -> None:
-    api = Api(clocked.server.azure_endpoint, on_openai.wire, on_openai.upstream)
+    api = Api(clocked.endpoint, on_openai.wire, on_openai.upstream)
     file = {"file": ("a.txt", b"x")}
     for seconds in ("3599", "2592001", "soon"):
         fields = {"purpose": "assistants", "expires_after[anchor]": "created_at", "expires_after[seconds]": seconds}

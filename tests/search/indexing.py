@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from locum.search.units import Ranges
 
 def unit(key: str, chunks: list[str]) -> tuple[str, str, Ranges]:
     """A unit of a document that has nothing but these chunks."""
-    ends = np.cumsum([len(each) + 1 for each in chunks], dtype=np.int32)
-    ranges = np.stack([ends - [len(each) + 1 for each in chunks], ends - 1], axis=1).astype(np.int32)
-    return key, "\n".join(chunks), ranges
+    starts = accumulate((len(each) + 1 for each in chunks), initial=0)
+    ranges = [(start, start + len(each)) for start, each in zip(starts, chunks, strict=False)]
+    return key, "\n".join(chunks), np.array(ranges, np.int32)
 
 
 def units(directory: Path) -> dict[str, list[int]]:

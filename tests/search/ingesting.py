@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from locum import ids
 from locum.blobs.disk import DiskBlobs
 from locum.clock import Clock, system_clock
@@ -83,7 +81,7 @@ class Ingestion:
         owner: str = "node_1",
         slots: int = 2,
         gather_seconds: float = GATHER_SECONDS,
-        workbench: str = "locum.search.workbench",
+        workbench: Workbench | None = None,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self.db, self.data, self.directory = db, data, directory
@@ -91,7 +89,7 @@ class Ingestion:
         self.embedder = embedder
         self.parser = parser or PlainText()
         self.blobs = DiskBlobs(directory / "blobs")
-        self.workbench = Workbench(module=workbench)
+        self.workbench = workbench or Workbench()
         self.indexes = KeywordIndexes(data, self.workbench, lambda store_id: directory / "search" / store_id)
         self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
         self.signals = LocalSignals()
@@ -134,19 +132,13 @@ class Ingestion:
     ) -> list[int]:
         """The numbers of their rows."""
 
-        def insert(conn: Connection) -> list[int]:
-            return [
-                rows.insert(
-                    conn,
-                    RESOURCE,
-                    VectorStoreFile(
-                        id=file_id, created_at=1, vector_store_id=store_id, chunking=chunking, attributes=attributes
-                    ),
-                )
-                for file_id in file_ids
-            ]
-
-        added = await self.db.write(insert)
+        files = [
+            VectorStoreFile(
+                id=file_id, created_at=1, vector_store_id=store_id, chunking=chunking, attributes=attributes
+            )
+            for file_id in file_ids
+        ]
+        added = await self.db.write(lambda conn: rows.insert(conn, RESOURCE, files))
         self.pipeline.wake()
         return added
 

@@ -340,7 +340,7 @@ def test_a_file_that_nobody_can_index_fails_without_those_that_were_to_share_its
         assert {(await one.file(store, file_id)).status for file_id in good} == {"completed"}
         assert len(one.indexed(store)) == len(good)
 
-    play(scenario, slots=8, gather_seconds=60, workbench=deadly_workbench.__name__)
+    play(scenario, slots=8, gather_seconds=60, workbench=Workbench(module=deadly_workbench.__name__))
 
 
 def test_a_spoiled_or_lost_index_is_built_again(play: Callable[..., None]) -> None:

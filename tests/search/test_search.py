@@ -184,7 +184,7 @@ class Library:
         def write(conn: Any) -> None:
             if not files.existing(conn, resource, [file_id], now=0):
                 files.insert(conn, resource, row)
-            vector_store_files.insert(conn, resource, member)
+            vector_store_files.insert(conn, resource, [member])
             (claim,) = vector_store_files.claim(conn, "worker", now=0, until=1e9, limit=1)
             made = vector_store_files.Ingested(claim=claim, document=document, usage_bytes=1)
             assert vector_store_files.complete(conn, "worker", claim.resource, store_id, [made]) == 1
