@@ -59,7 +59,7 @@ class Crowd:
         code = (
             "import os\nassert {n for n in os.listdir('/proc') if n.isdigit()} == {'1'}\n"
             "print(globals().get('mine'), open('mine.txt').read(), sorted(os.listdir('/mnt/data')))\n"
-            f"mine = {key!r}; open('mine.txt', 'w').write(mine);"
+            f"mine = {key!r}"  # the file is not written again: a kill between opening and writing leaves an empty one
         )
         async with self._few:
             try:
