@@ -46,8 +46,9 @@ from locum.settings import Settings
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
 from locum.store import usage as usage_store
+from locum.store.data_dir import lock_data_dir
 from locum.store.database import Database
-from locum.store.sqlite import SQLite, lock_data_dir
+from locum.store.sqlite import SQLite
 from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
 from locum.tools.file_search import FileSearchTool

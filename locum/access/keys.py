@@ -12,10 +12,10 @@ from collections.abc import Callable
 from locum import ids
 from locum.access.principals import DEFAULT_RESOURCE, PERMISSIONS, Principal
 from locum.clock import Clock
+from locum.domain.keys import StoredKey
 from locum.errors import InvalidRequest, NotFound, Unauthenticated
 from locum.store import keys as store
 from locum.store.database import Database
-from locum.store.keys import StoredKey
 
 _SETTING_KEY_ID = "key_default"
 _SETTING = "LOCUM_API_KEY"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from locum.store.keys import StoredKey
-from locum.store.usage import By, UsageSum
+from locum.domain.keys import StoredKey
+from locum.domain.usage import By, UsageSum
 
 SOCKET_NAME = "admin.sock"
 MAX_LINE = 16 * 1024 * 1024

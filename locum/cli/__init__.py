@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib import import_module
 
 import typer
 
 from locum import __version__
-from locum.cli import demo, doctor, import_files, keys, migrate, models, serve, usage
 from locum.errors import StartupError
+
+_COMMANDS = ("serve", "demo", "doctor", "keys", "models", "import-files", "usage", "migrate")
 
 app = typer.Typer(
     name="locum",
@@ -18,14 +20,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.add_typer(keys.app, name="keys")
-app.command("models")(models.models)
-app.command("import-files")(import_files.import_files)
-app.command("usage")(usage.usage)
-app.command("migrate")(migrate.migrate)
+
+
+def _add(name: str) -> None:
+    """A command is what has its name in the module of its name."""
+    function = name.replace("-", "_")
+    command = getattr(import_module(f"locum.cli.{function}"), function)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 @app.command()
@@ -39,6 +43,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
+    # Of all commands one is run: what the others import would be half of its time.
+    for name in set(_COMMANDS).intersection(sys.argv[1:2]) or _COMMANDS:
+        _add(name)
     try:
         app(standalone_mode=True)
     except StartupError as error:

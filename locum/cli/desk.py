@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from locum.admin import client, wire
 from locum.errors import StartupError
 from locum.settings import Settings
-from locum.store.sqlite import lock_data_dir
+from locum.store.data_dir import lock_data_dir
 
 _TRIES = 50
 _PAUSE_SECONDS = 0.1

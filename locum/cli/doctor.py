@@ -26,8 +26,8 @@ from locum.errors import LocumError, StartupError
 from locum.sandbox.client import Sandbox
 from locum.sandbox.session import CellResult
 from locum.settings import Settings
+from locum.store.data_dir import lock_data_dir
 from locum.store.migrations import HEAD
-from locum.store.sqlite import lock_data_dir
 
 if TYPE_CHECKING:  # what takes long to import is imported where it is used
     from locum.models.openai_compatible import OpenAICompatible

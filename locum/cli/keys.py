@@ -14,10 +14,10 @@ from locum.cli.desk import ask, must_exist
 from locum.cli.options import DataDir
 from locum.settings import Settings
 
-app = typer.Typer(help="Make, list and revoke API keys, in a running server or without one.", no_args_is_help=True)
+keys = typer.Typer(help="Make, list and revoke API keys, in a running server or without one.", no_args_is_help=True)
 
 
-@app.command()
+@keys.command()
 def create(
     resource: Annotated[str, typer.Option(help="Whose key it is. Resources see nothing of each other.")] = "default",
     name: Annotated[str | None, typer.Option(help="A word for it, to tell it from others.")] = None,
@@ -38,7 +38,7 @@ def create(
     typer.echo(f"Key {reply.row.id} of the resource {reply.row.resource}. It is not shown again.", err=True)
 
 
-@app.command("list")
+@keys.command("list")
 def list_(data_dir: DataDir = None) -> None:
     """List the keys; of the keys themselves nothing is known."""
     settings = Settings.load(data_dir=data_dir)
@@ -57,7 +57,7 @@ def list_(data_dir: DataDir = None) -> None:
         typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
 
 
-@app.command()
+@keys.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `locum keys list` shows it.")],
     data_dir: DataDir = None,

@@ -9,8 +9,8 @@ import typer
 from locum.cli import database
 from locum.cli.options import DataDir
 from locum.settings import Settings
+from locum.store.data_dir import lock_data_dir
 from locum.store.migrations import HEAD
-from locum.store.sqlite import lock_data_dir
 
 
 def migrate(data_dir: DataDir = None) -> None:

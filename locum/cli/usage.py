@@ -12,8 +12,8 @@ import typer
 from locum.admin import wire
 from locum.cli.desk import ask, must_exist
 from locum.cli.options import DataDir
+from locum.domain.usage import By, UsageSum
 from locum.settings import Settings
-from locum.store.usage import By, UsageSum
 
 _HEADINGS: dict[By, tuple[str, ...]] = {
     "resource": ("RESOURCE",),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 _HOUR = 3600
+
+By = Literal["resource", "thread", "day"]
+"""What sums are of."""
 
 
 class SessionUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +31,19 @@ class SessionUsage(msgspec.Struct, frozen=True, kw_only=True):
     def hours(self) -> int:
         """The hours since its opening that had begun when it was last used: the unit of the hosted fee."""
         return started_hours(self.opened_at, self.last_used_at)
+
+
+class UsageSum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the sessions of a resource, of a thread, or of a day (its first second) used together."""
+
+    resource: str | None = None
+    thread_id: str | None = None
+    day: int | None = None
+    sessions: int
+    hours: int
+    cells: int
+    cpu_seconds: float
+    peak_memory_bytes: int
 
 
 def started_hours(opened_at: int, last_used_at: int) -> int:

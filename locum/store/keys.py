@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from locum.domain.keys import StoredKey
 from locum.store.tables import keys as table
-
-
-class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be told about a key: nothing of the key itself."""
-
-    id: str
-    resource: str
-    name: str | None
-    created_at: int
-    permissions: tuple[str, ...] = ()
-
 
 _KEYS = sa.select(table.c.id, table.c.resource, table.c.name, table.c.created_at, table.c.permissions)
 

@@ -4,7 +4,7 @@
   own savepoint, so that one's error rolls back only its own work): `synchronous=FULL` is paid once per batch. A write
   is acknowledged after the commit, never before.
 - Reads run on connections that cannot write, each in a snapshot of its own.
-- One process owns the data directory (`lock_data_dir`): SQLite before 3.51.3 can corrupt the database when two
+- One process owns the data directory (`data_dir.py`): SQLite before 3.51.3 can corrupt the database when two
   connections write or checkpoint at once, and one owner is also what makes the leases of a dead process void at start.
 """
 
@@ -13,12 +13,11 @@ from __future__ import annotations
 import asyncio
 import queue
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, event
@@ -31,38 +30,6 @@ T = TypeVar("T")
 
 _MAX_BATCH = 128
 _READERS = 4
-
-
-def lock_data_dir(directory: Path) -> IO[str]:
-    """Take the data directory for this process: the returned file holds the lock until it is closed."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (directory / "lock").open("a+")
-    except OSError as error:
-        raise StartupError(
-            f"The data directory {directory} cannot be used ({error.strerror}). Choose another with --data-dir."
-        ) from None
-    try:
-        _lock(lock)
-    except OSError:
-        lock.close()
-        raise StartupError(
-            f"The data directory {directory} is in use by another Locum process. "
-            "Stop that one, or choose another directory with --data-dir."
-        ) from None
-    return lock
-
-
-def _lock(file: IO[str]) -> None:
-    """Take the one lock on an open file, or raise OSError at once."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:

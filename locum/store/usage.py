@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from locum.domain.usage import SessionUsage
+from locum.domain.usage import By, SessionUsage, UsageSum
 from locum.store.tables import session_usage as table
 
 _DAY = 86_400
@@ -28,8 +27,6 @@ _UPDATE = (
     .values({name: _no_less(table.c[name]) for name in _FIGURES})
 )
 
-By = Literal["resource", "thread", "day"]
-
 _KEYS: dict[By, tuple[sa.ColumnElement[Any], ...]] = {
     "resource": (table.c.resource,),
     "thread": (table.c.resource, table.c.thread_id),
@@ -42,19 +39,6 @@ _SUMS = (
     sa.func.sum(table.c.cpu_seconds).label("cpu_seconds"),
     sa.func.max(table.c.peak_memory_bytes).label("peak_memory_bytes"),
 )
-
-
-class UsageSum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the sessions of a resource, of a thread, or of a day (its first second) used together."""
-
-    resource: str | None = None
-    thread_id: str | None = None
-    day: int | None = None
-    sessions: int
-    hours: int
-    cells: int
-    cpu_seconds: float
-    peak_memory_bytes: int
 
 
 def record(conn: Connection, resource: str, thread_id: str, usage: SessionUsage) -> None:

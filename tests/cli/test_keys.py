@@ -17,7 +17,8 @@ from locum.access.keys import Keys
 from locum.admin import wire
 from locum.clock import system_clock
 from locum.errors import Unauthenticated
-from locum.store.sqlite import SQLite, lock_data_dir
+from locum.store.data_dir import lock_data_dir
+from locum.store.sqlite import SQLite
 from tests.cli.commands import assert_one_line, locum, said
 from tests.databases import PostgresServer
 from tests.serving import ServerProcess, serving

@@ -13,8 +13,8 @@ import pytest
 
 from locum.admin import client as admin
 from locum.admin.wire import SumUsage, UsageSums
+from locum.domain.usage import UsageSum
 from locum.sandbox import wire
-from locum.store.usage import UsageSum
 from tests.engine.test_code_interpreter import Conversation
 from tests.engine.test_runs import wait_for
 from tests.models.upstream import Call, ScriptedUpstream

@@ -14,10 +14,11 @@ from locum.domain.pages import Page
 from locum.domain.runs import Run
 from locum.errors import InvalidRequest, LeaseLost, NotFound, StartupError, Unavailable
 from locum.store import assistants, messages, runs
+from locum.store.data_dir import lock_data_dir
 from locum.store.database import Database
 from locum.store.migrations import HEAD, current_revision
 from locum.store.postgres import Postgres
-from locum.store.sqlite import SQLite, lock_data_dir, sqlite_engine
+from locum.store.sqlite import SQLite, sqlite_engine
 from locum.store.tables import metadata
 
 

@@ -11,12 +11,11 @@ import msgspec
 import pytest
 
 from locum.domain.threads import Thread
-from locum.domain.usage import SessionUsage
+from locum.domain.usage import SessionUsage, UsageSum
 from locum.store import threads, usage
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
-from locum.store.usage import UsageSum
 
 DAY = 86_400
 MONDAY = 20_000 * DAY
