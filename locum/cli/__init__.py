@@ -8,7 +8,7 @@ from importlib import import_module
 
 import typer
 
-from locum import __version__
+from locum import __version__, importing
 from locum.errors import StartupError
 
 _COMMANDS = ("serve", "demo", "doctor", "keys", "models", "import-files", "usage", "migrate")
@@ -44,8 +44,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
     # Of all commands one is run: what the others import would be half of its time.
-    for name in set(_COMMANDS).intersection(sys.argv[1:2]) or _COMMANDS:
-        _add(name)
+    with importing.in_one_go():
+        for name in set(_COMMANDS).intersection(sys.argv[1:2]) or _COMMANDS:
+            _add(name)
     try:
         app(standalone_mode=True)
     except StartupError as error:
