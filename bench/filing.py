@@ -111,8 +111,9 @@ async def until_settled(
 
 
 class Consumption:
-    """Processor seconds since this was made: of a server, of the process that cuts and indexes for it, and of those
-    that parse (or run cells). What has ended meanwhile is counted where its parent waited for it."""
+    """Processor seconds since this was made: of a server, of the process that ingests for it, of the one that cuts and
+    indexes for that, and of those that parse (or run cells). What has ended meanwhile is counted where its parent
+    waited for it."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -123,9 +124,19 @@ class Consumption:
         return {part: now[part] - self._began[part] for part in now}
 
     def _now(self) -> dict[str, float]:
-        found = {"server": cpu_seconds(self._pid), "cut and index": 0.0, "parse": 0.0}
+        found = {"server": cpu_seconds(self._pid), "ingest": 0.0, "cut and index": 0.0, "parse": 0.0}
         for child in children(self._pid):
             with contextlib.suppress(OSError):  # ended a moment ago
-                part = "cut and index" if b"locum.search.workbench" in command_of(child) else "parse"
-                found[part] += sum(cpu_seconds(pid, waited_for=True) for pid in descendants(child))
+                if b"locum.ingestion" not in command_of(child):
+                    found["parse"] += _of_all(child)
+                    continue
+                found["ingest"] += cpu_seconds(child)
+                for grandchild in children(child):
+                    part = "cut and index" if b"locum.search.workbench" in command_of(grandchild) else "parse"
+                    found[part] += _of_all(grandchild)
         return found
+
+
+def _of_all(pid: int) -> float:
+    """Of the process and what is below it."""
+    return sum(cpu_seconds(each, waited_for=True) for each in descendants(pid))

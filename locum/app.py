@@ -132,7 +132,7 @@ async def running(
             await sandbox.delete(thread_id)
 
         search = await stack.enter_async_context(
-            file_search(settings, db, blobs, clock, signals, owner=owner, keyless=keys.is_keyless)
+            file_search(settings, db, clock, signals, owner=owner, keyless=keys.is_keyless)
         )
         queue, wake = ThreadQueue(signals), search.wake
         services = Services(
@@ -202,7 +202,7 @@ async def running(
             if not worker.is_healthy:
                 raise Unavailable("The worker that moves runs is not running.")
             if not search.is_healthy:
-                raise Unavailable("The pipeline that ingests files is not running.")
+                raise Unavailable("The process that ingests files is not running.")
             if shutil.disk_usage(settings.data_dir).free < _LEAST_FREE_BYTES:
                 raise Unavailable(f"There is almost no room left on the disk of {settings.data_dir}.")
             return sandbox_now()

@@ -1,4 +1,6 @@
-"""File search put together: settings to parser, embedder, pipeline and search. Beside `app`, the composition root."""
+"""File search put together: settings to embedder, search, and the process that ingests files (`ingestion.py` puts that
+together). Beside `app`, the composition root.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.search import Passage, Query
 from locum.errors import StartupError
@@ -19,20 +20,16 @@ from locum.search import abilities, derived
 from locum.search.derived import Shelf
 from locum.search.embedders.base import Embedder
 from locum.search.embedders.open import described, open_embedder
-from locum.search.indexes import KeywordIndexes
-from locum.search.keyword import directory_of
-from locum.search.library import Library
-from locum.search.parse import SandboxParser
-from locum.search.pipeline import Pipeline
+from locum.search.ingester import Begin, Ingester
 from locum.search.rerank import RerankEndpoint
 from locum.search.rewrite import ModelRewriter
 from locum.search.search import Search
-from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
 from locum.settings import Settings
 from locum.signals.local import LocalSignals
-from locum.store.database import Database
-from locum.store.sqlite import SQLite
+from locum.store.data_dir import lock_derived
+from locum.store.database import Database, Reader
+from locum.store.sqlite import SQLite, SQLiteReader
 
 log = structlog.get_logger(__name__)
 
@@ -42,19 +39,19 @@ _PROBE_AGAIN_SECONDS = 60.0
 class FileSearch:
     """What the rest of a server sees of it."""
 
-    def __init__(self, pipeline: Pipeline, search: Search, shelf: Shelf, embedder: Embedder | None) -> None:
-        self._pipeline = pipeline
+    def __init__(self, ingester: Ingester, search: Search, shelf: Shelf, embedder: Embedder | None) -> None:
+        self._ingester = ingester
         self._search = search
         self._shelf = shelf
         self.description = described(embedder)
 
     def wake(self) -> None:
         """There may be files to ingest."""
-        self._pipeline.wake()
+        self._ingester.wake()
 
     async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
-        return await self._pipeline.settled(resource, store_id, timeout=timeout)
+        return await self._ingester.settled(resource, store_id, timeout=timeout)
 
     async def search(self, resource: str, store_ids: Sequence[str], query: Query) -> tuple[Passage, ...]:
         """The passages that answer best, best first; NotFound, StoreExpired."""
@@ -66,59 +63,46 @@ class FileSearch:
 
     @property
     def is_healthy(self) -> bool:
-        return self._pipeline.is_healthy
+        return self._ingester.is_healthy
 
     @property
     def outcomes(self) -> Counter[str]:
         """How many files became what since the start."""
-        return self._pipeline.outcomes
+        return self._ingester.outcomes
 
 
 @asynccontextmanager
 async def file_search(
-    settings: Settings, db: Database, blobs: Blobs, clock: Clock, signals: LocalSignals, *, owner: str, keyless: bool
+    settings: Settings, db: Database, clock: Clock, signals: LocalSignals, *, owner: str, keyless: bool
 ) -> AsyncIterator[FileSearch]:
     """Ingest and search until the end. keyless: nobody but this machine's own user gets in."""
     async with AsyncExitStack() as stack:
         data = await _open_derived(settings, db, stack)
-        workbench, queries = Workbench(), Workbench(niceness=0)
-        for each in (workbench, queries):
-            stack.push_async_callback(each.close)
-        embedder = await open_embedder(settings, documents=workbench, queries=queries)
+        workbench = Workbench()  # for queries: they do not wait behind documents
+        stack.push_async_callback(workbench.close)
+        embedder = await open_embedder(settings, workbench)
         if embedder is not None:
             stack.push_async_callback(embedder.close)
-        parser = SandboxParser(
-            settings.data_dir / "sandbox-parser",
-            mode=settings.sandbox,
-            accepts_weak=keyless,
-            at_once=settings.ingest_slots,
-        )
-        stack.push_async_callback(parser.close)
-        root, shelf = settings.data_dir / "search", Shelf(data)
-        indexes = KeywordIndexes(data, workbench, lambda store_id: directory_of(root, store_id))
-        library = Library(db, data, blobs, clock, parser, embedder, workbench)
-        pipeline = Pipeline(db, clock, signals, library, indexes, owner=owner, slots=settings.ingest_slots)
-        upkeep = Upkeep(db, data, clock, library, indexes, is_shared=settings.database_url is not None)
-        pipeline.on_other_embedder = upkeep.wake
+        begin = Begin(settings=settings.model_dump_json().encode(), owner=owner, keyless=keyless)
+        ingester = Ingester(db, data, signals, begin, is_shared=settings.database_url is not None)
+        shelf = Shelf(data)
         search = Search(
             db,
             shelf,
-            root,
+            settings.data_dir / "search",
             embedder=embedder,
             reranker=open_reranker(settings, stack),
             memory_bytes=settings.search_memory_bytes,
             clock=clock,
-            damaged=upkeep.damaged,
-            cover=upkeep.cover,
+            damaged=ingester.damaged,
+            cover=ingester.cover,
         )
-        pipeline.start()
-        stack.push_async_callback(pipeline.stop)
-        upkeep.start()
-        stack.push_async_callback(upkeep.stop)
+        ingester.start()
+        stack.push_async_callback(ingester.stop)
         if embedder is not None:
             probing = asyncio.create_task(_find_out(search, embedder), name="embedder probe")
             stack.callback(probing.cancel)
-        yield FileSearch(pipeline, search, shelf, embedder)
+        yield FileSearch(ingester, search, shelf, embedder)
 
 
 def open_rewriter(settings: Settings, routes: Routes) -> ModelRewriter | None:
@@ -161,16 +145,18 @@ def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint |
     )
 
 
-async def _open_derived(settings: Settings, db: Database, stack: AsyncExitStack) -> Database:
-    """A file of its own beside SQLite's, so that ingestion never waits on a run, nor a run on it."""
+async def _open_derived(settings: Settings, db: Database, stack: AsyncExitStack) -> Reader:
+    """In the shape of this release, to be read. With SQLite it is a file of its own: who ingests writes that."""
     if settings.database_url is not None:
         await db.write(derived.prepare)
         return db
     path = settings.data_dir / "search.db"
     try:
-        data = SQLite(path, derived.prepare)
+        with await lock_derived(settings.data_dir):
+            await SQLite(path, derived.prepare).close()
     except StartupError as error:
         hint = "All of it can be made again: remove the file."
         raise StartupError(f"{error.message} {hint}") from None
+    data = SQLiteReader(path)
     stack.push_async_callback(data.close)
     return data

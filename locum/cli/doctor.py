@@ -329,7 +329,7 @@ async def _file_search(settings: Settings) -> Finding:
 
     about, bench = "File search", Workbench()
     try:
-        embedder = await open_embedder(settings, documents=bench, queries=bench)
+        embedder = await open_embedder(settings, bench)
         if embedder is None:
             words = f"{described(None)}. Words of another language, or other words for the same, find nothing then"
             return Finding("note", about, words)

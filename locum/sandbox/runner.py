@@ -252,7 +252,8 @@ def _run(shell: Shell, code: str, interrupts: _Interrupts) -> str | None:
 
 def _settle() -> None:
     """What must not be the same in every session, and what the zygote's environment lacks."""
-    os.nice(_NICENESS)  # sixty busy processes of a session, and the server is still answering
+    # Sixty busy processes of a session, and the server is still answering. What sandboxd has of it, a session has too.
+    os.nice(max(0, _NICENESS - os.nice(0)))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     place = jail.here()
     for name in [name for name in os.environ if name not in _ENVIRONMENT]:

@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from locum.domain.vector_stores import Chunking
 from locum.search.units import Part, Ranges, Span, Unit, Windows, ranges_of_bytes, ranges_to_bytes
-from locum.store.database import Database
+from locum.store.database import Reader
 
 VERSION = "2"
 """Of the tables, and of how texts are cut."""
@@ -238,6 +238,11 @@ def cut(conn: Connection, units: Iterable[Unit]) -> set[Unit]:
 # ---- what nobody needs any more
 
 
+def is_empty(conn: Connection) -> bool:
+    """Whether there is no document at all."""
+    return conn.execute(sa.select(_documents.c.key).limit(1)).first() is None
+
+
 def unused(conn: Connection, *, before: float) -> set[str]:
     """Keys of the documents that no file has been ingested with since then."""
     return set(conn.execute(sa.select(_documents.c.key).where(_documents.c.used_at < before)).scalars())
@@ -264,7 +269,7 @@ def forget_vectors(conn: Connection, *, but: Collection[str]) -> int:
 class Shelf:
     """The derived data, for those who only read it. What is not there is left out."""
 
-    def __init__(self, data: Database) -> None:
+    def __init__(self, data: Reader) -> None:
         self._data = data
 
     async def text(self, document: str) -> str | None:

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
-from sqlalchemy import Connection
 
 from locum.clock import Clock
 from locum.domain.vector_stores import ErrorCode, FileError
@@ -25,12 +24,10 @@ from locum.search.indexes import KeywordIndexes
 from locum.search.library import Library
 from locum.search.parse import Unreadable
 from locum.search.units import Unit
-from locum.signals.local import LocalSignals
-from locum.signals.waiting import until
 from locum.store import vector_store_files as rows
-from locum.store import vector_stores as store_rows
 from locum.store.database import Database
-from locum.store.vector_store_files import Claim
+from locum.store.ingestion import ClaimFiles, CompleteFiles, FailFile, ReleaseFiles, RenewLeases
+from locum.store.vector_store_files import Claim, Ingested
 
 log = structlog.get_logger(__name__)
 
@@ -57,13 +54,14 @@ class _Ready:
 
 
 class Pipeline:
-    """Ingests up to `slots` files at a time. gather_seconds: the most that a file that is ready waits for others."""
+    """Ingests up to `slots` files at a time. changed: told the id of a store, a file of which is not being ingested any
+    more. gather_seconds: the most that a file that is ready waits for others."""
 
     def __init__(
         self,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        changed: Callable[[str], None],
         library: Library,
         indexes: KeywordIndexes,
         *,
@@ -73,7 +71,7 @@ class Pipeline:
     ) -> None:
         self._db = db
         self._clock = clock
-        self._signals = signals
+        self._changed = changed
         self._library = library
         self._indexes = indexes
         self._owner = owner
@@ -113,7 +111,7 @@ class Pipeline:
         if tasks:
             await asyncio.wait(tasks)
         with suppress(Unavailable):
-            await self._db.write(lambda conn: rows.release(conn, self._owner))
+            await self._db.write(ReleaseFiles(worker=self._owner))
 
     def wake(self) -> None:
         """There may be a file to claim."""
@@ -125,14 +123,6 @@ class Pipeline:
         if self._loop is None or self._loop.done():
             return False
         return asyncio.get_running_loop().time() - self._last_look < 3 * LEASE_SECONDS
-
-    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
-        """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
-
-        async def look() -> bool:
-            return await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id))
-
-        return await until(self._signals, store_id, look, bool, seconds=timeout)
 
     # ---- the loop
 
@@ -171,7 +161,7 @@ class Pipeline:
         if free <= 0 or not await self._db.read(lambda conn: rows.any_claimable(conn, self._owner, now=now, but=held)):
             return
         claims = await self._db.write(
-            lambda conn: rows.claim(conn, self._owner, now=now, until=now + LEASE_SECONDS, limit=free, but=held)
+            ClaimFiles(worker=self._owner, now=now, until=now + LEASE_SECONDS, limit=free, but=held)
         )
         for claim in claims:
             self._at_work.add(claim.seq)
@@ -182,7 +172,7 @@ class Pipeline:
     def _finished(self, claim: Claim) -> None:
         del self._held[claim.seq]
         self._leaves_work(claim)
-        self._signals.changed(claim.file.vector_store_id)
+        self._changed(claim.file.vector_store_id)
 
     def _leaves_work(self, claim: Claim) -> None:
         self._at_work.discard(claim.seq)
@@ -195,7 +185,7 @@ class Pipeline:
         if not held:
             return
         until = self._clock() + LEASE_SECONDS
-        renewed = await self._db.write(lambda conn: rows.renew(conn, self._owner, held, until=until))
+        renewed = await self._db.write(RenewLeases(worker=self._owner, rows=tuple(held), until=until))
         for seq in held.keys() - renewed:
             held[seq].cancel()
 
@@ -271,34 +261,29 @@ class Pipeline:
     async def _commit(self, resource: str, store_id: str, batch: list[_Ready]) -> None:
         async with self._indexes.held(store_id):
             await self._indexes.put(store_id, {each.unit for each in batch})
-            embedder = self._library.embedder
             ingested = [
-                rows.Ingested(claim=each.claim, document=each.unit.document, usage_bytes=each.size) for each in batch
+                Ingested(claim=each.claim, document=each.unit.document, usage_bytes=each.size) for each in batch
             ]
-
-            def complete(conn: Connection) -> tuple[int, bool]:
-                store_rows.lock(conn, resource, store_id)  # whoever else changes it waits
-                was_empty = not rows.has_searchable(conn, resource, store_id)
-                done = rows.complete(conn, self._owner, resource, store_id, ingested)
-                is_other = done > 0 and store_rows.embedder(conn, resource, store_id) != embedder
-                if is_other and was_empty:
-                    store_rows.use_embedder(conn, resource, store_id, embedder)
-                return done, is_other and not was_empty
-
-            count, is_other = await self._db.write(complete)
-        self.outcomes["completed"] += count
-        if is_other:
+            done = await self._db.write(
+                CompleteFiles(
+                    worker=self._owner,
+                    resource=resource,
+                    store_id=store_id,
+                    ingested=ingested,
+                    embedder=self._library.embedder,
+                )
+            )
+        self.outcomes["completed"] += done.count
+        if done.is_other:
             self.on_other_embedder()
 
     async def _fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
         error = FileError(code=code, message=message)
         with suppress(Unavailable):  # its lease runs out, and it is tried again
-            if await self._db.write(lambda conn: rows.fail(conn, self._owner, claim, error)):
+            if await self._db.write(FailFile(worker=self._owner, claim=claim, error=error)):
                 self.outcomes[code] += 1
                 log.info("a file cannot be searched", file_id=claim.file.id, code=code, reason=message)
 
     async def _give_back(self, claim: Claim, *, keep_attempts: bool) -> None:
         with suppress(Unavailable):
-            await self._db.write(
-                lambda conn: rows.release(conn, self._owner, rows=[claim.seq], keep_attempts=keep_attempts)
-            )
+            await self._db.write(ReleaseFiles(worker=self._owner, rows=(claim.seq,), keep_attempts=keep_attempts))

@@ -30,7 +30,7 @@ from locum.search.keyword import IndexUnusable, KeywordHit
 from locum.search.rank import Chunk, Found, Quotes, Ranked
 from locum.search.rerank import Reranker, RerankFailed
 from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
-from locum.search.units import Derived, Part, Span, Unit
+from locum.search.units import Derived, Part, Span
 from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
@@ -56,7 +56,7 @@ that is done. Must not wait for it."""
 _log = structlog.get_logger(__name__)
 
 
-async def _covered(store_id: str, units: Collection[Unit]) -> None:
+async def _covered(resource: str, store_id: str) -> None:
     """Whoever ingests alone has in its indexes what there is."""
 
 

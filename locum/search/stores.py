@@ -20,8 +20,8 @@ from locum.search.units import Derived, Ranges, Unit
 from locum.search.vectors import VectorIndex
 from locum.store import vector_store_files, vector_stores
 
-Cover = Callable[[str, Collection[Unit]], Awaitable[None]]
-"""Has at least these units in the keyword index of the store with that id, unless that takes long."""
+Cover = Callable[[str, str], Awaitable[None]]
+"""Has what the store of that resource and id holds in its keyword index, unless that takes long."""
 
 _LOADED_AT_ONCE = 256
 _BYTES_BESIDE = 256 * 1024
@@ -109,7 +109,7 @@ class KeptStore:
     async def cover(self, membership: Membership, cover: Cover) -> None:
         """Have the keyword index brought up to this membership, once."""
         if self._covered_to < membership.generation:
-            await cover(self.store_id, membership.whole.owners)
+            await cover(self.resource, self.store_id)
             self._covered_to = max(self._covered_to, membership.generation)
 
     async def load(self, membership: Membership, derived: Derived) -> None:

@@ -14,7 +14,7 @@ of them find; of a large store that none has searched here yet, the first search
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -31,6 +31,7 @@ from locum.search.units import Unit
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
+from locum.store.ingestion import ChangeEmbedder, RedoFile
 from locum.store.vector_store_files import Member
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 3600.0
 FOLLOW_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
-_COVER_SECONDS = 5.0
 _FORGOTTEN_AT_ONCE = 100
 """Documents: who else writes does not wait long."""
 KEPT_SECONDS = 24 * 3600.0
@@ -91,11 +91,9 @@ class Upkeep:
         if all(task.get_name() != name for task in self._tasks):
             self._begin(self._build(resource, store_id), name)
 
-    async def cover(self, store_id: str, units: Collection[Unit]) -> None:
-        """Have what other servers have ingested in the index here, or go on with that when it takes too long for who
-        wants to search."""
-        if self._is_shared:
-            await asyncio.wait([self._begin(self._cover(store_id, units), _index_of(store_id))], timeout=_COVER_SECONDS)
+    async def cover(self, resource: str, store_id: str) -> None:
+        """Have what other servers have ingested in the index here. Goes on when nobody waits for it any more."""
+        await asyncio.wait([self._begin(self._cover(resource, store_id), _index_of(store_id))])
 
     def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -168,7 +166,7 @@ class Upkeep:
         async with self._indexes.held(store_id):
             await self._indexes.put(store_id, [unit])
             await self._db.write(
-                lambda conn: rows.redo(conn, resource, store_id, file, document=unit.document, usage_bytes=size)
+                RedoFile(resource=resource, store_id=store_id, file=file, document=unit.document, usage_bytes=size)
             )
 
     async def _change_over(self, resource: str, store_id: str, generation: int | None) -> bool:
@@ -176,29 +174,27 @@ class Upkeep:
         embedder = self._library.embedder
         if await self._db.read(lambda conn: store_rows.embedder(conn, resource, store_id)) == embedder:
             return True
-
-        def change(conn: Connection) -> bool:
-            now = store_rows.generation(conn, resource, store_id, for_update=True)
-            if now == generation:
-                store_rows.use_embedder(conn, resource, store_id, embedder)
-            return now == generation or now is None
-
-        return await self._db.write(change)
+        return await self._db.write(
+            ChangeEmbedder(resource=resource, store_id=store_id, generation=generation, embedder=embedder)
+        )
 
     # ---- keyword indexes
 
     async def _build(self, resource: str, store_id: str) -> None:
         try:
-            members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
-            await self._indexes.cover(store_id, _units(members), anew=True)
+            await self._index(resource, store_id, anew=True)
         except Exception:  # the next search tells us again
             log.exception("a keyword index could not be built", store=store_id)
 
-    async def _cover(self, store_id: str, units: Collection[Unit]) -> None:
+    async def _cover(self, resource: str, store_id: str) -> None:
         try:
-            await self._indexes.cover(store_id, units)
+            await self._index(resource, store_id)
         except Exception:  # the index is followed in any case
             log.exception("a keyword index could not be brought up to date", store=store_id)
+
+    async def _index(self, resource: str, store_id: str, *, anew: bool = False) -> None:
+        members = await self._db.read(lambda conn: rows.searchable(conn, resource, store_id))
+        await self._indexes.cover(store_id, _units(members), anew=anew)
 
     async def _follow_forever(self) -> None:
         while True:

@@ -1,8 +1,7 @@
-"""A process beside the server for the work that takes a processor for long: cutting texts, local embedding, writing
-keyword indexes.
+"""A process for the work that takes a processor for long: cutting texts, local embedding, writing keyword indexes.
 
-Covered: it is niced, so that runs come first; it dies with the server; it starts at first use, and again when it has
-died. It is told everything with each command and keeps nothing but what it has loaded, so a command that died with it
+Covered: it is as nice as who has it; it dies with that one; it starts at first use, and again when it has died. It is
+told everything with each command and keeps nothing but what it has loaded, so a command that died with it
 is given again, once. It has none of the server's secrets in its environment. Not covered: it has the server's user's
 rights. Files of unknown origin are never parsed here, that is the sandbox's; what comes in is text.
 """
@@ -12,12 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import struct
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO, assert_never
+from typing import assert_never
 
 import msgspec
 import numpy as np
@@ -26,14 +22,12 @@ from numpy.typing import NDArray
 from locum.domain.vector_stores import Chunking
 from locum.search.chunk import Tokens, TooManyTokens
 from locum.search.embedders.base import Kind
+from locum.search.processes import hear, read, say, settle, start
 from locum.search.units import Ranges, ranges_of_bytes, ranges_to_bytes
 
-_NICENESS = 10
 _MOST_SECONDS = 600.0
 """Far more than any command takes: the largest file is cut in seconds, and what is embedded comes in portions."""
-_START = "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); from {module} import main; main()"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
-_LENGTH = struct.Struct(">Q")
 
 
 class WorkbenchError(Exception):
@@ -120,12 +114,9 @@ class Workbench:
     module: whose `main` it runs. most_seconds: of a command; a process that takes longer is taken for dead.
     """
 
-    def __init__(
-        self, *, niceness: int = _NICENESS, module: str = __name__, most_seconds: float = _MOST_SECONDS
-    ) -> None:
-        self._niceness = niceness
+    def __init__(self, *, module: str = __name__, most_seconds: float = _MOST_SECONDS) -> None:
+        self._module = module
         self._most_seconds = most_seconds
-        self._start = _START.format(module=module)
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._is_closed = False
@@ -194,28 +185,16 @@ class Workbench:
         process = await self._started()
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(_LENGTH.pack(len(said)))
-        process.stdin.write(said)
+        say(process.stdin, said)
         await process.stdin.drain()
-        (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
-        return _replies.decode(await process.stdout.readexactly(length))
+        return _replies.decode(await hear(process.stdout))
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._is_closed:
             raise WorkbenchError("the server is stopping")
         if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-c",
-                self._start,
-                "\n".join(path for path in sys.path if path),
-                str(self._niceness),
-                str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env={name: os.environ[name] for name in _KEPT if name in os.environ},
-            )
+            env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+            self._process = await start(self._module, env=env)
         return self._process
 
     async def _end(self) -> None:
@@ -242,38 +221,13 @@ def _clean(text: str) -> str:
 
 def main() -> None:
     """Serve the one who started this until it goes away."""
-    niceness, parent = int(sys.argv[1]), int(sys.argv[2])
-    if hasattr(os, "setpgid"):
-        # Ctrl-C is for the server, which ends this. A group and no session: Linux may give every session the same
-        # weight (autogroups), and niceness counts within one.
-        os.setpgid(0, 0)
-    if sys.platform == "linux":
-        from locum.sandbox.linux import die_with_parent
-
-        die_with_parent(signal.SIGKILL)
-        if os.getppid() != parent:
-            return  # it has died meanwhile
-    if niceness and hasattr(os, "nice"):
-        os.nice(niceness)
-    # What a library prints must not end up among the answers.
-    commands, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    if (pipes := settle()) is None:
+        return
+    commands, answers = pipes
     with contextlib.suppress(BrokenPipeError):
-        while (said := _read(commands)) is not None:
-            reply = _encode(_answer(_commands.decode(said)))
-            answers.write(_LENGTH.pack(len(reply)))
-            answers.write(reply)
+        while (said := read(commands)) is not None:
+            say(answers, _encode(_answer(_commands.decode(said))))
             answers.flush()
-
-
-def _read(source: BinaryIO) -> bytes | None:
-    """The next command; None at the end."""
-    head = source.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    said = source.read(length)
-    return said if len(said) == length else None
 
 
 def _answer(command: Command) -> Reply:

@@ -1,12 +1,16 @@
-"""The data directory: one process owns it."""
+"""The data directory: one process owns it, and one writes what is derived from files in it."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import IO
 
 from locum.errors import StartupError
+
+_PATIENCE = 20.0
+_AGAIN_SECONDS = 0.02
 
 
 def lock_data_dir(directory: Path) -> IO[str]:
@@ -27,6 +31,25 @@ def lock_data_dir(directory: Path) -> IO[str]:
             "Stop that one, or choose another directory with --data-dir."
         ) from None
     return lock
+
+
+async def lock_derived(directory: Path, *, patience: float = _PATIENCE) -> IO[str]:
+    """Take what is derived from files (`search.db` and the keyword indexes) for this process, as above. Who has it may
+    be about to end, as its server has: that is waited for, `patience` seconds at most."""
+    end = asyncio.get_running_loop().time() + patience
+    lock = (directory / "search.lock").open("a+")
+    while True:
+        try:
+            _lock(lock)
+        except OSError:
+            if asyncio.get_running_loop().time() >= end:
+                lock.close()
+                raise StartupError(
+                    f"The search data in {directory} is in use by another Locum process. Stop that one."
+                ) from None
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return lock
 
 
 def _lock(file: IO[str]) -> None:

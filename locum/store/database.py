@@ -14,12 +14,8 @@ from sqlalchemy import Connection
 T = TypeVar("T")
 
 
-class Database(Protocol):
-    """What the rest of Locum sees of a database."""
-
-    async def write(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction of its own; returns once it is committed, raises what `fn` raises."""
-        ...
+class Reader(Protocol):
+    """What those see of a database who do not write it."""
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn`, which only reads, on one consistent snapshot."""
@@ -27,4 +23,12 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Finish what was asked for, then let go of the database."""
+        ...
+
+
+class Database(Reader, Protocol):
+    """What the rest of Locum sees of a database."""
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction of its own; returns once it is committed, raises what `fn` raises."""
         ...

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
 _POOL_SECONDS = 15
+_CONNECTIONS = 20
 _MIGRATION_LOCK = 0x10C07
 _TRIES = 3
 _TRY_AGAIN = ("40001", "40P01")
@@ -55,12 +56,12 @@ class Postgres:
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @classmethod
-    async def open(cls, url: str) -> Postgres:
+    async def open(cls, url: str, *, connections: int = _CONNECTIONS) -> Postgres:
         """Connect and bring the schema to this release; StartupError when the database cannot be reached."""
         address = address_of(url)
         engine = create_async_engine(
             address,
-            pool_size=20,
+            pool_size=connections,
             max_overflow=0,  # a connection beyond the pool would be closed after its use, and all it has prepared
             pool_timeout=_POOL_SECONDS,
             connect_args={"timeout": _CONNECT_SECONDS},

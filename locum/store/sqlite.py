@@ -4,8 +4,9 @@
   own savepoint, so that one's error rolls back only its own work): `synchronous=FULL` is paid once per batch. A write
   is acknowledged after the commit, never before.
 - Reads run on connections that cannot write, each in a snapshot of its own.
-- One process owns the data directory (`data_dir.py`): SQLite before 3.51.3 can corrupt the database when two
-  connections write or checkpoint at once, and one owner is also what makes the leases of a dead process void at start.
+- One server owns the data directory (`data_dir.py`), and one of its processes writes each database: SQLite before
+  3.51.3 can corrupt a database when two connections write or checkpoint at once. The other one reads it
+  (`SQLiteReader`). One owner is also what makes the leases of a dead process void at start.
 """
 
 from __future__ import annotations
@@ -68,6 +69,33 @@ _Job = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", asyncio.Abstrac
 _Answer = tuple[_Job, Any, BaseException | None]
 
 
+class SQLiteReader:
+    """The reading half of a database in one file, for a process that does not write it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._engines: list[sa.Engine] = []
+        self._threads = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="locum-read")
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, fn)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+        for engine in self._engines:
+            engine.dispose()
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            engine = sqlite_engine(self._path, read_only=True)
+            self._engines.append(engine)
+            connection = self._local.connection = engine.connect()
+        with connection.begin():
+            return fn(connection)
+
+
 class SQLite:
     """A `Database` in one file. Opening it brings it to the schema of this release: what `prepare` does."""
 
@@ -80,11 +108,8 @@ class SQLite:
         except sa.exc.DatabaseError as error:
             self._writer_engine.dispose()
             raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None
-        self._path = path
         self._closing = False
-        self._reader = threading.local()
-        self._reader_engines: list[sa.Engine] = []
-        self._readers = ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="locum-read")
+        self._reader = SQLiteReader(path)
         self._writer = threading.Thread(target=self._write_forever, name="locum-write", daemon=True)
         self._writer.start()
 
@@ -99,24 +124,14 @@ class SQLite:
         return await asyncio.shield(future)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+        return await self._reader.read(fn)
 
     async def close(self) -> None:
         self._closing = True
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
-        self._readers.shutdown()
-        for engine in (self._writer_engine, *self._reader_engines):
-            engine.dispose()
-
-    def _read(self, fn: Callable[[Connection], T]) -> T:
-        connection: Connection | None = getattr(self._reader, "connection", None)
-        if connection is None:
-            engine = sqlite_engine(self._path, read_only=True)
-            self._reader_engines.append(engine)
-            connection = self._reader.connection = engine.connect()
-        with connection.begin():
-            return fn(connection)
+        self._writer_engine.dispose()
+        await self._reader.close()
 
     def _write_forever(self) -> None:
         with self._writer_engine.connect() as connection:

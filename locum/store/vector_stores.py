@@ -130,6 +130,11 @@ def embedder(conn: Connection, resource: str, store_id: str) -> str | None:
     return None if doc is None else decode(doc, VectorStore).embedder
 
 
+def is_any(conn: Connection) -> bool:
+    """Whether there is a store of any resource."""
+    return conn.execute(sa.select(table.c.id).limit(1)).first() is not None
+
+
 def all_ids(conn: Connection) -> list[tuple[str, str]]:
     """(resource, id) of every store of every resource: what the keeper of derived data keeps."""
     return [(resource, store_id) for resource, store_id in conn.execute(sa.select(table.c.resource, table.c.id))]

@@ -30,6 +30,7 @@ from locum.search.pipeline import GATHER_SECONDS, Pipeline
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
@@ -94,7 +95,7 @@ class Ingestion:
         self.library = Library(db, data, self.blobs, clock, self.parser, embedder, self.workbench, sleep=sleep)
         self.signals = LocalSignals()
         self.pipeline = Pipeline(
-            *(db, clock, self.signals, self.library, self.indexes),
+            *(db, clock, self.signals.changed, self.library, self.indexes),
             owner=owner,
             slots=slots,
             gather_seconds=gather_seconds,
@@ -146,7 +147,13 @@ class Ingestion:
         return await self.db.read(lambda conn: rows.get(conn, RESOURCE, store_id, file_id, now=0))
 
     async def settle(self, store_id: str) -> None:
-        assert await self.pipeline.settled(RESOURCE, store_id, timeout=60)
+        assert await self.settled(store_id, seconds=60)
+
+    async def settled(self, store_id: str, *, seconds: float) -> bool:
+        async def look() -> bool:
+            return await self.db.read(lambda conn: rows.is_settled(conn, RESOURCE, store_id))
+
+        return await until(self.signals, store_id, look, bool, seconds=seconds)
 
     def indexed(self, store_id: str) -> dict[str, list[int]]:
         """Unit -> the ordinals of its chunks, in the keyword index."""
@@ -183,8 +190,8 @@ async def serve(directory: Path, database_url: str | None, embedding_url: str | 
         embedder = RemoteEmbedder(base_url=embedding_url, model="m") if embedding_url else None
         ingestion = Ingestion(db, data, directory, embedder=embedder)
         ingestion.pipeline.start()
-        for resource, store_id in await db.read(store_rows.all_ids):
-            while not await ingestion.pipeline.settled(resource, store_id, timeout=60):
+        for _, store_id in await db.read(store_rows.all_ids):
+            while not await ingestion.settled(store_id, seconds=60):
                 pass
         print("settled", flush=True)
         await asyncio.Event().wait()

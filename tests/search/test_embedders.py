@@ -157,32 +157,31 @@ def test_the_directory_says_how_a_text_is_read(tmp_path: Path) -> None:
     assert np.allclose(query, prompt)
 
 
-def test_a_local_model_is_asked_in_a_process_of_its_own_for_documents_and_for_queries(tmp_path: Path) -> None:
+def test_a_local_model_is_asked_in_a_process_of_its_own(tmp_path: Path) -> None:
     directory = make_model(tmp_path / "model")
 
     async def go() -> None:
-        documents, queries = Workbench(), Workbench(niceness=0)
-        embedder = LocalEmbedder(directory, documents=documents, queries=queries)
+        workbench = Workbench()
+        embedder = LocalEmbedder(directory, workbench)
         try:
             rows = await embedder.embed(["apple", "engine"] * 40, kind="document")
             assert rows.shape == (80, 8)
             (query,) = await embedder.embed(["pear"], kind="query")
             assert query @ rows[0] > 0.9 > query @ rows[1]
-            assert documents.pid != queries.pid
+            assert workbench.pid is not None
             (directory / "model.onnx").write_bytes(b"broken")
-            await documents.close()
+            await workbench.close()
             with pytest.raises(ModelError, match="cannot be used"):
                 await embedder.embed(["apple"], kind="document")
         finally:
-            await documents.close()
-            await queries.close()
+            await workbench.close()
 
     asyncio.run(go())
 
 
 def test_the_identity_of_a_local_model_is_its_content(tmp_path: Path) -> None:
     def identity(directory: Path) -> str:
-        return LocalEmbedder(directory, documents=Workbench(), queries=Workbench()).identity
+        return LocalEmbedder(directory, Workbench()).identity
 
     one, same = make_model(tmp_path / "a" / "m"), make_model(tmp_path / "b" / "m")
     assert identity(one) == identity(same)
@@ -191,4 +190,4 @@ def test_the_identity_of_a_local_model_is_its_content(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"has no model\.onnx"):
-        LocalEmbedder(tmp_path, documents=Workbench(), queries=Workbench())
+        LocalEmbedder(tmp_path, Workbench())

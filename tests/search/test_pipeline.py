@@ -209,7 +209,7 @@ def test_a_file_whose_server_is_gone_is_taken_by_another(play: Callable[..., Non
         until = clock.now + LEASE_SECONDS
         assert await one.db.write(lambda conn: rows.claim(conn, "gone", now=clock.now, until=until, limit=5))
         one.pipeline.start()
-        assert not await one.pipeline.settled(RESOURCE, store, timeout=0)
+        assert not await one.settled(store, seconds=0)
         clock.now += LEASE_SECONDS + 1
         await one.settle(store)
         assert (await one.file(store, file_id)).status == "completed"

@@ -1,6 +1,6 @@
-"""An embedder on this machine: a directory with an ONNX model, run in the workbench, so that the server stays free.
+"""An embedder on this machine: a directory with an ONNX model, run in a workbench, so that who asks stays free.
 
-Two of them: documents wait in a niced one behind one another, a query must not wait behind them.
+Who ingests has another workbench than who searches: a query does not wait behind documents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_TEXTS = 32
 class LocalEmbedder:
     """An `Embedder` of that directory; StartupError where it cannot be one."""
 
-    def __init__(self, directory: Path, *, documents: Workbench, queries: Workbench) -> None:
+    def __init__(self, directory: Path, workbench: Workbench) -> None:
         for name in (MODEL, TOKENIZER):
             if not (directory / name).is_file():
                 raise StartupError(
@@ -35,7 +35,7 @@ class LocalEmbedder:
         if not all(map(importlib.util.find_spec, ("onnxruntime", "tokenizers"))):
             raise StartupError("LOCUM_EMBEDDING_DIRECTORY needs the ONNX runtime: pip install 'locum[embeddings]'.")
         self._directory = directory.resolve()
-        self._benches: dict[Kind, Workbench] = {"document": documents, "query": queries}
+        self._workbench = workbench
         self.identity = f"local:{directory.resolve().name[:64]}:{_digest(self._directory)}"
         self.name = f"the model in {directory}"
 
@@ -43,7 +43,7 @@ class LocalEmbedder:
         found = []
         try:
             for at in range(0, len(texts), _MOST_TEXTS):
-                found.append(await self._benches[kind].embed(self._directory, texts[at : at + _MOST_TEXTS], kind))
+                found.append(await self._workbench.embed(self._directory, texts[at : at + _MOST_TEXTS], kind))
         except WorkbenchError as error:
             # One that was met by the model comes again; that the process died may have been chance.
             raise ModelError(
