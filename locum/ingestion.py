@@ -53,9 +53,19 @@ def main() -> None:
     """Serve the server that started this until it says that it is enough, or goes away."""
     if (pipes := processes.settle()) is None:
         return
+    _give_way()
+    sys.exit(asyncio.run(_serve(*pipes)))
+
+
+def _give_way() -> None:
+    """Be nice, and leave a processor to the server where there are several: niceness alone does not do, as a process is
+    not always interrupted for another one at once."""
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
-    sys.exit(asyncio.run(_serve(*pipes)))
+    if sys.platform == "linux":
+        allowed = os.sched_getaffinity(0)
+        if len(allowed) > 1:
+            os.sched_setaffinity(0, allowed - {min(allowed)})
 
 
 async def _serve(source: BinaryIO, target: BinaryIO) -> int:
@@ -129,7 +139,8 @@ async def _open_databases(settings: Settings, line: Line, stack: AsyncExitStack)
         return postgres, postgres
     rows = ServersRows(SQLiteReader(settings.data_dir / "locum.db"), line)
     stack.push_async_callback(rows.close)
-    data = SQLite(settings.data_dir / "search.db", derived.prepare)
+    # What a power failure takes is missing then, and made again: it is not waited for the disk with each file.
+    data = SQLite(settings.data_dir / "search.db", derived.prepare, durable=False)
     stack.push_async_callback(data.close)
     return rows, data
 

@@ -33,8 +33,9 @@ _MAX_BATCH = 128
 _READERS = 4
 
 
-def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
-    """An engine whose transactions begin the way Locum needs: writers take the lock at once."""
+def sqlite_engine(path: Path, *, read_only: bool = False, durable: bool = True) -> sa.Engine:
+    """An engine whose transactions begin the way Locum needs: writers take the lock at once. durable: what is committed
+    outlives a power failure; else the last commits may be lost then, but no more than that."""
     engine = sa.create_engine(
         f"sqlite:///{path}",
         connect_args={"check_same_thread": False},
@@ -48,7 +49,7 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={'FULL' if durable else 'NORMAL'}",
             "busy_timeout=5000",
             "foreign_keys=ON",
             "temp_store=MEMORY",
@@ -99,9 +100,9 @@ class SQLiteReader:
 class SQLite:
     """A `Database` in one file. Opening it brings it to the schema of this release: what `prepare` does."""
 
-    def __init__(self, path: Path, prepare: Callable[[Connection], None] = upgrade) -> None:
+    def __init__(self, path: Path, prepare: Callable[[Connection], None] = upgrade, *, durable: bool = True) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._writer_engine = sqlite_engine(path)
+        self._writer_engine = sqlite_engine(path, durable=durable)
         try:
             with self._writer_engine.begin() as connection:
                 prepare(connection)
