@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 LINES_A_PAGE = 40
 _EDGE = "bench-boundary"
 _UPLOADS_AT_ONCE = 8
+MODULES = {"ingest": b"locum.ingestion", "cut and index": b"locum.search.workbench"}
+"""What does what beside a server, and where in its command that can be seen."""
 _POLL_SECONDS = 0.25
 _PATIENCE = 1800.0
 
@@ -124,17 +126,25 @@ class Consumption:
         return {part: now[part] - self._began[part] for part in now}
 
     def _now(self) -> dict[str, float]:
-        found = {"server": cpu_seconds(self._pid), "ingest": 0.0, "cut and index": 0.0, "parse": 0.0}
+        found = {"server": cpu_seconds(self._pid), **dict.fromkeys(MODULES, 0.0), "parse": 0.0}
         for child in children(self._pid):
             with contextlib.suppress(OSError):  # ended a moment ago
-                if b"locum.ingestion" not in command_of(child):
+                if _part(child) == "parse":
                     found["parse"] += _of_all(child)
                     continue
                 found["ingest"] += cpu_seconds(child)
                 for grandchild in children(child):
-                    part = "cut and index" if b"locum.search.workbench" in command_of(grandchild) else "parse"
-                    found[part] += _of_all(grandchild)
+                    found[_part(grandchild)] += _of_all(grandchild)
         return found
+
+
+def process_of(server: int, part: str) -> int:
+    """The process of a running server that does that."""
+    return next(pid for pid in descendants(server) if _part(pid) == part)
+
+
+def _part(pid: int) -> str:
+    return next((part for part, module in MODULES.items() if module in command_of(pid)), "parse")
 
 
 def _of_all(pid: int) -> float:

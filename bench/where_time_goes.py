@@ -1,9 +1,10 @@
 """Where the server's time goes: its stacks are sampled by py-spy while it works, and counted by function.
 
 `runs` is the load of run_overhead.py at 8 clients, `streams` the paced one of streamed_overhead.py, `uploads` that of
-large_files.py, `ingestion` that of ingest_scale.py, 200 files at a time. The CPU of each thread is the kernel's; of the
-stacks only those are counted that hold the interpreter's lock (`--all`: all that seem busy). "inside" is a function of
-Locum with all it calls, "itself" any function without, "on behalf of" Locum's innermost one.
+large_files.py, `ingestion` that of ingest_scale.py, 200 files at a time, `texts` that of ingest_throughput.py. `--of`
+looks at the process that ingests, or at the one that cuts and indexes for it. The CPU of each thread is the kernel's;
+of the stacks only those are counted that hold the interpreter's lock (`--all`: all that seem busy). "inside" is a
+function of Locum with all it calls, "itself" any function without, "on behalf of" Locum's innermost one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import measuring, upstream
+from bench import filing, measuring, upstream
 from bench.server import Server, scratch, serving
 
 TOP = 45
@@ -52,12 +53,19 @@ async def _uploads(server: Server, model_url: str, seconds: float) -> None:
 
 
 async def _ingestion(server: Server, model_url: str, seconds: float) -> None:
-    from bench import filing
+    await _taken_in(server, seconds, 200, (2_000, 8_000))
+
+
+async def _texts(server: Server, model_url: str, seconds: float) -> None:
+    await _taken_in(server, seconds, 4, (1_000_000, 1_000_000))
+
+
+async def _taken_in(server: Server, seconds: float, count: int, sizes: tuple[int, int]) -> None:
     from bench.client import Connection
 
     first, until = int(time.time()), time.monotonic() + seconds
     while time.monotonic() < until:
-        files = [(f"{at}.md", text) for at, text in enumerate(filing.notes(200, first=first))]
+        files = [(f"{at}.md", text) for at, text in enumerate(filing.notes(count, first=first, sizes=sizes))]
         first += len(files)
         ids = await filing.upload_all(server.base_url, files)
         async with await Connection.open(server.base_url) as connection:
@@ -66,19 +74,21 @@ async def _ingestion(server: Server, model_url: str, seconds: float) -> None:
             await filing.until_settled(connection, store, total=len(ids))
 
 
-LOADS = {"runs": _runs, "streams": _streams, "uploads": _uploads, "ingestion": _ingestion}
+LOADS = {"runs": _runs, "streams": _streams, "uploads": _uploads, "ingestion": _ingestion, "texts": _texts}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("load", choices=tuple(LOADS))
     arguments.add_argument("--seconds", type=int, default=15)
+    arguments.add_argument("--of", choices=("server", *filing.MODULES), default="server")
     arguments.add_argument("--all", action="store_true")
     options = arguments.parse_args()
     with upstream.running() as model_url, tempfile.TemporaryDirectory(prefix="locum-bench-") as folder:
         with serving(LOCUM_MODEL_BASE_URL=model_url, LOCUM_SANDBOX="off") as server:
             load = LOADS[options.load]
             uvloop.run(load(server, model_url, 2))
+            pid = server.pid if options.of == "server" else filing.process_of(server.pid, options.of)
             stacks = Path(folder) / "stacks"
             command = [
                 str(Path(sys.executable).with_name("py-spy")),
@@ -90,12 +100,12 @@ def main() -> None:
                 "--format",
                 "raw",
             ]
-            command += ["--duration", str(options.seconds), "--output", str(stacks), "--pid", str(server.pid)]
+            command += ["--duration", str(options.seconds), "--output", str(stacks), "--pid", str(pid)]
             command += [] if options.all else ["--gil"]
-            cpu, began = _threads(server.pid), time.monotonic()
+            cpu, began = _threads(pid), time.monotonic()
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
                 uvloop.run(load(server, model_url, options.seconds))
-                used, wall = _threads(server.pid), time.monotonic() - began
+                used, wall = _threads(pid), time.monotonic() - began
                 sampler.wait(60)
         rows = [
             [

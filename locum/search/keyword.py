@@ -101,6 +101,7 @@ class KeywordReader:
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._seen: tuple[int, ...] = ()
+        self._languages: tuple[tuple[int, ...] | None, dict[str, float]] = None, {}
 
     @property
     def is_there(self) -> bool:
@@ -140,8 +141,16 @@ class KeywordReader:
     def languages(self) -> dict[str, float]:
         """Language -> its share of the chunks."""
         with _usable(self._directory):
-            searcher = self._searcher()
-            return {} if searcher is None else _languages(searcher)
+            commit, searcher = self._commit(), self._searcher()
+            found = {} if searcher is None else _languages(searcher)
+        self._languages = commit, found
+        return found
+
+    @property
+    def known_languages(self) -> dict[str, float] | None:
+        """The same without a look into the index, where there has been one since its last commit."""
+        commit, found = self._languages
+        return found if commit is not None and commit == self._commit() else None
 
     def _searcher(self) -> Searcher | None:
         commit = self._commit()
