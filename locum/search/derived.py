@@ -118,11 +118,8 @@ def prepare(conn: Connection) -> None:
 
 def put_document(conn: Connection, key: str, text: str, pages: Iterable[int], *, now: float) -> Document:
     """Keep a text; one that is there already is replaced. What UTF-8 has no bytes for becomes a question mark."""
-    blocks = [
-        {"document": key, "block": at // _BLOCK, "text": text[at : at + _BLOCK].encode(errors="replace")}
-        for at in range(0, len(text), _BLOCK)
-    ]
-    size = len(text.encode(errors="replace"))
+    blocks = [text[at : at + _BLOCK].encode(errors="replace") for at in range(0, len(text), _BLOCK)]
+    size = sum(map(len, blocks))
     document = Document(key=key, length=len(text), size=size, pages=tuple(pages))
     conn.execute(sa.delete(_texts).where(_texts.c.document == key))
     _put(
@@ -136,8 +133,9 @@ def put_document(conn: Connection, key: str, text: str, pages: Iterable[int], *,
             "used_at": now,
         },
     )
-    for first in range(0, len(blocks), _MOST_AT_ONCE):
-        conn.execute(sa.insert(_texts), blocks[first : first + _MOST_AT_ONCE])
+    rows = ({"document": key, "block": number, "text": block} for number, block in enumerate(blocks))
+    for some in portions(rows):
+        conn.execute(sa.insert(_texts), some)
     return document
 
 
@@ -159,8 +157,13 @@ def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
 
 def text(conn: Connection, key: str) -> str:
     """The whole text of a document; "" where there is none."""
+    return text_in_utf8(conn, key).decode()
+
+
+def text_in_utf8(conn: Connection, key: str) -> bytes:
+    """The same as it is kept."""
     blocks = sa.select(_texts.c.text).where(_texts.c.document == key).order_by(_texts.c.block)
-    return "".join(str(block, "utf-8") for block in conn.execute(blocks).scalars())
+    return b"".join(conn.execute(blocks).scalars())
 
 
 def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:

@@ -29,11 +29,11 @@ from locum.store.database import Database
 log = structlog.get_logger(__name__)
 
 _CONTENTS = "units.json"
-_MOST_LETTERS = 8_000_000
+_MOST_BYTES = 8_000_000
 """Of the texts that go into an index with one commit, but for a single one that is longer."""
 _UNUSABLE = "IndexUnusable"
 
-_Added = tuple[str, str, Ranges]
+_Added = tuple[str, bytes, Ranges]
 
 
 class KeywordIndexes:
@@ -135,16 +135,16 @@ class KeywordIndexes:
 def _portion(conn: Connection, units: list[Unit]) -> tuple[list[_Added], int]:
     """The first of the units, and how many these are."""
     portion: list[_Added] = []
-    letters = 0
+    size = 0
     for number, unit in enumerate(units):
         ranges = derived.chunks(conn, unit)
         if ranges is None:
             continue
-        text = derived.text(conn, unit.document)
-        if portion and letters + len(text) > _MOST_LETTERS:
+        text = derived.text_in_utf8(conn, unit.document)
+        if portion and size + len(text) > _MOST_BYTES:
             return portion, number
         portion.append((unit.key, text, ranges))
-        letters += len(text)
+        size += len(text)
     return portion, len(units)
 
 

@@ -42,9 +42,9 @@ class WorkbenchError(Exception):
 
 
 class Cut(msgspec.Struct, frozen=True, tag="cut"):
-    """Where the chunks and the windows of a text are; either may be left out."""
+    """Where the chunks and the windows of a text (UTF-8) are; either may be left out."""
 
-    text: str
+    text: bytes
     chunking: Chunking | None
     windows: bool
 
@@ -56,10 +56,10 @@ class Embed(msgspec.Struct, frozen=True, tag="embed"):
 
 
 class Added(msgspec.Struct, frozen=True, array_like=True):
-    """A unit for a keyword index: its key, its document's text and the ranges of its chunks."""
+    """A unit for a keyword index: its key, its document's text (UTF-8) and the ranges of its chunks."""
 
     key: str
-    text: str
+    text: bytes
     ranges: bytes
 
 
@@ -124,7 +124,7 @@ class Workbench:
 
     async def cut(self, text: str, chunking: Chunking | None, *, windows: bool) -> tuple[Ranges, Ranges]:
         """Ranges of the chunks and of the windows; those that were not asked for are empty. TooManyTokens."""
-        reply = await self._ask(Cut(_clean(text), chunking, windows))
+        reply = await self._ask(Cut(text.encode(errors="replace"), chunking, windows))
         if isinstance(reply, TooLong):
             raise TooManyTokens
         if not isinstance(reply, Pieces):
@@ -138,9 +138,10 @@ class Workbench:
             raise _unexpected(reply)
         return np.frombuffer(reply.values, np.float32).reshape(reply.count, -1)
 
-    async def index(self, directory: Path, *, remove: Iterable[str], add: Iterable[tuple[str, str, Ranges]]) -> None:
-        """Change a keyword index; it is committed when this returns. add: unit, its document's text, its chunks."""
-        added = [Added(key, _clean(text), ranges_to_bytes(ranges)) for key, text, ranges in add]
+    async def index(self, directory: Path, *, remove: Iterable[str], add: Iterable[tuple[str, bytes, Ranges]]) -> None:
+        """Change a keyword index; it is committed when this returns. add: unit, its document's text in UTF-8, its
+        chunks."""
+        added = [Added(key, text, ranges_to_bytes(ranges)) for key, text, ranges in add]
         reply = await self._ask(Index(str(directory), list(remove), added))
         if not isinstance(reply, Done):
             raise _unexpected(reply)
@@ -248,7 +249,7 @@ def _answer(command: Command) -> Reply:
 
 
 def _cut(command: Cut) -> Reply:
-    tokens = Tokens(command.text)
+    tokens = Tokens(command.text.decode())
     chunks = tokens.chunks(command.chunking).tobytes() if command.chunking is not None else b""
     return Pieces(tokens.count, chunks, tokens.windows().tobytes() if command.windows else b"")
 
@@ -269,7 +270,7 @@ def _embed(command: Embed) -> Reply:
 def _index(command: Index) -> Reply:
     from locum.search.keyword import KeywordWriter
 
-    add = ((each.key, each.text, ranges_of_bytes(each.ranges)) for each in command.add)
+    add = ((each.key, each.text.decode(), ranges_of_bytes(each.ranges)) for each in command.add)
     KeywordWriter(Path(command.directory)).apply(remove=command.remove, add=add)
     return Done()
 
