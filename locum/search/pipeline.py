@@ -79,6 +79,7 @@ class Pipeline:
         self._turns = asyncio.Semaphore(slots)
         self._gather_seconds = gather_seconds
         self._held: dict[int, asyncio.Task[None]] = {}
+        self._suspects: set[int] = set()  # of those, the ones that were in hand when a process died
         self._at_work: set[int] = set()  # of those, the ones that are not ready yet, or wait for a slot
         self._ready: defaultdict[tuple[str, str], list[_Ready]] = defaultdict(list)
         self._committing: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -153,8 +154,8 @@ class Pipeline:
         return True
 
     async def _claim(self) -> None:
-        if len(self._at_work) > self._slots:
-            return  # some wait for a slot already
+        if len(self._at_work) > self._slots or self._suspects:
+            return  # some wait for a slot already, or one is to be alone
         free = min(_CLAIMED_PER_SLOT * self._slots - len(self._at_work), _MOST_READY - len(self._held))
         now, held = self._clock(), tuple(self._held)
         # A look costs a read, only what is there to be claimed costs a write.
@@ -165,12 +166,15 @@ class Pipeline:
         )
         for claim in claims:
             self._at_work.add(claim.seq)
+            if claim.attempts > 1:
+                self._suspects.add(claim.seq)
             task = asyncio.create_task(self._ingest(claim), name=claim.file.id)
             self._held[claim.seq] = task
             task.add_done_callback(lambda _, claim=claim: self._finished(claim))  # type: ignore[misc]
 
     def _finished(self, claim: Claim) -> None:
         del self._held[claim.seq]
+        self._suspects.discard(claim.seq)
         self._leaves_work(claim)
         self._changed(claim.file.vector_store_id)
 

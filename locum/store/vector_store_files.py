@@ -9,6 +9,7 @@ becomes or is searchable keeps the generation since which it is what it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from itertools import takewhile
 
 import msgspec
 import sqlalchemy as sa
@@ -264,9 +265,13 @@ def documents(conn: Connection) -> set[str]:
 def claim(
     conn: Connection, worker: str, *, now: float, until: float, limit: int, but: Collection[int] = ()
 ) -> list[Claim]:
-    """Take up to `limit` files that wait, or whose worker is gone, oldest first. but: rows in the worker's hands."""
+    """Take up to `limit` files that wait, or whose worker is gone, oldest first. but: rows in the worker's hands.
+
+    One that was claimed before may be what its worker died of: it is taken alone, when nothing else is in hand.
+    """
     query = _CLAIMABLE.where(table.c.seq.not_in(but)).limit(limit) if but else _CLAIMABLE.limit(limit)
-    rows = conn.execute(query, {"worker": worker, "now": now}).all()
+    found = conn.execute(query, {"worker": worker, "now": now}).all()
+    rows = list(takewhile(lambda row: row.attempts == 0, found)) or ([] if but else found[:1])
     if rows:
         conn.execute(_CLAIM, [{"at": row.seq, "worker": worker, "until": until} for row in rows])
     return [

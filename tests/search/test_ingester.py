@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import openai
 import pytest
@@ -25,6 +25,7 @@ from locum.store.data_dir import lock_derived
 from locum.store.database import Database
 from locum.store.ingestion import CompleteFiles
 from locum.store.sqlite import SQLite, SQLiteReader
+from tests.search import deadly_ingestion
 from tests.search.ingesting import RESOURCE, Ingestion
 from tests.serving import ServerProcess, serving
 
@@ -149,13 +150,13 @@ class Scene(NamedTuple):
 
 
 @asynccontextmanager
-async def beside(directory: Path, *, hung_seconds: float = PATIENCE) -> AsyncIterator[Scene]:
+async def beside(directory: Path, **options: Any) -> AsyncIterator[Scene]:
     """The server's end of it, and files for it."""
     await SQLite(directory / "search.db", derived.prepare).close()
     rows, data, signals = Rows(SQLite(directory / "locum.db")), SQLiteReader(directory / "search.db"), LocalSignals()
     settings = Settings(data_dir=directory, sandbox="off").model_dump_json().encode()
     begin = Begin(settings=settings, owner="node_1", keyless=True)
-    ingester = Ingester(rows, data, signals, begin, hung_seconds=hung_seconds)
+    ingester = Ingester(rows, data, signals, begin, **options)
     ingester.start()
     try:
         yield Scene(ingester, Ingestion(rows, cast(Database, data), directory), rows)
@@ -185,6 +186,24 @@ def test_one_that_hangs_is_replaced(tmp_path: Path) -> None:
             assert await scene.ingester.settled(RESOURCE, store, timeout=PATIENCE)
             assert (await scene.files.file(store, file)).status == "completed"
             assert scene.ingester.pid != hung
+
+    asyncio.run(go())
+
+
+def test_a_file_that_kills_it_again_and_again_fails_alone(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with beside(tmp_path, module=deadly_ingestion.__name__) as scene:
+            store = await scene.files.make_store()
+            files = [await scene.files.upload(f"note {number}".encode()) for number in range(12)]
+            deadly = await scene.files.upload(deadly_ingestion.DEADLY)
+            await scene.files.add(store, [*files[:5], deadly, *files[5:]])
+            scene.ingester.wake()
+            assert await scene.ingester.settled(RESOURCE, store, timeout=PATIENCE)
+            assert {(await scene.files.file(store, each)).status for each in files} == {"completed"}
+            error = (await scene.files.file(store, deadly)).last_error
+            assert error is not None
+            assert error.code == "server_error"
+            assert "3 attempts" in error.message
 
     asyncio.run(go())
 
