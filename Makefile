@@ -21,7 +21,7 @@ demo: $(VENV)/.serve
 	@$(BIN)/locum demo $(ARGS)
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
-	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not long" --numprocesses 3 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.test sdks
 	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)
