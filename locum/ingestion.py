@@ -7,6 +7,7 @@ other, and why it is one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -59,18 +60,17 @@ def main() -> None:
 
 def _give_way() -> None:
     """Be nice, and leave a processor to the server where there are several: niceness alone does not do, as a process is
-    not always interrupted for another one at once."""
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
-    if sys.platform == "linux":
-        allowed = os.sched_getaffinity(0)
-        if len(allowed) > 1:
+    not always interrupted for another one at once. Where a service may do neither, it goes on as it is."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "nice"):
+            os.nice(_NICENESS)
+        if sys.platform == "linux" and len(allowed := os.sched_getaffinity(0)) > 1:
             os.sched_setaffinity(0, allowed - {min(allowed)})
 
 
 async def _serve(source: BinaryIO, target: BinaryIO) -> int:
     """The exit status."""
-    if hasattr(signal, "SIGTERM") and sys.platform != "win32":
+    if sys.platform != "win32":
         # What ends a whole service says so to all of its processes; the server ends this one when it is time.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
     line = await Line.open(source, target)
@@ -84,6 +84,7 @@ async def _serve(source: BinaryIO, target: BinaryIO) -> int:
         async with _ingesting(settings, begin, line) as (pipeline, upkeep):
             # It hears on to the end: what is given back is written by the server.
             hearing = asyncio.create_task(_hear(line, pipeline, upkeep, over))
+            hearing.add_done_callback(lambda _: over.set())
             telling = asyncio.create_task(_tell_forever(line, pipeline))
             await over.wait()
             telling.cancel()
@@ -164,7 +165,6 @@ async def _hear(line: Line, pipeline: Pipeline, upkeep: Upkeep, over: asyncio.Ev
             case wire.Stop():
                 over.set()
             case None:
-                over.set()
                 return
 
 

@@ -84,6 +84,7 @@ def test_it_is_there_from_the_first_store_on_and_leaves_the_server_the_processor
         store = client.vector_stores.create(file_ids=[file.id]).id
         wait_until_completed(client, store, 1)
         assert os.getpriority(os.PRIO_PROCESS, pid) >= min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        assert len(os.sched_getaffinity(pid)) == max(1, len(os.sched_getaffinity(server.pid)) - 1)
         assert os.getpgid(pid) != os.getpgid(server.pid)  # Ctrl-C is for the server
     server.stop()
     assert not Path(f"/proc/{pid}").exists()
@@ -190,6 +191,7 @@ def test_one_that_hangs_is_replaced(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.long
 def test_a_file_that_kills_it_again_and_again_fails_alone(tmp_path: Path) -> None:
     async def go() -> None:
         async with beside(tmp_path, module=deadly_ingestion.__name__) as scene:
