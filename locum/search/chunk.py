@@ -28,9 +28,12 @@ _NEAR = 8
 """The eighth part of a size is near its end."""
 _CACHED_WORDS = 200_000
 _NEWLINE = 10
-_SPACES = np.array([9, 10, 11, 12, 13, 32, 0x85, 0xA0, 0x2028, 0x2029, 0x3000], dtype=np.uint32)
-_STOPS = np.array([ord(each) for each in ".!?…"], dtype=np.uint32)
-_WIDE_STOPS = np.array([ord(each) for each in "。！？"], dtype=np.uint32)
+_SPACE, _STOP, _WIDE_STOP = 1, 2, 3
+_KINDS = np.zeros(1 << 16, np.uint8)
+"""Of code points; those beyond are of none, as the last one here is."""
+_KINDS[[9, 10, 11, 12, 13, 32, 0x85, 0xA0, 0x2028, 0x2029, 0x3000]] = _SPACE
+_KINDS[[ord(each) for each in ".!?…"]] = _STOP
+_KINDS[[ord(each) for each in "。！？"]] = _WIDE_STOP
 _WORD, _LINE, _SENTENCE, _PARAGRAPH = 1, 2, 3, 4
 
 
@@ -96,14 +99,14 @@ class Tokens:
         """The best cut that is about `overlap` tokens before `end`, and not more; among equals the first."""
         if overlap == 0:
             return end
-        earliest = max(begin + 1, int(np.searchsorted(self.number, self.number[end] - overlap)))
+        earliest = max(begin + 1, int(self.number.searchsorted(self.number[end] - overlap)))
         latest = self._at_most(self.number[earliest] + overlap // _NEAR)
         latest = max(earliest, min(latest, end))
         return earliest + int(np.argmax(self.strength[earliest : latest + 1]))
 
     def _at_most(self, number: int) -> int:
         """The last cut that is not behind that token."""
-        return int(np.searchsorted(self.number, number, side="right")) - 1
+        return int(self.number.searchsorted(number, "right")) - 1
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
@@ -163,13 +166,16 @@ def _strengths(text: str, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     after = letters[np.minimum(offsets, last)]
     before = letters[np.maximum(offsets - 1, 0)]
     second = letters[np.maximum(offsets - 2, 0)]
-    in_space = np.isin(after, _SPACES)
-    behind_space = np.isin(before, _SPACES)
+    in_space, ended = _kinds(after) == _SPACE, _kinds(before)
     ends_line = (before == _NEWLINE) & (after != _NEWLINE)
-    ends_sentence = (np.isin(before, _STOPS) & in_space) | np.isin(before, _WIDE_STOPS)
+    ends_sentence = ((ended == _STOP) & in_space) | (ended == _WIDE_STOP)
     strengths = np.zeros(len(offsets), np.uint8)
-    strengths[in_space | behind_space] = _WORD
+    strengths[in_space | (ended == _SPACE)] = _WORD
     strengths[ends_line] = _LINE
     strengths[ends_sentence] = _SENTENCE
     strengths[ends_line & (second == _NEWLINE)] = _PARAGRAPH
     return strengths
+
+
+def _kinds(letters: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    return _KINDS[np.minimum(letters, len(_KINDS) - 1)]

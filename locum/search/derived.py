@@ -75,7 +75,8 @@ _vectors = sa.Table(
 )
 
 _KNOWN = sa.select(_documents).where(_documents.c.key.in_(sa.bindparam("keys", expanding=True)))
-_TEXTS = sa.select(_texts).where(
+_TEXTS = sa.select(_texts, _documents.c.pages).where(
+    _documents.c.key == _texts.c.document,
     sa.tuple_(_texts.c.document, _texts.c.block).in_(sa.bindparam("pairs", expanding=True)),
     _texts.c.document.in_(sa.bindparam("documents", expanding=True)),  # for pairs alone SQLite uses no index
     _texts.c.block.in_(sa.bindparam("blocks", expanding=True)),
@@ -150,8 +151,7 @@ def known(conn: Connection, keys: Iterable[str]) -> dict[str, Document]:
     found = {}
     for some in portions(keys):
         for row in conn.execute(_KNOWN, {"keys": some}):
-            pages = tuple(np.frombuffer(row.pages, np.int32).tolist())
-            found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=pages)
+            found[row.key] = Document(key=row.key, length=row.length, size=row.size, pages=_pages(row.pages))
     return found
 
 
@@ -166,9 +166,10 @@ def text_in_utf8(conn: Connection, key: str) -> bytes:
     return b"".join(conn.execute(blocks).scalars())
 
 
-def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
-    """The text of parts of documents, without those that have none."""
+def parts(conn: Connection, spans: Collection[Span]) -> dict[Span, Part]:
+    """Parts of documents, without those that are not there."""
     blocks: dict[tuple[str, int], str] = {}
+    pages: dict[str, tuple[int, ...]] = {}
     for some in portions({(span.document, block) for span in spans for block in _blocks_of(span)}):
         wanted = {
             "pairs": some,
@@ -177,12 +178,14 @@ def texts(conn: Connection, spans: Collection[Span]) -> dict[Span, str]:
         }
         for row in conn.execute(_TEXTS, wanted):
             blocks[row.document, row.block] = str(row.text, "utf-8")
+            if row.document not in pages:
+                pages[row.document] = _pages(row.pages)
     found = {}
     for span in spans:
         skipped = span.start // _BLOCK * _BLOCK
         together = "".join(blocks.get((span.document, block), "") for block in _blocks_of(span))
         if part := together[span.start - skipped : span.end - skipped]:
-            found[span] = part
+            found[span] = Part(part, pages[span.document])
     return found
 
 
@@ -309,13 +312,7 @@ class Shelf:
 
     async def parts(self, spans: Collection[Span]) -> dict[Span, Part]:
         """Parts of documents."""
-
-        def look(conn: Connection) -> dict[Span, Part]:
-            documents = known(conn, {span.document for span in spans})
-            found = texts(conn, [span for span in spans if span.document in documents])
-            return {span: Part(words, documents[span.document].pages) for span, words in found.items()}
-
-        return await self._data.read(look)
+        return await self._data.read(lambda conn: parts(conn, spans))
 
 
 def _at(unit: Unit) -> dict[str, str | int]:
@@ -329,6 +326,10 @@ def _at(unit: Unit) -> dict[str, str | int]:
 
 def _unit(document: str, max_tokens: int, overlap_tokens: int) -> Unit:
     return Unit(document, Chunking(max_chunk_size_tokens=max_tokens, chunk_overlap_tokens=overlap_tokens))
+
+
+def _pages(kept: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(kept, np.int32).tolist())
 
 
 def _windows(row: Any) -> Windows:

@@ -66,8 +66,7 @@ def read(conn: Connection, resource: str, store_id: str, known: Membership | Non
 
     NotFound when there is no such store.
     """
-    store = vector_stores.get(conn, resource, store_id)
-    generation = vector_stores.generation(conn, resource, store_id) or 0
+    store, generation = vector_stores.state(conn, resource, store_id)
     if known is not None and known.generation == generation:
         return store, known
     files = {} if known is None else dict(known.files)

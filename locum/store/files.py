@@ -82,7 +82,10 @@ def ids_of_expired(resource: str | sa.BindParameter[str], now: int | sa.BindPara
 
 def expired_of(conn: Connection, resource: str, now: int) -> frozenset[str]:
     """The same ids, looked up."""
-    return frozenset(conn.execute(ids_of_expired(resource, now)).scalars())
+    return frozenset(conn.execute(_EXPIRED, {"of": resource, "now": now}).scalars())
+
+
+_EXPIRED = ids_of_expired(sa.bindparam("of"), sa.bindparam("now"))
 
 
 def expired(conn: Connection, now: int) -> list[tuple[str, str]]:

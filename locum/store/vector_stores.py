@@ -29,6 +29,9 @@ _GENERATION = sa.select(table.c.generation).where(
     table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
 )
 _GENERATION_LOCK = _GENERATION.with_for_update()
+_STATE = sa.select(table.c.doc, table.c.generation).where(
+    table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
+)
 _NEXT_GENERATION = (
     sa.update(table)
     .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
@@ -46,8 +49,20 @@ def get(conn: Connection, resource: str, store_id: str, *, for_update: bool = Fa
     row = {"id": store_id, "resource": resource}
     doc = conn.execute(_LOCK if for_update else _GET, row).scalar_one_or_none()
     if doc is None:
-        raise NotFound(f"No vector store found with id '{store_id}'.")
+        raise _not_found(store_id)
     return decode(doc, VectorStore)
+
+
+def state(conn: Connection, resource: str, store_id: str) -> tuple[VectorStore, int]:
+    """The store, and how often what is searched in it has changed."""
+    row = conn.execute(_STATE, {"at": store_id, "of": resource}).one_or_none()
+    if row is None:
+        raise _not_found(store_id)
+    return decode(row.doc, VectorStore), row.generation
+
+
+def _not_found(store_id: str) -> NotFound:
+    return NotFound(f"No vector store found with id '{store_id}'.")
 
 
 def lock(conn: Connection, resource: str, store_id: str) -> None:

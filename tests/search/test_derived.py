@@ -35,12 +35,14 @@ def make_vectors(rows: int = 3, dimensions: int = 4) -> Windows:
 
 def test_any_part_of_a_text_is_read_as_it_was_written(write: Write[str]) -> None:
     words = ("가나다 🙂 abc\x00\n" * 30_000)[:200_001]
-    write(lambda conn: derived.put_document(conn, "k", words, (), now=1))
+    write(lambda conn: derived.put_document(conn, "k", words, (0, 9), now=1))
     block = 1 << 13
     for start, end in ((0, 10), (block - 3, block + 3), (block, 2 * block), (5, 200_001), (200_000, 300_000), (7, 7)):
         span = Span("k", start, end)
-        found = write(lambda conn, at=span: derived.texts(conn, [at, Span("k", 1, 2)]))  # type: ignore[misc]
-        assert found == {at: words[at.start : at.end] for at in (span, Span("k", 1, 2)) if at.start < at.end}
+        found = write(lambda conn, at=span: derived.parts(conn, [at, Span("k", 1, 2)]))  # type: ignore[misc]
+        assert found == {
+            at: Part(words[at.start : at.end], (0, 9)) for at in (span, Span("k", 1, 2)) if at.start < at.end
+        }
     assert write(lambda conn: derived.text(conn, "k")) == words
     assert write(lambda conn: derived.text(conn, "another")) == ""
 
