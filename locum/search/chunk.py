@@ -27,6 +27,8 @@ _FARTHEST_PIECE = 4 * _PIECE
 _NEAR = 8
 """The eighth part of a size is near its end."""
 _CACHED_WORDS = 200_000
+_SPECIAL = "<|"
+"""All special tokens of the vocabulary begin so."""
 _NEWLINE = 10
 _SPACE, _STOP, _WIDE_STOP = 1, 2, 3
 _KINDS = np.zeros(1 << 16, np.uint8)
@@ -131,8 +133,11 @@ def _seam(text: str, nearest: int, farthest: int) -> int:
 def _token_ends(piece: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers (from 1) of the tokens that end where a code point ends, and the code points (from 1) they end with."""
     data = piece.encode(errors="replace")
-    words = vocabulary()
-    ids = np.array(words.encode_ordinary(data.decode()), dtype=np.int64)
+    words, text = vocabulary(), data.decode()
+    if _SPECIAL in text:  # what looks like a special token is text like any other
+        ids = np.array(words.encode_ordinary(text), dtype=np.uint32)
+    else:  # in half the time
+        ids = np.frombuffer(words.encode_flat(text), dtype="<u4")
     if words.cache_len > _CACHED_WORDS:
         words.clear_cache()
     ends = np.cumsum(_lengths()[ids])
