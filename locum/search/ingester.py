@@ -5,8 +5,8 @@ it needs (`locum.ingestion` puts it together) are in a process of their own, whi
 files. The server keeps what is not to be lost: with SQLite it alone writes the rows, and carries out what that process
 wants written (`store/ingestion.py`). On PostgreSQL the process writes them itself.
 
-Covered: it starts when there is a store, and again when it has died; it takes up what was in
-hand, as after a crash of the server; it dies with the server. Not covered: it has the server's rights and secrets.
+Covered: it starts when there is a store, and again when it has died or hangs; it takes up what was in hand, as after a
+crash of the server; it dies with the server. Not covered: it has the server's rights and secrets.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HUNG_SECONDS = 120.0
 """It speaks once a second, and no step of a file keeps its interpreter for long."""
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 1.0
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 5.0
 _COVER_SECONDS = 5.0
 
 
@@ -267,11 +267,14 @@ class Ingester:
                 self._say(asked)
             if self._is_stopping:
                 self._say(Stop())
-            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-                while True:
-                    async with asyncio.timeout(self._hung_seconds):
-                        message = await processes.hear(process.stdout)
-                    self._hear(process, _to_server.decode(message))
+            while True:
+                async with asyncio.timeout(self._hung_seconds):
+                    message = await processes.hear(process.stdout)
+                self._hear(process, _to_server.decode(message))
+        except TimeoutError:
+            log.error("the process that ingests files hangs", silent_seconds=self._hung_seconds)
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # it has ended
         finally:
             self._kill()
             self._process = None
