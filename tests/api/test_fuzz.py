@@ -437,7 +437,7 @@ def explore(server: ServerProcess, folder: Path, version: str, *, seconds: int, 
 
 @pytest.mark.parametrize("described", ["sqlite"], indirect=True)
 def test_a_server_keeps_to_its_description(described: ServerProcess, tmp_path: Path) -> None:
-    explore(described, tmp_path, "v2", seconds=10, phases="fuzzing,stateful", checks=CHECKS)
+    explore(described, tmp_path, "v2", seconds=5, phases="fuzzing,stateful", checks=CHECKS)
 
 
 @pytest.mark.long

@@ -174,9 +174,10 @@ async def add(scene: Scene, store: str, content: bytes) -> str:
     return file
 
 
+@pytest.mark.long
 def test_one_that_hangs_is_replaced(tmp_path: Path) -> None:
     async def go() -> None:
-        async with beside(tmp_path, hung_seconds=3) as scene:
+        async with beside(tmp_path, hung_seconds=10) as scene:
             store = await scene.files.make_store()
             await add(scene, store, b"one")
             assert await scene.ingester.settled(RESOURCE, store, timeout=PATIENCE)

@@ -160,6 +160,7 @@ def try_every_point(scene: Scene, process: Process, embeddings: EmbeddingServer,
     return reached
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_file_survives_a_crash_at_every_point(embeddings: EmbeddingServer, tmp_path: Path) -> None:
     scene, process = Scene(tmp_path, None, 1, has_others=False), Process(tmp_path, None, embeddings.base_url)
