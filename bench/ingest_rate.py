@@ -35,6 +35,7 @@ from locum.search.pipeline import Pipeline
 from locum.search.units import Ranges
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
+from locum.signals.waiting import until
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores
@@ -155,7 +156,7 @@ class _PlainText:
 
 
 def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
-    """Files of 20,000 letters a second from their rows to `completed`; processor time is of the server's process."""
+    """Files of 20,000 letters a second from their rows to `completed`; processor time is of the process that ingests."""
     meter = Meter()
 
     async def go() -> None:
@@ -163,7 +164,8 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
         blobs, workbench = DiskBlobs(folder / "blobs"), Workbench()
         indexes = KeywordIndexes(data, workbench, lambda store_id: folder / "indexes" / store_id)
         library = Library(db, data, blobs, system_clock, _PlainText(), None, workbench)
-        pipeline = Pipeline(db, system_clock, LocalSignals(), library, indexes, owner="bench", slots=4)
+        signals = LocalSignals()
+        pipeline = Pipeline(db, system_clock, signals.changed, library, indexes, owner="bench", slots=4)
         store = VectorStore(id="vs_1", created_at=1, last_active_at=1)
         await db.write(lambda conn: vector_stores.insert(conn, _RESOURCE, store))
         await workbench.cut("warm up", Chunking(), windows=True)
@@ -172,10 +174,13 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
 
         members = [VectorStoreFile(id=file.id, created_at=1, vector_store_id=store.id) for file in files]
 
+        async def is_settled() -> bool:
+            return await db.read(lambda conn: rows.is_settled(conn, _RESOURCE, store.id))
+
         with meter.running():
             await db.write(lambda conn: rows.insert(conn, _RESOURCE, members))
             pipeline.start()
-            if not await pipeline.settled(_RESOURCE, store.id, timeout=600):
+            if not await until(signals, store.id, is_settled, bool, seconds=600):
                 raise RuntimeError("the files were not ingested within ten minutes")
         if pipeline.outcomes["completed"] != count:
             raise RuntimeError(f"not all files were ingested: {dict(pipeline.outcomes)}")
