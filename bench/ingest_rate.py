@@ -156,7 +156,7 @@ class _PlainText:
 
 
 def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
-    """Files of 20,000 letters a second from their rows to `completed`; processor time is of the process that ingests."""
+    """Files of 20,000 letters a second from their rows to `completed`; processor time is of who ingests."""
     meter = Meter()
 
     async def go() -> None:
