@@ -29,13 +29,13 @@ from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
 from locum.search import derived
 from locum.search.chunk import Tokens
 from locum.search.indexes import KeywordIndexes
+from locum.search.ingester import settled
 from locum.search.library import Library
 from locum.search.parse import Parsed
 from locum.search.pipeline import Pipeline
 from locum.search.units import Ranges
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
-from locum.signals.waiting import until
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores
@@ -174,13 +174,10 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
 
         members = [VectorStoreFile(id=file.id, created_at=1, vector_store_id=store.id) for file in files]
 
-        async def is_settled() -> bool:
-            return await db.read(lambda conn: rows.is_settled(conn, _RESOURCE, store.id))
-
         with meter.running():
             await db.write(lambda conn: rows.insert(conn, _RESOURCE, members))
             pipeline.start()
-            if not await until(signals, store.id, is_settled, bool, seconds=600):
+            if not await settled(db, signals, _RESOURCE, store.id, seconds=600):
                 raise RuntimeError("the files were not ingested within ten minutes")
         if pipeline.outcomes["completed"] != count:
             raise RuntimeError(f"not all files were ingested: {dict(pipeline.outcomes)}")

@@ -187,10 +187,7 @@ class Ingester:
     async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         """Whether no file of the store is being ingested any more; waits for that at most `timeout` seconds."""
 
-        async def look() -> bool:
-            return await self._db.read(lambda conn: rows.is_settled(conn, resource, store_id))
-
-        return await until(self._signals, store_id, look, bool, seconds=timeout)
+        return await settled(self._db, self._signals, resource, store_id, seconds=timeout)
 
     def damaged(self, resource: str, store_id: str) -> None:
         """The keyword index of the store is missing or spoiled. Said in vain where there is no process (yet): each
@@ -321,6 +318,15 @@ class Ingester:
 def _say(process: asyncio.subprocess.Process, message: ToProcess) -> None:
     if process.stdin is not None and not process.stdin.is_closing():
         processes.say(process.stdin, encode(message))
+
+
+async def settled(db: Reader, signals: LocalSignals, resource: str, store_id: str, *, seconds: float) -> bool:
+    """Whether no file of the store is being ingested any more; waits for that at most so long."""
+
+    async def look() -> bool:
+        return await db.read(lambda conn: rows.is_settled(conn, resource, store_id))
+
+    return await until(signals, store_id, look, bool, seconds=seconds)
 
 
 def refusal(refused: Refused) -> Exception:

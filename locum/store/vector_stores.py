@@ -25,19 +25,11 @@ _GET = select_doc(table, table.c.id)
 _LOCK = _GET.with_for_update()
 _SAVE = update_doc(table)
 _DELETE = delete_row(table)
-_GENERATION = sa.select(table.c.generation).where(
-    table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
-)
+_AT = sa.and_(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
+_GENERATION = sa.select(table.c.generation).where(_AT)
 _GENERATION_LOCK = _GENERATION.with_for_update()
-_STATE = sa.select(table.c.doc, table.c.generation).where(
-    table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of")
-)
-_NEXT_GENERATION = (
-    sa.update(table)
-    .where(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam("of"))
-    .values(generation=table.c.generation + 1)
-    .returning(table.c.generation)
-)
+_STATE = sa.select(table.c.doc, table.c.generation).where(_AT)
+_NEXT_GENERATION = sa.update(table).where(_AT).values(generation=table.c.generation + 1).returning(table.c.generation)
 
 
 def insert(conn: Connection, resource: str, store: VectorStore) -> None:

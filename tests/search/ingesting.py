@@ -24,13 +24,13 @@ from locum.search import derived
 from locum.search.embedders.base import Embedder
 from locum.search.embedders.remote import RemoteEmbedder
 from locum.search.indexes import KeywordIndexes
+from locum.search.ingester import settled
 from locum.search.library import Library
 from locum.search.parse import Parsed, Unreadable
 from locum.search.pipeline import GATHER_SECONDS, Pipeline
 from locum.search.upkeep import Upkeep
 from locum.search.workbench import Workbench
 from locum.signals.local import LocalSignals
-from locum.signals.waiting import until
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
@@ -150,10 +150,7 @@ class Ingestion:
         assert await self.settled(store_id, seconds=60)
 
     async def settled(self, store_id: str, *, seconds: float) -> bool:
-        async def look() -> bool:
-            return await self.db.read(lambda conn: rows.is_settled(conn, RESOURCE, store_id))
-
-        return await until(self.signals, store_id, look, bool, seconds=seconds)
+        return await settled(self.db, self.signals, RESOURCE, store_id, seconds=seconds)
 
     def indexed(self, store_id: str) -> dict[str, list[int]]:
         """Unit -> the ordinals of its chunks, in the keyword index."""
