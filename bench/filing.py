@@ -15,13 +15,13 @@ from typing import Any
 
 from bench.client import Connection
 from bench.measuring import children, command_of, cpu_seconds, descendants
-from tests.search import documents
+from tests.ingestion import documents
 
 ROOT = Path(__file__).parents[1]
 LINES_A_PAGE = 40
 _EDGE = "bench-boundary"
 _UPLOADS_AT_ONCE = 8
-MODULES = {"ingest": b"locum.ingestion", "cut and index": b"locum.search.workbench"}
+MODULES = {"ingest": b"locum: ingestion", "cut and index": b"locum: compute"}
 """What does what beside a server, and where in its command that can be seen."""
 _POLL_SECONDS = 0.25
 _PATIENCE = 1800.0

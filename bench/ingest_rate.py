@@ -1,7 +1,7 @@
 """How fast files become searchable, stage by stage: cutting, the rows of the derived data, the keyword index; and files
 through the whole pipeline, searched by words alone (what an embedder takes is its own).
 
-Texts are Python's library (code), this project's pages (prose) and its Korean page, repeated with other numbers so that
+Texts are Python's builder (code), this project's pages (prose) and its Korean page, repeated with other numbers so that
 no two are alike.
 """
 
@@ -24,17 +24,17 @@ from bench.server import scratch
 from locum import ids
 from locum.blobs.disk import DiskBlobs
 from locum.clock import system_clock
+from locum.documents import store as document_store
+from locum.documents.types import Ranges
 from locum.domain.files import File, blob_key
 from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
-from locum.search import derived
-from locum.search.chunk import Tokens
-from locum.search.indexes import KeywordIndexes
-from locum.search.ingester import settled
-from locum.search.library import Library
-from locum.search.parse import Parsed
-from locum.search.pipeline import Pipeline
-from locum.search.units import Ranges
-from locum.search.workbench import Workbench
+from locum.ingestion.chunk import Tokens
+from locum.ingestion.compute import ComputeProcess
+from locum.ingestion.document_builder import DocumentBuilder
+from locum.ingestion.extract.parser import Parsed
+from locum.ingestion.indexes import KeywordIndexes
+from locum.ingestion.supervisor import settled
+from locum.ingestion.worker import IngestionWorker
 from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
 from locum.store import vector_store_files as rows
@@ -48,8 +48,8 @@ _RESOURCE = "bench"
 
 def texts(letters: int) -> dict[str, str]:
     """Kind -> that many code points of it."""
-    library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    sources = {"code": library, "prose": sorted(ROOT.glob("docs/**/*.md")), "Korean": [ROOT / "README.ko.md"]}
+    builder = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    sources = {"code": builder, "prose": sorted(ROOT.glob("docs/**/*.md")), "Korean": [ROOT / "README.ko.md"]}
     return {kind: _filled([path.read_text() for path in paths], letters) for kind, paths in sources.items()}
 
 
@@ -109,12 +109,12 @@ def keeping(folder: Path, text: str, repeats: int) -> dict[str, Any]:
         async def one(number: int, words: str) -> None:
             async with gate:
                 key = f"{name}-{number}"
-                await data.write(lambda conn: derived.put_document(conn, key, words, (), now=1.0))
+                await data.write(lambda conn: document_store.put_document(conn, key, words, (), now=1.0))
 
         await asyncio.gather(*(one(number, words) for number, words in enumerate(documents)))
 
     async def go() -> None:
-        data = SQLite(folder / "keeping.db", derived.prepare)
+        data = SQLite(folder / "keeping.db", document_store.prepare)
         for number in range(repeats):
             with meter.running():
                 await keep(data, str(number))
@@ -126,7 +126,7 @@ def keeping(folder: Path, text: str, repeats: int) -> dict[str, Any]:
 
 def indexing(folder: Path, kinds: dict[str, str], repeats: int) -> dict[str, Any]:
     """Default chunks a second into a keyword index, 50 to a file, a commit for 32 files."""
-    from locum.search.keyword import KeywordWriter
+    from locum.search.keyword.index import KeywordWriter
 
     figures = {}
     for kind, text in kinds.items():
@@ -160,15 +160,15 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
     meter = Meter()
 
     async def go() -> None:
-        db, data = SQLite(folder / "locum.db"), SQLite(folder / "search.db", derived.prepare)
-        blobs, workbench = DiskBlobs(folder / "blobs"), Workbench()
-        indexes = KeywordIndexes(data, workbench, lambda store_id: folder / "indexes" / store_id)
-        library = Library(db, data, blobs, system_clock, _PlainText(), None, workbench)
+        db, data = SQLite(folder / "locum.db"), SQLite(folder / "search.db", document_store.prepare)
+        blobs, compute = DiskBlobs(folder / "blobs"), ComputeProcess()
+        indexes = KeywordIndexes(data, compute, lambda store_id: folder / "indexes" / store_id)
+        builder = DocumentBuilder(db, data, blobs, system_clock, _PlainText(), None, compute)
         signals = LocalSignals()
-        pipeline = Pipeline(db, system_clock, signals.changed, library, indexes, owner="bench", slots=4)
+        worker = IngestionWorker(db, system_clock, signals.changed, builder, indexes, owner="bench", slots=4)
         store = VectorStore(id="vs_1", created_at=1, last_active_at=1)
         await db.write(lambda conn: vector_stores.insert(conn, _RESOURCE, store))
-        await workbench.cut("warm up", Chunking(), windows=True)
+        await compute.cut("warm up", Chunking(), windows=True)
         step = (len(text) - 20_000) // count
         files = [await _stored(db, blobs, text[at * step : at * step + 20_000]) for at in range(count)]
 
@@ -176,13 +176,13 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
 
         with meter.running():
             await db.write(lambda conn: rows.insert(conn, _RESOURCE, members))
-            pipeline.start()
+            worker.start()
             if not await settled(db, signals, _RESOURCE, store.id, seconds=600):
                 raise RuntimeError("the files were not ingested within ten minutes")
-        if pipeline.outcomes["completed"] != count:
-            raise RuntimeError(f"not all files were ingested: {dict(pipeline.outcomes)}")
-        await pipeline.stop()
-        for each in (workbench, data, db):
+        if worker.outcomes["completed"] != count:
+            raise RuntimeError(f"not all files were ingested: {dict(worker.outcomes)}")
+        await worker.stop()
+        for each in (compute, data, db):
             await each.close()
 
     asyncio.run(go())

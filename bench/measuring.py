@@ -90,15 +90,15 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
 
 def yardstick_ms() -> dict[str, float]:
     """A fixed piece of interpreted work: how fast this machine is now, and how much of a core it gives (wall / CPU)."""
-    walls, cpus = [], []
+    isolation, cpus = [], []
     for _ in range(9):
         wall, cpu = time.perf_counter(), time.process_time()
         total = 0
         for number in range(200_000):
             total += number & 7
-        walls.append((time.perf_counter() - wall) * 1000)
+        isolation.append((time.perf_counter() - wall) * 1000)
         cpus.append((time.process_time() - cpu) * 1000)
-    return {"wall_median": round(statistics.median(walls), 2), "cpu_min": round(min(cpus), 2)}
+    return {"wall_median": round(statistics.median(isolation), 2), "cpu_min": round(min(cpus), 2)}
 
 
 def machine() -> dict[str, Any]:

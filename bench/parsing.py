@@ -2,7 +2,7 @@
 sandbox.
 
 The parsers run in this process, as they run in a session; the documents are made here, of random words and dense. A
-small file is put into a session of its own, parsed, read back and the session ended: that is what walls cost a file.
+small file is put into a session of its own, parsed, read back and the session ended: that is what isolation costs.
 "Processor time" of it is that of everything: this process, sandboxd, the zygote and the sessions.
 """
 
@@ -22,11 +22,10 @@ from typing import Any
 from bench import measuring
 from bench.measuring import MIB, Target, quantile
 from bench.server import scratch
-from locum.search import plain
-from locum.search.parse import MOST_TEXT_BYTES, SandboxParser
-from locum.search.parsers import html, office, pdf
-from locum.search.plain import Text
-from tests.search import documents
+from locum.documents.text import Text, decode
+from locum.ingestion.extract.parser import MOST_TEXT_BYTES, SandboxParser
+from locum.ingestion.extract.parsers import html, office, pdf
+from tests.ingestion import documents
 
 WORDS_A_PAGE = 500
 _SYLLABLES = "가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허고노도로모보소오조초코토포호"
@@ -104,9 +103,7 @@ def parsers(folder: Path, rounds: int) -> dict[str, Any]:
     for name, korean in (("plain text, English", False), ("plain text, Korean", True)):
         data = "\n".join(lines(1_000_000, 3, korean=korean)).encode()
         size = len(data) / MIB
-        rates = [
-            size / each for each in processor_seconds(lambda data=data: plain.decode(data, MOST_TEXT_BYTES), rounds)
-        ]
+        rates = [size / each for each in processor_seconds(lambda data=data: decode(data, MOST_TEXT_BYTES), rounds)]
         found[name] = {"unit": "MiB", "of": round(size, 1), "per_cpu_s": measuring.spread(rates, 1)}
     return found
 

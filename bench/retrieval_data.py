@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from locum.search.abilities import Abilities, Reading
-from locum.search.probe import TRIALS
+from locum.search.language_probe import Abilities, Reading
+from locum.search.probe_texts import TRIALS
 
 Vectors = NDArray[np.float32]
 

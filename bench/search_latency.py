@@ -35,15 +35,16 @@ from bench.measuring import MIB, Target, quantile
 from bench.retrieval_data import MINILM
 from bench.server import scratch
 from locum.api.v2.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
+from locum.documents import store as document_store
+from locum.documents.store import DocumentReader
+from locum.documents.types import Unit, Windows
 from locum.domain.files import File
 from locum.domain.search import DEFAULT_RESULTS, Comparison, Query
 from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
-from locum.search import derived, terms
-from locum.search.derived import Shelf
-from locum.search.keyword import _SCHEMA as SCHEMA
-from locum.search.keyword import KeywordReader, KeywordWriter, directory_of
+from locum.search.keyword import terms
+from locum.search.keyword.index import _SCHEMA as SCHEMA
+from locum.search.keyword.index import KeywordReader, KeywordWriter, directory_of
 from locum.search.search import Search, candidates_for
-from locum.search.units import Unit, Windows
 from locum.search.vectors import VectorIndex, quantise
 from locum.store import files, vector_store_files, vector_stores
 from locum.store.sqlite import SQLite
@@ -68,17 +69,17 @@ def timed(
     act: Callable[[int], object], repeats: int, clock: Callable[[], float] = time.thread_time
 ) -> dict[str, float]:
     """Milliseconds of `act(0)`, `act(1)` …: wall time, and processor time by `clock`."""
-    walls, cpus = [], []
+    isolation, cpus = [], []
     for number in range(-max(1, repeats // 10), repeats):
         wall, cpu = time.perf_counter(), clock()
         act(abs(number))
         if number >= 0:
-            walls.append((time.perf_counter() - wall) * 1000)
+            isolation.append((time.perf_counter() - wall) * 1000)
             cpus.append((clock() - cpu) * 1000)
     return {
-        "p50_ms": round(median(walls), 3),
-        "p99_ms": round(quantile(walls, 0.99), 3),
-        "min_ms": round(min(walls), 3),
+        "p50_ms": round(median(isolation), 3),
+        "p99_ms": round(quantile(isolation, 0.99), 3),
+        "min_ms": round(min(isolation), 3),
         "cpu_p50_ms": round(median(cpus), 3),
     }
 
@@ -181,9 +182,9 @@ def shelve(conn: Connection, number: int, chunks: Chunks, windows: Windows) -> N
     texts = (chunks.text(first + each) for each in range(CHUNKS_OF_A_UNIT))
     text = "".join(f"{each[: _STEP - 1]:{_STEP}}" for each in texts)
     starts = np.arange(CHUNKS_OF_A_UNIT, dtype=np.int32) * _STEP
-    derived.put_document(conn, unit.document, text, [], now=0)
-    derived.put_chunks(conn, unit, np.stack([starts, np.minimum(starts + 2 * _STEP, len(text))], axis=1))
-    derived.put_vectors(conn, unit.document, Questions.identity, windows)
+    document_store.put_document(conn, unit.document, text, [], now=0)
+    document_store.put_chunks(conn, unit, np.stack([starts, np.minimum(starts + 2 * _STEP, len(text))], axis=1))
+    document_store.put_vectors(conn, unit.document, Questions.identity, windows)
 
 
 def windows_of(real: Vectors) -> Callable[[int], Windows]:
@@ -227,7 +228,7 @@ def of_searches(
 ) -> dict[str, Any]:
     """Whole searches, with all that is around the indexes but the embedding of the query."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the server's loop
-        db, data = SQLite(root / "locum.db"), SQLite(root / "derived.db", derived.prepare)
+        db, data = SQLite(root / "locum.db"), SQLite(root / "search.db", document_store.prepare)
         documents = size // CHUNKS_OF_A_UNIT
         runner.run(db.write(lambda conn: fill(conn, documents)))
         for first in range(0, documents, _WRITTEN_AT_ONCE):
@@ -240,9 +241,11 @@ def of_searches(
 
             runner.run(data.write(write))
         loop = runner.get_loop()  # `runner.run` spends a millisecond on what Ctrl-C would do
-        search = Search(db, Shelf(data), root, embedder=embedder, abilities=MINILM, memory_bytes=4 * 1024 * MIB)
+        search = Search(
+            db, DocumentReader(data), root, embedder=embedder, abilities=MINILM, memory_bytes=4 * 1024 * MIB
+        )
 
-        by_words = Search(db, Shelf(data), root)
+        by_words = Search(db, DocumentReader(data), root)
 
         def ask(
             number: int,

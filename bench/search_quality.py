@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from bench import measuring, retrieval_data
 from bench.measuring import Target
 from bench.retrieval_data import MINILM, Collection
+from locum.documents.types import Ranges, Unit
 from locum.domain.vector_stores import Chunking
-from locum.search import rank
-from locum.search.abilities import MOST_WEIGHT, Abilities, Reading
-from locum.search.keyword import KeywordReader, KeywordWriter
-from locum.search.rank import Chunk, Found
+from locum.search import ranking
+from locum.search.keyword.index import KeywordReader, KeywordWriter
+from locum.search.language_probe import MOST_WEIGHT, Abilities, Reading
+from locum.search.ranking import Chunk, Found
 from locum.search.search import candidates_for
-from locum.search.units import Ranges, Unit
 from locum.search.vectors import VectorIndex, quantise
 
 TOP = 10
@@ -87,7 +87,7 @@ class Bench:
         languages = reader.languages()
         self.hits = [
             Hits(
-                rank.by_words(reader.search(query, CANDIDATES), self._keys),
+                ranking.by_words(reader.search(query, CANDIDATES), self._keys),
                 self._meant(vector, abilities.unrelated(query)),
                 abilities.weight(query, languages),
             )
@@ -96,12 +96,15 @@ class Bench:
 
     def _meant(self, vector: NDArray[np.float32], unrelated: float) -> dict[Chunk, Found]:
         hits = self._vectors.search(vector, CANDIDATES)
-        return rank.by_meaning(hits, self._of_document, self.chunks, self.windows, unrelated=unrelated)
+        return ranking.by_meaning(hits, self._of_document, self.chunks, self.windows, unrelated=unrelated)
 
     def measure(self, score: Callable[[Hits], Mapping[Chunk, Found]]) -> Measured:
         """How well a way of scoring ranks."""
         rankings = [
-            [int(each.chunk.unit.document) for each in rank.ranking(score(hits), self.chunks, self.windows, limit=TOP)]
+            [
+                int(each.chunk.unit.document)
+                for each in ranking.ranking(score(hits), self.chunks, self.windows, limit=TOP)
+            ]
             for hits in self.hits
         ]
         pairs = list(zip(rankings, self.collection.relevant, strict=True))
@@ -122,7 +125,7 @@ def _ndcg(found: Sequence[int], relevant: set[int]) -> float:
 
 
 def words_alone(hits: Hits) -> Mapping[Chunk, Found]:
-    return rank.fuse(hits.said, {}, 0.0)
+    return ranking.fuse(hits.said, {}, 0.0)
 
 
 def vectors_alone(hits: Hits) -> Mapping[Chunk, Found]:
@@ -140,11 +143,11 @@ def reciprocal_ranks(hits: Hits) -> Mapping[Chunk, Found]:
 
 def gated(hits: Hits) -> Mapping[Chunk, Found]:
     """What Locum does."""
-    return rank.fuse(hits.said, hits.meant, hits.weight)
+    return ranking.fuse(hits.said, hits.meant, hits.weight)
 
 
 def ungated(hits: Hits) -> Mapping[Chunk, Found]:
-    return rank.fuse(hits.said, hits.meant, MOST_WEIGHT)
+    return ranking.fuse(hits.said, hits.meant, MOST_WEIGHT)
 
 
 WAYS = {
@@ -165,7 +168,9 @@ def interval(difference: Scores, generator: np.random.Generator, samples: int = 
 
 def split_halves(bench: Bench, generator: np.random.Generator, splits: int = 200) -> dict[str, Any]:
     """nDCG@10 on one half of the queries with the weight that is best on the other, over many halvings."""
-    of_weights = np.stack([bench.measure(lambda hits, w=w: rank.fuse(hits.said, hits.meant, w)).ndcg for w in WEIGHTS])  # type: ignore[misc]
+    of_weights = np.stack(
+        [bench.measure(lambda hits, w=w: ranking.fuse(hits.said, hits.meant, w)).ndcg for w in WEIGHTS]
+    )  # type: ignore[misc]
     queries = of_weights.shape[1]
     scores, chosen = [], []
     for _ in range(splits):
@@ -196,7 +201,7 @@ def separation(bench: Bench, score: Callable[[Hits], Mapping[Chunk, Found]]) -> 
     relevant, others = [], []
     for number, (hits, answers) in enumerate(zip(bench.hits, bench.collection.relevant, strict=True)):
         asked = hits if number % 2 else without(hits, answers)
-        for each in rank.ranking(score(asked), bench.chunks, bench.windows, limit=TOP):
+        for each in ranking.ranking(score(asked), bench.chunks, bench.windows, limit=TOP):
             (relevant if int(each.chunk.unit.document) in answers else others).append(each.score)
     ranks = np.searchsorted(np.sort(others), relevant, side="left") + np.searchsorted(
         np.sort(others), relevant, side="right"

@@ -1,8 +1,8 @@
 """What a user of the code interpreter waits for: first result, table and plot of a new session, and each further cell.
 
-Every time counts from opening the session to the last byte of what it made. "cold" forks the session when it is asked
+Every time counts from opening the session to the last byte of what it made. "cold" zygote the session when it is asked
 for, "pool" takes one of the spares that were forked ahead. Beside both, in the same run, a Jupyter kernel that is
-started for the same cell: Locum forks from a process that has the libraries loaded, a kernel loads them each time.
+started for the same cell: Locum zygote from a process that has the libraries loaded, a kernel loads them each time.
 """
 
 from __future__ import annotations

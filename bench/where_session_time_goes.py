@@ -24,15 +24,26 @@ ROOT = Path(__file__).absolute().parents[1]
 _ASK, _MARK = "# with clocks", "@steps "
 _CLOCKED = (
     *(
-        "zygote._enter_group",
-        "linux.unshare",
-        "linux.mount",
-        "linux.prctl",
-        "linux.set_capabilities",
-        "seccomp.Filter.install",
+        "inside.zygote._enter_group",
+        "isolation.linux.unshare",
+        "isolation.linux.mount",
+        "isolation.linux.prctl",
+        "isolation.linux.set_capabilities",
+        "isolation.seccomp.Filter.install",
     ),
-    *("namespaces.Walls.close_in", "namespaces._mount_session", "namespaces._mount_proc", "namespaces._become"),
-    *("namespaces._map_ids", "jail.limit", "jail.drop_capabilities", "landlock.restrict", "runner._settle"),
+    *(
+        "isolation.namespaces.Isolation.close_in",
+        "isolation.namespaces._mount_session",
+        "isolation.namespaces._mount_proc",
+        "isolation.namespaces._become",
+    ),
+    *(
+        "isolation.namespaces._map_ids",
+        "isolation.jail.limit",
+        "isolation.jail.drop_capabilities",
+        "isolation.landlock.restrict",
+        "inside.runner._settle",
+    ),
 )
 _Step = tuple[str, int, int]
 
@@ -40,8 +51,8 @@ _Step = tuple[str, int, int]
 def zygote() -> None:
     """Instead of the sandbox's own entry: the same with clocks."""
     sys.path.insert(0, str(ROOT))
-    from locum.sandbox import runner
-    from locum.sandbox import zygote as process
+    from locum.sandbox.inside import runner
+    from locum.sandbox.inside import zygote as process
 
     steps: list[_Step] = []
     for path in _CLOCKED:
@@ -53,8 +64,8 @@ def zygote() -> None:
 
 def _clock(path: str, steps: list[_Step]) -> None:
     """Names that this version does not have are left out."""
-    module, *names, last = path.split(".")
-    owner: Any = importlib.import_module(f"locum.sandbox.{module}")
+    room, module, *names, last = path.split(".")
+    owner: Any = importlib.import_module(f"locum.sandbox.{room}.{module}")
     for name in names:
         owner = getattr(owner, name)
     work = getattr(owner, last, None)

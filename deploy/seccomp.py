@@ -5,7 +5,7 @@ namespaces are made with. No list of architectures, so that only the machine's o
 conditions: Docker, Podman, containerd, CRI-O and runc all read the file alike.
 
 Not covered: with these calls the server may make user namespaces, as any ordinary program outside of a container may.
-Code in a session may not: the sandbox's own filter (`locum/sandbox/seccomp.py`) is closed over it.
+Code in a session may not: the sandbox's own filter (`locum/sandbox/isolation/seccomp.py`) is closed over it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What `/metrics` says: figures of the whole server in Prometheus' format, gathered when somebody asks for them.
 
-Nothing is counted here. Runs are counted in the database, files by the pipeline, sessions and cells by sandboxd; no
-figure names a resource, a thread or a key.
+Nothing is counted here. Runs are counted in the database, files by the ingestion worker, sessions and cells by
+sandboxd; no figure names a resource, a thread or a key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from locum import __version__
 from locum.domain.runs import ACTIVE
 from locum.domain.vector_stores import ErrorCode
 from locum.sandbox.session import Status
-from locum.sandbox.tally import Distribution, Tally
+from locum.sandbox.stats import Distribution, Stats
 from locum.store import runs as run_store
 from locum.store import vector_store_files
 from locum.store.database import Database
@@ -34,29 +34,29 @@ class Metrics:
         db: Database,
         streams: Streams,
         sandbox_status: Callable[[], Status],
-        sandbox_tally: Callable[[], Awaitable[Tally | None]],
+        sandbox_stats: Callable[[], Awaitable[Stats | None]],
         ingested: Mapping[str, int],
     ) -> None:
         """ingested: how many files became what: `completed`, or the code of their error."""
         self._db = db
         self._streams = streams
         self._sandbox_status = sandbox_status
-        self._sandbox_tally = sandbox_tally
+        self._sandbox_tally = sandbox_stats
         self._ingested = ingested
         self._process = ProcessCollector(registry=None)
 
     async def __call__(self) -> bytes:
         runs = await self._db.read(run_store.count_active)
         waiting = await self._db.read(vector_store_files.count_open)
-        tally = await self._sandbox_tally()
+        stats = await self._sandbox_tally()
         families = [
             *self._of_server(runs),
             *self._of_ingestion(waiting),
             *_of_sandbox(self._sandbox_status()),
             *self._process.collect(),
         ]
-        if tally is not None:
-            families += _of_sessions(tally)
+        if stats is not None:
+            families += _of_sessions(stats)
         return generate_latest(_Gathered(families))
 
     def _of_server(self, runs: dict[str, int]) -> Iterator[Metric]:
@@ -98,29 +98,29 @@ def _of_sandbox(status: Status) -> Iterator[Metric]:
     yield InfoMetricFamily("locum_sandbox", "How the code interpreter's code is held.", value=info)
 
 
-def _of_sessions(tally: Tally) -> Iterator[Metric]:
-    yield GaugeMetricFamily("locum_sandbox_sessions", "Sessions there are.", value=tally.sessions)
-    yield GaugeMetricFamily("locum_sandbox_busy_sessions", "Sessions that are in use now.", value=tally.busy_sessions)
+def _of_sessions(stats: Stats) -> Iterator[Metric]:
+    yield GaugeMetricFamily("locum_sandbox_sessions", "Sessions there are.", value=stats.sessions)
+    yield GaugeMetricFamily("locum_sandbox_busy_sessions", "Sessions that are in use now.", value=stats.busy_sessions)
     yield GaugeMetricFamily(
-        "locum_sandbox_memory_bytes", "Memory of all sessions as it was last seen.", value=tally.memory_bytes
+        "locum_sandbox_memory_bytes", "Memory of all sessions as it was last seen.", value=stats.memory_bytes
     )
-    yield CounterMetricFamily("locum_sandbox_sessions_opened", "Sessions opened.", value=tally.opened)
+    yield CounterMetricFamily("locum_sandbox_sessions_opened", "Sessions opened.", value=stats.opened)
     ended = CounterMetricFamily(
         "locum_sandbox_sessions_ended",
         "Sessions ended; one that died goes on with a new process and its files.",
         labels=["reason"],
     )
-    for reason, count in tally.ended.items():
+    for reason, count in stats.ended.items():
         ended.add_metric([reason], count)
     yield ended
     cells = CounterMetricFamily("locum_sandbox_cells", "Cells run.", labels=["outcome"])
-    for outcome, count in tally.cells.items():
+    for outcome, count in stats.cells.items():
         cells.add_metric([outcome], count)
     yield cells
-    yield CounterMetricFamily("locum_sandbox_cpu_seconds", "CPU time of all sessions.", value=tally.cpu_seconds)
-    yield _histogram("locum_sandbox_cell_seconds", "How long cells ran.", tally.cell_seconds)
+    yield CounterMetricFamily("locum_sandbox_cpu_seconds", "CPU time of all sessions.", value=stats.cpu_seconds)
+    yield _histogram("locum_sandbox_cell_seconds", "How long cells ran.", stats.cell_seconds)
     yield _histogram(
-        "locum_sandbox_session_start_seconds", "How long it took to have a session's process.", tally.start_seconds
+        "locum_sandbox_session_start_seconds", "How long it took to have a session's process.", stats.start_seconds
     )
 
 

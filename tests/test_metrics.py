@@ -19,9 +19,9 @@ from locum import __version__
 from tests.api.edge import EdgeServer
 from tests.cli.commands import said
 from tests.engine.test_code_interpreter import sandboxd_of
+from tests.ingestion.ingesting import Ingestion, opened
 from tests.models.upstream import Call, Hang, ScriptedUpstream, Text
 from tests.sandbox.conftest import wait_until
-from tests.search.ingesting import Ingestion, opened
 from tests.serving import ServerProcess, serving
 
 

@@ -8,28 +8,28 @@ from pathlib import Path
 
 import msgspec
 
-from locum.admin import wire
+from locum.admin import protocol
 from locum.errors import StartupError
 
 _REPLY_SECONDS = 60.0
 
 
-async def ask(directory: Path, request: wire.Request) -> wire.Reply | None:
+async def ask(directory: Path, request: protocol.Request) -> protocol.Reply | None:
     """The running server's reply; None when no server listens in that data directory."""
     if sys.platform == "win32":
         return None
     try:
-        with wire.socket_path(directory) as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=wire.MAX_LINE)
+        with protocol.socket_path(directory) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=protocol.MAX_LINE)
     except OSError:
         return None
     try:
-        writer.write(wire.line(request))
+        writer.write(protocol.line(request))
         async with asyncio.timeout(_REPLY_SECONDS):
             said = await reader.readline()
         if not said:
             raise StartupError("The server stopped before it answered. Try again.")
-        return wire.reply(said)
+        return protocol.reply(said)
     except (OSError, TimeoutError):
         raise StartupError("The running server does not answer. Its log may say why.") from None
     except msgspec.DecodeError:

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from locum import __version__
-from locum.admin import wire
-from locum.admin.desk import Desk
+from locum.admin import protocol
+from locum.admin.handler import AdminHandler
 
 log = structlog.get_logger(__name__)
 
@@ -26,12 +26,12 @@ _REQUEST_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def admin_socket(directory: Path, desk: Desk) -> AsyncIterator[None]:
+async def admin_socket(directory: Path, handler: AdminHandler) -> AsyncIterator[None]:
     """Answer commands for as long as the context lasts. The caller holds the lock on the directory."""
     if sys.platform == "win32":  # no Unix sockets in asyncio: commands have to wait until the server has stopped
         yield
         return
-    path = directory / wire.SOCKET_NAME
+    path = directory / protocol.SOCKET_NAME
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,18 +39,18 @@ async def admin_socket(directory: Path, desk: Desk) -> AsyncIterator[None]:
         assert task is not None
         serving.add(task)
         try:
-            await _serve(desk, reader, writer)
+            await _serve(handler, reader, writer)
         finally:
             serving.discard(task)
 
-    with wire.socket_path(directory) as address:
+    with protocol.socket_path(directory) as address:
         try:
             listening = _listen(path, address)
         except OSError as error:
             log.warning("no admin socket: commands need the server stopped", reason=str(error))
             yield
             return
-        server = await asyncio.start_unix_server(serve, sock=listening, limit=wire.MAX_LINE)
+        server = await asyncio.start_unix_server(serve, sock=listening, limit=protocol.MAX_LINE)
         try:
             yield
         finally:
@@ -74,12 +74,12 @@ def _listen(path: Path, address: str) -> socket.socket:
     return listening
 
 
-async def _serve(desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(handler: AdminHandler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(_REQUEST_SECONDS):
             said = await reader.readline()
         if said:  # a command that only looks whether somebody is there says nothing
-            writer.write(wire.line(await _reply(desk, said)))
+            writer.write(protocol.line(await _reply(handler, said)))
             await writer.drain()
     except (OSError, TimeoutError, ValueError, asyncio.CancelledError):
         pass  # the other end is gone, silent or talks without end; or the server stops
@@ -89,13 +89,15 @@ async def _serve(desk: Desk, reader: asyncio.StreamReader, writer: asyncio.Strea
             await writer.wait_closed()
 
 
-async def _reply(desk: Desk, said: bytes) -> wire.Reply:
+async def _reply(handler: AdminHandler, said: bytes) -> protocol.Reply:
     try:
-        request = wire.request(said)
+        request = protocol.request(said)
     except msgspec.DecodeError:
-        return wire.Failure(f"The running server is Locum {__version__} and does not know this command: restart it.")
+        return protocol.Failure(
+            f"The running server is Locum {__version__} and does not know this command: restart it."
+        )
     try:
-        return await desk.answer(request)
+        return await handler.answer(request)
     except Exception:  # the border of a request: the server lives on
         log.exception("an admin request failed")
-        return wire.Failure("The running server failed; its log says how.")
+        return protocol.Failure("The running server failed; its log says how.")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from locum import __version__
-from locum.admin import client, wire
+from locum.admin import client, protocol
 from locum.cli import database
 from locum.cli.options import DataDir, described, printable
 from locum.errors import LocumError, StartupError
@@ -43,7 +43,7 @@ print(platform.python_version(), f"({{sys.executable}})")
 print(*(name for name in {_LIBRARIES!r} if not importlib.util.find_spec(name)))
 """
 _FONTS = """
-from locum.sandbox import fonts
+from locum.sandbox.inside import fonts
 print(", ".join(fonts.drawn()))
 print(", ".join(script for script in fonts.SCRIPTS if script not in fonts.drawn()))
 """
@@ -100,10 +100,10 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     yield await _port(settings, server)
 
 
-async def _running_server(settings: Settings) -> wire.Health | None:
+async def _running_server(settings: Settings) -> protocol.Health | None:
     with suppress(StartupError):
-        reply = await client.ask(settings.data_dir, wire.Check())
-        if isinstance(reply, wire.Health):
+        reply = await client.ask(settings.data_dir, protocol.Check())
+        if isinstance(reply, protocol.Health):
             return reply
     return None
 
@@ -126,7 +126,7 @@ def about_sqlite(version: tuple[int, ...]) -> Finding:
 # ---- the data directory and the database
 
 
-def _data_directory(directory: Path, server: wire.Health | None) -> list[Finding]:
+def _data_directory(directory: Path, server: protocol.Health | None) -> list[Finding]:
     about, other = "Data directory", "choose another with --data-dir or LOCUM_DATA_DIR"
     place = directory.absolute()
     while not os.path.lexists(place):
@@ -163,7 +163,7 @@ def _is_free(directory: Path) -> bool:
     return True
 
 
-async def _database(settings: Settings, server: wire.Health | None) -> Finding:
+async def _database(settings: Settings, server: protocol.Health | None) -> Finding:
     about, called = "Database", database.name(settings)
     try:
         if settings.database_url is not None:
@@ -224,7 +224,7 @@ def _folder() -> Iterator[Path]:
 
 def _is_private(settings: Settings) -> bool:
     """Whether only this machine will get in, as long as no key is stored."""
-    from locum.app import is_loopback
+    from locum.app.adapters import is_loopback
 
     return settings.api_key is None and is_loopback(settings.host)
 
@@ -268,11 +268,11 @@ def _fonts(asked: CellResult) -> Finding:
 
 
 async def _models(settings: Settings) -> AsyncIterator[Finding]:
-    from locum.app import routes_of
+    from locum.app.adapters import open_routes
     from locum.models.openai_compatible import OpenAICompatible
 
     try:
-        routes = routes_of(settings)
+        routes = open_routes(settings)
     except StartupError as error:
         yield Finding("fix", "Model", error.message)
         return
@@ -324,20 +324,20 @@ async def _listed(about: str, upstream: OpenAICompatible, wanted: str | None, se
 
 async def _file_search(settings: Settings) -> Finding:
     """Which embedder there is, tried once."""
-    from locum.search.embedders.open import described, open_embedder
-    from locum.search.workbench import Workbench
+    from locum.app.embedders import describe, open_embedder
+    from locum.ingestion.compute import ComputeProcess
 
-    about, bench = "File search", Workbench()
+    about, bench = "File search", ComputeProcess()
     try:
         embedder = await open_embedder(settings, bench)
         if embedder is None:
-            words = f"{described(None)}. Words of another language, or other words for the same, find nothing then"
+            words = f"{describe(None)}. Words of another language, or other words for the same, find nothing then"
             return Finding("note", about, words)
         try:
             vectors = await embedder.embed([_QUESTION], kind="query")
         finally:
             await embedder.close()
-        words = f"{described(embedder)} ({vectors.shape[1]} dimensions). {_LANGUAGES}"
+        words = f"{describe(embedder)} ({vectors.shape[1]} dimensions). {_LANGUAGES}"
         return Finding("ok", about, words)
     except LocumError as error:
         return Finding("fix", about, error.message)
@@ -354,7 +354,7 @@ async def _helpers_of_search(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _reranker(settings: Settings) -> Finding:
-    from locum.file_search import open_reranker
+    from locum.app.search import open_reranker
 
     about = "Reranker"
     async with AsyncExitStack() as stack:
@@ -371,12 +371,12 @@ async def _reranker(settings: Settings) -> Finding:
 
 
 async def _rewriter(settings: Settings, name: str) -> Finding:
-    from locum.app import routes_of
+    from locum.app.adapters import open_routes
     from locum.search.rewrite import ModelRewriter
 
     about = "Query rewriting"
     try:
-        routes = routes_of(settings)
+        routes = open_routes(settings)
     except StartupError as error:
         return Finding("fix", about, error.message)
     try:
@@ -393,7 +393,7 @@ async def _rewriter(settings: Settings, name: str) -> Finding:
 
 async def _file_parser(settings: Settings) -> Finding:
     """How files are held while they are parsed, and whether one can be."""
-    from locum.search.parse import SandboxParser, Unreadable
+    from locum.ingestion.extract.parser import SandboxParser, Unreadable
 
     about = "File parser"
     with _folder() as folder:
@@ -420,7 +420,7 @@ async def _page() -> AsyncIterator[bytes]:
 # ---- the port
 
 
-async def _port(settings: Settings, server: wire.Health | None) -> Finding:
+async def _port(settings: Settings, server: protocol.Health | None) -> Finding:
     about, host, port = "Port", settings.host, settings.port
     if port == 0:
         return Finding("ok", about, "a free one is taken at every start")

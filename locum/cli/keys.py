@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from locum.access.principals import PERMISSIONS
-from locum.admin import wire
-from locum.cli.desk import ask, must_exist
+from locum.admin import protocol
 from locum.cli.options import DataDir
+from locum.cli.requests import ask, must_exist
 from locum.settings import Settings
 
 keys = typer.Typer(help="Make, list and revoke API keys, in a running server or without one.", no_args_is_help=True)
@@ -31,8 +31,8 @@ def create(
 
     A server with a key asks every caller for one, also where LOCUM_API_KEY is not set.
     """
-    reply = asyncio.run(ask(Settings.load(data_dir=data_dir), wire.CreateKey(resource, name, tuple(allow or ()))))
-    assert isinstance(reply, wire.CreatedKey)
+    reply = asyncio.run(ask(Settings.load(data_dir=data_dir), protocol.CreateKey(resource, name, tuple(allow or ()))))
+    assert isinstance(reply, protocol.CreatedKey)
     typer.echo(reply.key)
     # Beside the key, not with it: KEY=$(locum keys create) gets the key alone.
     typer.echo(f"Key {reply.row.id} of the resource {reply.row.resource}. It is not shown again.", err=True)
@@ -43,8 +43,8 @@ def list_(data_dir: DataDir = None) -> None:
     """List the keys; of the keys themselves nothing is known."""
     settings = Settings.load(data_dir=data_dir)
     must_exist(settings)
-    reply = asyncio.run(ask(settings, wire.ListKeys()))
-    assert isinstance(reply, wire.KeyList)
+    reply = asyncio.run(ask(settings, protocol.ListKeys()))
+    assert isinstance(reply, protocol.KeyList)
     if not reply.rows:
         typer.echo("There is no key. `locum keys create` makes one.", err=True)
         return
@@ -65,8 +65,8 @@ def revoke(
     """Revoke a key: it stops working at once."""
     settings = Settings.load(data_dir=data_dir)
     must_exist(settings)
-    reply = asyncio.run(ask(settings, wire.RevokeKey(key_id)))
-    assert isinstance(reply, wire.RevokedKey)
+    reply = asyncio.run(ask(settings, protocol.RevokeKey(key_id)))
+    assert isinstance(reply, protocol.RevokedKey)
     typer.echo(f"Revoked {key_id}.")
     if not reply.left:
         typer.echo(

@@ -30,8 +30,8 @@ def migrate(data_dir: DataDir = None) -> None:
 
 async def _migrate(settings: Settings) -> str | None:
     """The revision it was at."""
-    from locum.app import front_desk
+    from locum.app.admin import open_admin_handler
 
     before = await database.revision(settings)
-    async with front_desk(settings):  # opening a database brings it up to date
+    async with open_admin_handler(settings):  # opening a database brings it up to date
         return before

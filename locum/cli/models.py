@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from locum.admin import client, wire
+from locum.admin import client, protocol
 from locum.cli.options import DataDir, printable
 from locum.errors import StartupError
 from locum.settings import Settings
@@ -24,19 +24,19 @@ def models(data_dir: DataDir = None) -> None:
         typer.echo(f"  {printable(each.name.ljust(width))}  {printable(each.leads_to)}")
 
 
-async def _list(settings: Settings) -> wire.ModelList:
+async def _list(settings: Settings) -> protocol.ModelList:
     """By the settings the server was started with, if one runs; otherwise by those in force here."""
-    reply = await client.ask(settings.data_dir, wire.ListModels())
-    if isinstance(reply, wire.Failure):
+    reply = await client.ask(settings.data_dir, protocol.ListModels())
+    if isinstance(reply, protocol.Failure):
         raise StartupError(reply.message)
     if reply is None:
-        from locum.admin.desk import list_models
-        from locum.app import routes_of
+        from locum.admin.handler import list_models
+        from locum.app.adapters import open_routes
 
-        routes = routes_of(settings)
+        routes = open_routes(settings)
         try:
             return await list_models(routes)
         finally:
             await routes.close()
-    assert isinstance(reply, wire.ModelList)
+    assert isinstance(reply, protocol.ModelList)
     return reply

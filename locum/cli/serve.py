@@ -20,7 +20,7 @@ from locum.errors import StartupError
 from locum.settings import Settings
 
 if TYPE_CHECKING:
-    from locum.app import Server
+    from locum.app.server import Server
 
 
 _MOST_FILES = 65_536
@@ -119,7 +119,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     with importing.in_one_go():
         import uvicorn
 
-        from locum.app import running
+        from locum.app.server import running
 
     class Uvicorn(uvicorn.Server):
         """Uvicorn as a guest: it waits for no stream at its end, and leaves the end of the process to us."""
@@ -143,7 +143,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 loop.remove_signal_handler(number)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            self._server.let_go()
+            self._server.end_streams()
             await super().shutdown(sockets)
 
     async with running(settings, keep_sessions=True) as server:

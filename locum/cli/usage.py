@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from locum.admin import wire
-from locum.cli.desk import ask, must_exist
+from locum.admin import protocol
 from locum.cli.options import DataDir
+from locum.cli.requests import ask, must_exist
 from locum.domain.usage import By, UsageSum
 from locum.settings import Settings
 
@@ -39,8 +39,8 @@ def usage(
     settings = Settings.load(data_dir=data_dir)
     must_exist(settings)
     moment = int(since.replace(tzinfo=UTC).timestamp()) if since else 0
-    reply = asyncio.run(ask(settings, wire.SumUsage(by=by, resource=resource, since=moment)))
-    assert isinstance(reply, wire.UsageSums)
+    reply = asyncio.run(ask(settings, protocol.SumUsage(by=by, resource=resource, since=moment)))
+    assert isinstance(reply, protocol.UsageSums)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode([_with_day(row) for row in reply.rows])).decode())
     elif reply.rows:

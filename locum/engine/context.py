@@ -35,7 +35,6 @@ from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
 from locum.tools import code_interpreter, file_search, functions
 from locum.tools.functions import Offer, offer
 
-FILES_HEADING = "Files available to the code interpreter:"
 _MAX_NAMES, _MAX_NAME = 20, 100
 """How many attached files are named with a message, and in how many characters each."""
 _SHORTENED = (32_000, 8_000, 2_000)
@@ -206,7 +205,7 @@ def _system(journal: Journal) -> tuple[ChatMessage, ...]:
     parts = [journal.run.instructions] if journal.run.instructions else []
     if journal.offer.code_name and journal.mounted:
         names = "\n".join(f"- /mnt/data/{name}" for name in journal.mounted.values())
-        parts.append(f"{FILES_HEADING}\n{names}")
+        parts.append(f"{code_interpreter.FILES_HEADING}\n{names}")
     return (ChatMessage(role="system", content="\n\n".join(parts)),) if parts else ()
 
 

@@ -1,13 +1,11 @@
-"""The worker of this process: claims runs, keeps their leases, ends those whose time is over.
+"""This process's worker of runs: claims them, keeps their leases, ends those whose time is over.
 
-One loop, woken by signals and otherwise once a second. First it renews what it holds, so that a process that slept
-longer than its leases does not mistake its own runs for abandoned ones; then it ends, then it claims.
+One loop (`leases.py`), woken by signals and otherwise once a second: it renews, then it ends, then it claims.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy import Connection
@@ -19,6 +17,7 @@ from locum.domain.runs import Run
 from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
 from locum.engine.recorder import Recorder
+from locum.leases import LEASE_SECONDS, ROUND_SECONDS, Duty, LeaseLoop
 from locum.models.routes import Routes
 from locum.signals.local import LocalSignals
 from locum.store import runs as store
@@ -28,9 +27,6 @@ from locum.streams.hub import Streams
 from locum.tools.hosted import HostedTools
 
 log = structlog.get_logger(__name__)
-
-LEASE_SECONDS = 10.0
-SWEEP_SECONDS = 1.0
 
 
 class _Held:
@@ -68,24 +64,17 @@ class Worker:
         self._owner = owner
         self._slots = slots
         self._held: dict[str, _Held] = {}
-        self._loop: asyncio.Task[None] | None = None
-        # In the event loop's time, which no one sets back.
-        self._last_look = 0.0
-        self._last_renewal = 0.0
+        self._loop = LeaseLoop("run worker", renew=self._renew, next_duties=self._next_duties)
         self._last_sweep = 0.0
 
     def start(self) -> None:
         """Begin to claim, first of all what an earlier process left."""
-        loop = asyncio.get_running_loop()
-        self._last_look = self._last_renewal = loop.time()
         self._signals.wake()
-        self._loop = loop.create_task(self._run_forever(), name="worker")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Claim nothing more and give back what is held: it is taken up where it stands."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
+        await self._loop.stop()
         held = list(self._held.values())
         for each in held:
             each.execution.stop("shutdown")
@@ -94,36 +83,19 @@ class Worker:
 
     @property
     def is_healthy(self) -> bool:
-        """The loop is alive and has looked at the rows lately."""
-        if self._loop is None or self._loop.done():
-            return False
-        return asyncio.get_running_loop().time() - self._last_look < 3 * LEASE_SECONDS
+        """Return whether the loop runs and has read the rows lately."""
+        return self._loop.is_healthy
 
-    async def _run_forever(self) -> None:
-        while True:
-            woken, cancels = await self._signals.wait_for_work(SWEEP_SECONDS)
-            for run_id in cancels & self._held.keys():
-                self._held[run_id].execution.stop("cancelled")
-            now = asyncio.get_running_loop().time()
-            ok = True
-            if now - self._last_renewal >= LEASE_SECONDS / 3:
-                ok &= await self._attempt(self._renew)
-                self._last_renewal = now
-            if cancels - self._held.keys() or now - self._last_sweep >= SWEEP_SECONDS:
-                ok &= await self._attempt(self._sweep)
-                self._last_sweep = now
-            ok &= await self._attempt(self._claim if woken else self._look_and_claim)
-            if ok:
-                self._last_look = now
-
-    async def _attempt(self, duty: Callable[[], Awaitable[None]]) -> bool:
-        """One duty must not keep the worker from the others."""
-        try:
-            await duty()
-        except Exception:
-            log.exception("the worker could not look after its runs", duty=duty.__name__)
-            return False
-        return True
+    async def _next_duties(self) -> list[Duty]:
+        woken, cancels = await self._signals.wait_for_work(ROUND_SECONDS)
+        for run_id in cancels & self._held.keys():
+            self._held[run_id].execution.stop("cancelled")
+        duties: list[Duty] = [self._claim if woken else self._look_and_claim]
+        now = asyncio.get_running_loop().time()
+        if cancels - self._held.keys() or now - self._last_sweep >= ROUND_SECONDS:
+            duties.insert(0, self._sweep)
+            self._last_sweep = now
+        return duties
 
     async def _look_and_claim(self) -> None:
         """Nobody called: a look costs a read, only what is there to be claimed costs a write."""

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from locum.models.chat import ChatModel, MaxTokensParameter, ModelError, ToolCalling
-from locum.models.demo import NAME as DEMO_NAME
-from locum.models.demo import DemoModel
 from locum.models.openai_compatible import Connections, OpenAICompatible, SettingNames
 from locum.models.prompted_tools import PromptedTools
 from locum.models.tokens import Meter
 
+DEMO_NAME = "locum-demo"
+"""Name of the demo model among models."""
 _LIST_FRESH_SECONDS = 60.0
 _NO_LIST_FRESH_SECONDS = 5.0
 _NAMES_SHOWN = 8
@@ -88,11 +88,12 @@ class Routes:
         max_output_tokens: int | None = None,
         tool_calling: ToolCalling = "native",
         max_tokens_parameter: MaxTokensParameter = "auto",
+        demo: ChatModel | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         **client_options: Any,
     ) -> None:
         """The limits are the default backend's, and of tables that have none. `client_options` go to every
-        `OpenAICompatible` as they are (time-outs, attempts)."""
+        `OpenAICompatible` as they are (time-outs, attempts). demo: answers where there is no backend at all."""
         self._connections = Connections()
         self._options = {"connections": self._connections, **client_options}
         self._default_model = default_model or None
@@ -109,7 +110,7 @@ class Routes:
         self._context_window = context_window
         self._max_output_tokens = max_output_tokens
         self._backends = {name: self._backend(name, table) for name, table in self._mapped.items()}
-        self._demo = DemoModel()
+        self._demo = demo
         self._learned: dict[tuple[int, str], Learned] = {}
         self._monotonic = monotonic
         self._listed: list[str] | None = None
@@ -124,7 +125,7 @@ class Routes:
         if backend is not None:
             model = backend
             upstream_name = table.model or (name if table.base_url else await self._default_name(name))
-        elif self.is_demo:
+        elif self.is_demo and self._demo is not None:
             model, upstream_name = self._demo, DEMO_NAME
         else:
             raise ModelError(

@@ -22,7 +22,7 @@ import msgspec
 from locum import __version__
 from locum.domain.usage import SessionUsage
 from locum.errors import LocumError
-from locum.sandbox import interpreter, wire
+from locum.sandbox import interpreter, protocol
 from locum.sandbox.limits import Limits
 from locum.sandbox.profile import NOTEBOOK, Profile
 from locum.sandbox.session import (
@@ -35,13 +35,13 @@ from locum.sandbox.session import (
     Status,
     Tier,
 )
-from locum.sandbox.tally import Tally
+from locum.sandbox.stats import Stats
 
 __all__ = ["Limits", "Mode", "Sandbox", "end"]
 
 Mode = Literal["auto", "namespaces", "landlock", "weak", "off"]
 
-_START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.sandboxd import main; main()"
+_START = "import sys; sys.path.insert(0, sys.argv.pop(2)); from locum.sandbox.host.daemon import main; main()"
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -58,7 +58,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 class Sandbox:
     """Five calls: open, put, execute, get, delete. Any of them starts sandboxd again when it has died; `usage` and
-    `tally` only ask the one that is there."""
+    `stats` only ask the one that is there."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Sandbox:
         python: another Python for the sessions, or the folder of a virtual environment."""
         self._directory = directory.absolute()
         self._python = interpreter.executable(Path(python)) if python else None
-        self._config = wire.Config(
+        self._config = protocol.Config(
             version=__version__,
             tiers=_tiers(mode, accepts_weak=accepts_weak),
             python=str(self._python or sys.executable),
@@ -116,24 +116,24 @@ class Sandbox:
         says that their variables are gone."""
         await self._ensure()
         lost |= self._opened.get(session, self._lives) != self._lives
-        reply = await self._ask(wire.Open(session, lost))
-        if not isinstance(reply, wire.IsOpen):
+        reply = await self._ask(protocol.Open(session, lost))
+        if not isinstance(reply, protocol.IsOpen):
             raise _unexpected(reply)
         self._opened[session] = self._lives
         return reply.opened
 
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
-        async with self._call(wire.Put(session, name, tag)) as (reader, writer):
-            answer = asyncio.ensure_future(wire.read_reply(reader))
+        async with self._call(protocol.Put(session, name, tag)) as (reader, writer):
+            answer = asyncio.ensure_future(protocol.read_reply(reader))
             try:
                 async for chunk in chunks:
-                    for at in range(0, len(chunk), wire.CHUNK):
-                        writer.write(wire.bytes_frame(chunk[at : at + wire.CHUNK]))
+                    for at in range(0, len(chunk), protocol.CHUNK):
+                        writer.write(protocol.bytes_frame(chunk[at : at + protocol.CHUNK]))
                         await writer.drain()
                     if answer.done():
                         break  # it does not fit, and is said so before the end
                 else:
-                    writer.write(wire.bytes_frame(b""))
+                    writer.write(protocol.bytes_frame(b""))
                 _checked(await answer)
             except ConnectionError:
                 _checked(await answer)
@@ -156,38 +156,38 @@ class Sandbox:
         Cancelling this coroutine interrupts the cell, unless `leave` has been called.
         """
         code = code.encode(errors="replace").decode()
-        async with self._call(wire.Execute(session, call_id, code, preface)) as (reader, writer):
+        async with self._call(protocol.Execute(session, call_id, code, preface)) as (reader, writer):
             try:
                 while True:
-                    reply = _checked(await wire.read_reply(reader))
-                    if isinstance(reply, wire.Result):
+                    reply = _checked(await protocol.read_reply(reader))
+                    if isinstance(reply, protocol.Result):
                         return reply.result
-                    if isinstance(reply, wire.Piece) and on_output is not None:
+                    if isinstance(reply, protocol.Piece) and on_output is not None:
                         on_output(reply.text)
             except asyncio.CancelledError:
                 if not self._is_leaving:
-                    writer.write(wire.frame(wire.Interrupt()))
+                    writer.write(protocol.frame(protocol.Interrupt()))
                 raise
 
     async def get(self, session: str, key: str) -> AsyncIterator[bytes]:
-        async with self._call(wire.Get(session, key)) as (reader, _):
-            while isinstance(reply := await wire.read_reply(reader), bytes):
+        async with self._call(protocol.Get(session, key)) as (reader, _):
+            while isinstance(reply := await protocol.read_reply(reader), bytes):
                 yield reply
             _checked(reply)
 
     async def delete(self, session: str) -> None:
         self._opened.pop(session, None)
-        await self._ask_if_there(wire.Delete(session))
+        await self._ask_if_there(protocol.Delete(session))
 
     async def usage(self, session: str) -> SessionUsage | None:
         """What the session has used so far, also while it runs a cell; None when there is none."""
-        reply = await self._ask_if_there(wire.Usage(session))
-        return reply.usage if isinstance(reply, wire.Used) else None
+        reply = await self._ask_if_there(protocol.GetUsage(session))
+        return reply.usage if isinstance(reply, protocol.Used) else None
 
-    async def tally(self) -> Tally | None:
+    async def stats(self) -> Stats | None:
         """What sandboxd has counted; None when none runs."""
-        reply = await self._ask_if_there(wire.Stats())
-        return reply.tally if isinstance(reply, wire.Counted) else None
+        reply = await self._ask_if_there(protocol.GetStats())
+        return reply.stats if isinstance(reply, protocol.Counted) else None
 
     def leave(self) -> None:
         """From now on, cells go on without us: a server that comes back finds them. `hang_up` follows, or `close`."""
@@ -217,7 +217,7 @@ class Sandbox:
             fix = f" To have it: {self._status.fix}." if self._status.fix else ""
             raise SandboxUnavailable(f"The code interpreter is not available: {self._status.reason}.{fix}")
 
-    async def _ask_if_there(self, request: wire.Request) -> wire.Reply | None:
+    async def _ask_if_there(self, request: protocol.Request) -> protocol.Reply | None:
         if self._presence is None or self._presence[0].at_eof() or self._status.tier == "off":
             return None
         try:
@@ -226,12 +226,12 @@ class Sandbox:
         except (SessionLost, SandboxUnavailable, TimeoutError):
             return None
 
-    async def _ask(self, request: wire.Request) -> wire.Reply:
+    async def _ask(self, request: protocol.Request) -> protocol.Reply:
         async with self._call(request) as (reader, _):
-            return _checked(await wire.read_reply(reader))
+            return _checked(await protocol.read_reply(reader))
 
     @contextlib.asynccontextmanager
-    async def _call(self, request: wire.Request) -> AsyncIterator[Connection]:
+    async def _call(self, request: protocol.Request) -> AsyncIterator[Connection]:
         """One connection for one call. Whatever ends it early means that sandboxd died."""
         await self._ensure()
         try:
@@ -240,7 +240,7 @@ class Sandbox:
             await self._hang_up()
             raise SessionLost("sandboxd has died: variables and files of all sessions are lost") from failure
         try:
-            writer.write(wire.frame(request))
+            writer.write(protocol.frame(request))
             yield reader, writer
         except _GONE as failure:
             raise SessionLost("sandboxd died during the call: variables and files are lost") from failure
@@ -251,7 +251,7 @@ class Sandbox:
 
     async def _connect(self) -> Connection:
         with _open(self._directory) as folder:
-            path = f"/proc/self/fd/{folder}/{wire.SOCKET_NAME}"
+            path = f"/proc/self/fd/{folder}/{protocol.SOCKET_NAME}"
             for _ in range(_CONNECT_ATTEMPTS):
                 with contextlib.suppress(BlockingIOError):  # more calls at once than wait in its queue: it is busy
                     return await asyncio.open_unix_connection(path, limit=_STREAM_LIMIT)
@@ -271,15 +271,15 @@ class Sandbox:
         self._status = ready.status
         self._lives += 1
 
-    async def _greet(self) -> wire.Ready | None:
+    async def _greet(self) -> protocol.Ready | None:
         """Say hello to the sandboxd that is there, if one is; the connection is kept to show that we live."""
         try:
             reader, writer = await self._connect()
         except OSError:
             return None
         try:
-            writer.write(wire.frame(wire.Hello()))
-            reply = await wire.read_reply(reader)
+            writer.write(protocol.frame(protocol.Hello()))
+            reply = await protocol.read_reply(reader)
         except _GONE:
             writer.close()
             return None
@@ -287,7 +287,7 @@ class Sandbox:
             self._presence = reader, writer
             await self._shut_down()
             return None
-        if not isinstance(reply, wire.Ready):
+        if not isinstance(reply, protocol.Ready):
             raise _unexpected(reply)
         self._presence = reader, writer
         return reply
@@ -297,13 +297,13 @@ class Sandbox:
         assert self._presence is not None
         try:
             _, writer = await self._connect()
-            writer.write(wire.frame(wire.Shutdown()))
+            writer.write(protocol.frame(protocol.Shutdown()))
             writer.close()
             await self._presence[0].read()
         finally:
             await self._hang_up()
 
-    async def _launch(self) -> wire.Ready:
+    async def _launch(self) -> protocol.Ready:
         await asyncio.to_thread(self._reap)
         async with asyncio.timeout(_START_SECONDS):
             while True:
@@ -331,7 +331,7 @@ class Sandbox:
             os.close(log)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as config:
-            config.write(wire.encode_config(self._config))
+            config.write(protocol.encode_config(self._config))
         return process
 
     async def _hang_up(self) -> None:
@@ -376,8 +376,8 @@ def end(directory: Path) -> None:
 def _tell_to_end(directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection, _open(directory) as folder:
         connection.settimeout(_LOOK_SECONDS)
-        connection.connect(f"/proc/self/fd/{folder}/{wire.SOCKET_NAME}")
-        connection.sendall(wire.frame(wire.Shutdown()))
+        connection.connect(f"/proc/self/fd/{folder}/{protocol.SOCKET_NAME}")
+        connection.sendall(protocol.frame(protocol.Shutdown()))
         connection.recv(1)
 
 
@@ -427,8 +427,8 @@ def _refusal(tiers: tuple[Tier, ...]) -> Status | None:
     return None
 
 
-def _checked(reply: wire.Reply | bytes) -> wire.Reply:
-    if isinstance(reply, wire.Failure):
+def _checked(reply: protocol.Reply | bytes) -> protocol.Reply:
+    if isinstance(reply, protocol.Failure):
         raise _ERRORS.get(reply.kind, LocumError)(reply.message)
     if isinstance(reply, bytes):
         raise _unexpected(reply)

@@ -20,17 +20,18 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from locum.clock import Clock, system_clock
+from locum.documents.text import clean
+from locum.documents.types import Derived, Part, Span
 from locum.domain.search import Passage, Query
 from locum.domain.vector_stores import VectorStore, VectorStoreFile
 from locum.errors import InvalidRequest, NotFound, Unavailable
-from locum.search import plain, rank
-from locum.search.abilities import Abilities
+from locum.search import ranking
 from locum.search.embedders.base import Embedder
-from locum.search.keyword import IndexUnusable, KeywordHit
-from locum.search.rank import Chunk, Found, Quotes, Ranked
+from locum.search.keyword.index import IndexUnusable, KeywordHit
+from locum.search.language_probe import Abilities
+from locum.search.ranking import Chunk, Found, Quotes, Ranked
 from locum.search.rerank import Reranker, RerankFailed
-from locum.search.stores import Cover, KeptStore, KeptStores, Membership, Scope, read
-from locum.search.units import Derived, Part, Span
+from locum.search.store_cache import CachedStore, Cover, Membership, Scope, StoreCache, read
 from locum.search.vectors import VectorHit
 from locum.store import files, vector_stores
 from locum.store.database import Database
@@ -67,7 +68,7 @@ class StoreExpired(InvalidRequest):
 class Searched(NamedTuple):
     """A store in one search. is_embedded: whether it has vectors that can be compared with a query's."""
 
-    kept: KeptStore
+    kept: CachedStore
     membership: Membership
     scope: Scope
     is_embedded: bool
@@ -110,7 +111,7 @@ class Search:
         self._db = db
         self._derived = derived
         self._reranker = reranker
-        self._stores = KeptStores(directory, memory_bytes)
+        self._stores = StoreCache(directory, memory_bytes)
         self._clock = clock
         self._damaged = damaged
         self._cover = cover
@@ -121,13 +122,13 @@ class Search:
         NotFound names a store that does not exist, StoreExpired one whose time has passed.
         """
         # Clean as the texts are: what a thousand accents on one letter cost, a query must not cost either.
-        asked_for = (plain.clean(text[:LONGEST_QUERY]) for text in query.texts)
+        asked_for = (clean(text[:LONGEST_QUERY]) for text in query.texts)
         query = msgspec.structs.replace(query, texts=tuple(dict.fromkeys(asked_for)))
         stores = await self._open(resource, store_ids, query)
         asked = self._reranker if query.rerank else None
         limit = max(query.limit, RERANKED) if asked else query.limit
         found = await self._find(stores, query.texts, candidates_for(limit))
-        ranked = rank.ranking(
+        ranked = ranking.ranking(
             found,
             ChainMap(*(searched.kept.chunks for searched in stores)),
             ChainMap(*(searched.kept.windows for searched in stores)),
@@ -196,14 +197,14 @@ class Search:
             asyncio.gather(*(self._by_words(*pair, candidates) for pair in pairs)),
             self._by_meaning(stores, texts, candidates),
         )
-        return rank.merge(
-            rank.fuse(said, meant.chunks, meant.weight) for said, meant in zip(by_words, by_meaning, strict=True)
+        return ranking.merge(
+            ranking.fuse(said, meant.chunks, meant.weight) for said, meant in zip(by_words, by_meaning, strict=True)
         )
 
     async def _by_words(self, searched: Searched, text: str, candidates: int) -> dict[Chunk, float]:
         nothing: list[KeywordHit] = []
         hits = await self._ask_keyword(searched, lambda: _keyword_hits(searched, text, candidates), nothing)
-        said = rank.by_words(hits, searched.scope.units)
+        said = ranking.by_words(hits, searched.scope.units)
         await searched.kept.load_chunks({chunk.unit for chunk in said}, self._derived)
         return said
 
@@ -229,7 +230,7 @@ class Search:
         near = {unit for hit in hits for unit in scope.of_document.get(hit.document, ())}
         await kept.load_chunks(near, self._derived)
         unrelated = self.abilities.unrelated(text)
-        chunks = rank.by_meaning(hits, scope.of_document, kept.chunks, kept.windows, unrelated=unrelated)
+        chunks = ranking.by_meaning(hits, scope.of_document, kept.chunks, kept.windows, unrelated=unrelated)
         return Meant(chunks, weight)
 
     async def _weights(self, searched: Searched, texts: Sequence[str]) -> dict[str, float]:
@@ -308,7 +309,7 @@ def _keyword_hits(searched: Searched, text: str, candidates: int) -> list[Keywor
     return keyword.search(text, candidates, units)
 
 
-def _is_comparable(vector: Vector, kept: KeptStore) -> bool:
+def _is_comparable(vector: Vector, kept: CachedStore) -> bool:
     if kept.vectors is not None and kept.vectors.dimensions != len(vector):
         _log.warning("the embedder gives vectors of another size than before", vector_store_id=kept.store_id)
         return False

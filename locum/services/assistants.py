@@ -22,7 +22,7 @@ from locum.store.database import Database
 
 
 class Assistants:
-    """`wake` tells the pipeline that there may be files to ingest."""
+    """`wake` tells the ingestion worker that there may be files to ingest."""
 
     def __init__(self, db: Database, clock: Clock, wake: Callable[[], None]) -> None:
         self._db = db

@@ -35,7 +35,7 @@ class BatchState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileBatches:
-    """`wake` tells the pipeline that there may be files to ingest."""
+    """`wake` tells the ingestion worker that there may be files to ingest."""
 
     def __init__(self, db: Database, clock: Clock, signals: LocalSignals, wake: Callable[[], None]) -> None:
         self._db = db

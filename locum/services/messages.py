@@ -23,7 +23,7 @@ from locum.store.database import Database
 
 
 class Messages:
-    """`wake` tells the pipeline that there may be files to ingest."""
+    """`wake` tells the ingestion worker that there may be files to ingest."""
 
     def __init__(self, db: Database, clock: Clock, queue: ThreadQueue, wake: Callable[[], None]) -> None:
         self._db = db

@@ -55,8 +55,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runs:
-    """`owner` is this process's name as a worker; `expiry_seconds` is how long a run may take; `wake_pipeline` tells
-    the pipeline that there may be files to ingest."""
+    """`owner` is this process's name as a worker; `expiry_seconds` is how long a run may take; `wake_ingestion` tells
+    the ingestion worker that there may be files to ingest."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Runs:
         owner: str,
         expiry_seconds: int,
         queue: ThreadQueue,
-        wake_pipeline: Callable[[], None],
+        wake_ingestion: Callable[[], None],
     ) -> None:
         self._db = db
         self._clock = clock
@@ -78,7 +78,7 @@ class Runs:
         self._expiry_seconds = expiry_seconds
         self._events = Events(db, signals, streams)
         self._queue = queue
-        self._wake_pipeline = wake_pipeline
+        self._wake_ingestion = wake_ingestion
 
     async def create(
         self,
@@ -114,7 +114,7 @@ class Runs:
 
         run, is_new = await self._queue.when_free(thread_id, wait_seconds, attempt)
         if are_searched((), new.additional_messages):
-            self._wake_pipeline()
+            self._wake_ingestion()
         if not is_new:
             return await self._again(principal, run, stream=stream)
         return self._started(principal, run, thread=None, stream=stream)
@@ -146,7 +146,7 @@ class Runs:
 
         thread, run, is_new = await self._db.write(insert)
         if are_searched((*new_thread.new_stores, *new.new_stores), new_thread.messages):
-            self._wake_pipeline()
+            self._wake_ingestion()
         if not is_new:
             return await self._again(principal, run, stream=stream)
         return self._started(principal, run, thread=thread, stream=stream)

@@ -29,7 +29,7 @@ from locum.streams.hub import Streams
 
 class Threads:
     """`forget_session` ends the code interpreter's session of a deleted thread (resource, thread id). `wake` tells the
-    pipeline that there may be files to ingest."""
+    ingestion worker that there may be files to ingest."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Files of vector stores: add, retrieve, wait, list, update, delete, content.
 
-A file is only written here, as `in_progress`; the pipeline finds the row and ingests it.
+A file is only written here, as `in_progress`; the ingestion worker finds the row and ingests it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from locum.store.database import Database
 
 
 class VectorStoreFiles:
-    """`wake` tells the pipeline that there may be files to ingest."""
+    """`wake` tells the ingestion worker that there may be files to ingest."""
 
     def __init__(
         self, db: Database, clock: Clock, signals: LocalSignals, texts: Texts, wake: Callable[[], None]

@@ -31,8 +31,8 @@ class StoreState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorStores:
-    """`wake` tells the pipeline that there may be files to ingest. rewriter: without one, queries are searched as they
-    are asked. per_object: how many stores an assistant or a thread may have."""
+    """`wake` tells the ingestion worker that there may be files to ingest. rewriter: without one, queries are searched
+    as they are asked. per_object: how many stores an assistant or a thread may have."""
 
     def __init__(
         self,

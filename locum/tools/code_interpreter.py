@@ -33,6 +33,8 @@ from locum.sandbox.session import (
 )
 
 NAME = "code_interpreter"
+FILES_HEADING = "Files available to the code interpreter:"
+"""Opens the list of files in a prompt: a line `- /mnt/data/NAME` each."""
 OTHER_NAMES = ("python", "execute_python", "run_python")
 """What models that were trained on another name for the same tool call it."""
 

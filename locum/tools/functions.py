@@ -16,12 +16,15 @@ from locum.domain.tools import CodeInterpreterTool, FileSearchTool, FunctionDefi
 from locum.models.chat import ToolDefinition
 from locum.tools import code_interpreter, file_search
 
+NAME_PREFIX = "locum_"
+"""Put before a hosted tool's name, as often as needed, where the caller has a function of that name."""
+
 Kind = Literal["code_interpreter", "file_search", "function"]
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
-    """What a hosted tool is called: a caller's function of the same name comes first."""
-    return next(each for n in itertools.count() if (each := "locum_" * n + name) not in taken)
+    """Return a name for a hosted tool that no function of the caller has."""
+    return next(candidate for n in itertools.count() if (candidate := NAME_PREFIX * n + name) not in taken)
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

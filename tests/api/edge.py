@@ -23,19 +23,7 @@ from locum.clock import Clock, system_clock
 from locum.domain.events import Event
 from locum.errors import Unavailable
 from locum.sandbox.session import Status
-from locum.services.assistants import Assistants
 from locum.services.catalog import Services
-from locum.services.file_batches import FileBatches
-from locum.services.files import Files
-from locum.services.messages import Messages
-from locum.services.models import Models
-from locum.services.queue import ThreadQueue
-from locum.services.runs import Runs
-from locum.services.steps import Steps
-from locum.services.threads import Threads
-from locum.services.uploads import Uploads
-from locum.services.vector_store_files import VectorStoreFiles
-from locum.services.vector_stores import VectorStores
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
 from locum.store.database import Database
@@ -98,7 +86,7 @@ class EdgeServer:
         self._database_url = database_url
         self._stores_per_object = stores_per_object
         self.wakes = 0
-        """How often the pipeline has been told of files."""
+        """How often the ingestion worker has been told of files."""
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self.streams = Streams()
@@ -155,7 +143,7 @@ class EdgeServer:
         self.do(write())
 
     def write(self, fn: Callable[[sa.Connection], T]) -> T:
-        """Change rows, as the pipeline would."""
+        """Change rows, as the ingestion worker would."""
         return self.do(self._db.write(fn))
 
     def tell(self, object_id: str) -> None:
@@ -208,35 +196,26 @@ class EdgeServer:
         def wake() -> None:
             self.wakes += 1
 
-        async def forget_session(resource: str, thread_id: str) -> None:
+        async def delete_session(resource: str, thread_id: str) -> None:
             pass
 
         async def names() -> list[str]:
             return ["demo", "team/model"]
 
-        clock, blobs = self._clock, DiskBlobs(self._directory / "blobs")
-        queue, words = ThreadQueue(self.signals), WordSearch(db, blobs, clock)
-        return Services(
-            assistants=Assistants(db, clock, wake),
-            threads=Threads(db, clock, self.signals, self.streams, forget_session, wake),
-            messages=Messages(db, clock, queue, wake),
-            runs=Runs(
-                db,
-                clock,
-                self.signals,
-                self.streams,
-                owner="test",
-                expiry_seconds=600,
-                queue=queue,
-                wake_pipeline=wake,
-            ),
-            steps=Steps(db),
-            files=Files(db, blobs, clock),
-            uploads=Uploads(db, blobs, clock),
-            vector_stores=VectorStores(db, clock, self.signals, words, wake, per_object=self._stores_per_object),
-            vector_store_files=VectorStoreFiles(db, clock, self.signals, words, wake),
-            file_batches=FileBatches(db, clock, self.signals, wake),
-            models=Models(names),
+        blobs = DiskBlobs(self._directory / "blobs")
+        return Services.build(
+            db=db,
+            clock=self._clock,
+            signals=self.signals,
+            streams=self.streams,
+            blobs=blobs,
+            search=WordSearch(db, blobs, self._clock),
+            owner="test",
+            run_expiry_seconds=600,
+            wake_ingestion=wake,
+            delete_session=delete_session,
+            model_names=names,
+            stores_per_object=self._stores_per_object,
         )
 
     async def _figures(self) -> bytes:

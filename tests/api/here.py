@@ -1,4 +1,4 @@
-"""What tests of vector stores begin with: a resource of a server without a pipeline, and hands in the place of one."""
+"""What tests of vector stores begin with: a resource of a server without ingestion, and hands in the place of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWNER = "sk-owner-key-of-this-test"
 
 
 class Here:
-    """A resource of a server, the SDK with a key of it, and hands in the place of the pipeline."""
+    """A resource of a server, the SDK with a key of it, and hands in the place of the ingestion worker."""
 
     def __init__(self, server: EdgeServer, clock: HandClock) -> None:
         self.server = server
@@ -61,7 +61,7 @@ class Here:
         return [claim.file.id for claim in claims if claim.resource == self.resource]
 
     def ingesting(self) -> threading.Thread:
-        """A pipeline at work until it has found something."""
+        """A ingestion worker at work until it has found something."""
 
         def work() -> None:
             wait_until(lambda: self.ingest())

@@ -1,5 +1,5 @@
-"""Vector stores, their files and batches through the unmodified SDK, on both databases. The pipeline is not here: tests
-do to rows what it would."""
+"""Vector stores, their files and batches through the unmodified SDK, on both databases. Tests write rows
+in the place of an ingestion worker."""
 
 from __future__ import annotations
 

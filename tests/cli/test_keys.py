@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from locum.access.keys import Keys
-from locum.admin import wire
+from locum.admin import protocol
 from locum.clock import system_clock
 from locum.errors import Unauthenticated
 from locum.store.data_dir import lock_data_dir
@@ -238,7 +238,7 @@ def test_a_look_up_under_way_does_not_bring_a_revoked_key_back(tmp_path: Path) -
 def connected(server: ServerProcess) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(10)
-    with wire.socket_path(server.data_dir) as path:
+    with protocol.socket_path(server.data_dir) as path:
         connection.connect(path)
     return connection
 
@@ -276,8 +276,8 @@ def test_a_data_directory_deep_down_has_an_admin_socket_too(tmp_path: Path) -> N
 def test_noise_on_the_admin_socket_is_answered_in_words(noise: bytes, tmp_path: Path, server: ServerProcess) -> None:
     with connected(server) as connection, connection.makefile("rb") as replies:
         connection.sendall(noise)
-        reply = wire.reply(replies.readline())
-    assert isinstance(reply, wire.Failure)
+        reply = protocol.reply(replies.readline())
+    assert isinstance(reply, protocol.Failure)
     assert "does not know this command" in reply.message
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from locum.app import running
+from locum.app.server import running
 from locum.sandbox.client import end as end_sandbox
 from locum.settings import Settings
 from tests.cli.commands import assert_one_line, locum, processes_naming

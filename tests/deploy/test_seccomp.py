@@ -7,7 +7,7 @@ import json
 import jsonschema
 
 from deploy.seccomp import FOR_NAMESPACES, SECCOMP, docker_default, locum_profile, text
-from locum.sandbox import linux
+from locum.sandbox.isolation import linux
 
 # What the OCI runtime specification and Docker's own form of a profile have in common, and nothing that only one knows.
 _FORM = {

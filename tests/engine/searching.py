@@ -20,6 +20,7 @@ from locum.access.keys import Keys
 from locum.api.routes import build
 from locum.blobs.disk import DiskBlobs
 from locum.clock import system_clock
+from locum.demo_model import DemoModel
 from locum.domain.search import Passage, Query
 from locum.domain.tools import FileSearchResources, ToolResources
 from locum.domain.vector_stores import VectorStore
@@ -28,19 +29,7 @@ from locum.metrics import Metrics
 from locum.models.chat import ToolCalling
 from locum.models.routes import Routes
 from locum.sandbox.client import Sandbox
-from locum.services.assistants import Assistants
 from locum.services.catalog import Services
-from locum.services.file_batches import FileBatches
-from locum.services.files import Files
-from locum.services.messages import Messages
-from locum.services.models import Models
-from locum.services.queue import ThreadQueue
-from locum.services.runs import Runs
-from locum.services.steps import Steps
-from locum.services.threads import Threads
-from locum.services.uploads import Uploads
-from locum.services.vector_store_files import VectorStoreFiles
-from locum.services.vector_stores import VectorStores
 from locum.signals.local import LocalSignals
 from locum.store import assistants as assistant_store
 from locum.store import threads as thread_store
@@ -101,7 +90,7 @@ class WordSearch:
     async def text(self, document: str) -> str | None:
         return None
 
-    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+    async def wait_until_ingested(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         self.waits.append((store_id, timeout))
         if store_id in self._reading:
             await self._reading[store_id].wait()
@@ -220,7 +209,7 @@ class SearchingServer:
         self._signals, self._streams = LocalSignals(), Streams()
         keys = Keys(self._db, system_clock, keyless=True)
         routes, blobs = (
-            Routes(base_url=self._model_base_url, tool_calling=self._tool_calling),
+            Routes(demo=DemoModel(), base_url=self._model_base_url, tool_calling=self._tool_calling),
             DiskBlobs(self._folder / "blobs"),
         )
         sandbox = Sandbox(self._folder / "sandbox", mode="off")
@@ -235,7 +224,7 @@ class SearchingServer:
             authenticate=keys.authenticate,
             guard_hosts=True,
             ready=lambda: sandbox.status,
-            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.tally, {}),
+            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.stats, {}),
             strict=False,
             origins=(),
         )
@@ -255,21 +244,19 @@ class SearchingServer:
         await self._db.close()
 
     def _services(self, blobs: DiskBlobs, routes: Routes) -> Services:
-        async def forget_session(resource: str, thread_id: str) -> None:
+        async def delete_session(resource: str, thread_id: str) -> None:
             pass
 
-        db, clock, queue = self._db, system_clock, ThreadQueue(self._signals)
-        shared = (db, clock, self._signals, self._streams)
-        return Services(
-            assistants=Assistants(db, clock, _nothing),
-            threads=Threads(*shared, forget_session, _nothing),
-            messages=Messages(db, clock, queue, _nothing),
-            runs=Runs(*shared, owner="node_test", expiry_seconds=60, queue=queue, wake_pipeline=_nothing),
-            steps=Steps(db),
-            files=Files(db, blobs, clock),
-            vector_stores=VectorStores(db, clock, self._signals, self.search, _nothing),
-            vector_store_files=VectorStoreFiles(db, clock, self._signals, self.search, _nothing),
-            file_batches=FileBatches(db, clock, self._signals, _nothing),
-            uploads=Uploads(db, blobs, clock),
-            models=Models(routes.names),
+        return Services.build(
+            db=self._db,
+            clock=system_clock,
+            signals=self._signals,
+            streams=self._streams,
+            blobs=blobs,
+            search=self.search,
+            owner="node_test",
+            run_expiry_seconds=60,
+            wake_ingestion=_nothing,
+            delete_session=delete_session,
+            model_names=routes.names,
         )

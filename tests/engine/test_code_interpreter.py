@@ -458,10 +458,10 @@ def sandboxd_of(server: ServerProcess) -> int:
     """The process id of this server's sandboxd."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            title = path.read_bytes().rstrip(b"\0")
         except OSError:
             continue
-        if any(b"sandboxd" in word for word in words) and str(server.data_dir / "sandbox").encode() in words:
+        if title == f"locum: sandboxd {server.data_dir / 'sandbox'}".encode():
             return int(path.parent.name)
     raise AssertionError("no sandboxd is running")
 

@@ -21,8 +21,8 @@ import pytest
 from openai.types.beta.threads import Run
 
 from locum.admin import client as admin
-from locum.admin.wire import SumUsage, UsageSums
-from locum.engine.worker import LEASE_SECONDS
+from locum.admin.protocol import SumUsage, UsageSums
+from locum.leases import LEASE_SECONDS
 from tests.blobs.buckets import BUCKET, S3Server
 from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text, Usage
 from tests.serving import ServerProcess

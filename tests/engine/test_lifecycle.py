@@ -38,8 +38,9 @@ from locum.domain.tools import CodeInterpreterTool as CodeTool
 from locum.domain.tools import FileSearchResources, FunctionDefinition, FunctionTool, ToolResources
 from locum.domain.tools import FileSearchTool as SearchTool
 from locum.domain.vector_stores import VectorStore
-from locum.engine.worker import LEASE_SECONDS, Worker
+from locum.engine.worker import Worker
 from locum.errors import InvalidRequest
+from locum.leases import LEASE_SECONDS
 from locum.models.chat import ChatRequest, Chunk, Finish, ModelError, TextDelta, ToolCallDelta, Usage
 from locum.models.routes import Route, Routes
 from locum.sandbox.session import CellResult, Opened
@@ -150,7 +151,7 @@ class Stage:
         )
         return (found,)
 
-    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+    async def wait_until_ingested(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         raise AssertionError("no thread has a store here")
 
     async def put(self, session: str, name: str, tag: str, chunks: AsyncIterator[bytes]) -> None:
@@ -242,7 +243,7 @@ class Node:
             owner=name,
             expiry_seconds=EXPIRY_SECONDS,
             queue=ThreadQueue(self.signals),
-            wake_pipeline=_no_files,
+            wake_ingestion=_no_files,
         )
         self.threads = Threads(*args, forget_session=_forget, wake=_no_files)
         blobs = DiskBlobs(world.folder)
@@ -254,7 +255,7 @@ class Node:
 
 
 def _no_files() -> None:
-    """There is no pipeline that could be woken."""
+    """There is no ingestion worker that could be woken."""
 
 
 async def _forget(resource: str, thread_id: str) -> None:

@@ -12,9 +12,9 @@ import openai
 import pytest
 
 from locum.admin import client as admin
-from locum.admin.wire import SumUsage, UsageSums
+from locum.admin.protocol import SumUsage, UsageSums
 from locum.domain.usage import UsageSum
-from locum.sandbox import wire
+from locum.sandbox import protocol
 from tests.engine.test_code_interpreter import Conversation
 from tests.engine.test_runs import wait_for
 from tests.models.upstream import Call, ScriptedUpstream
@@ -38,16 +38,16 @@ def metered(server: ServerProcess, thread: str) -> UsageSum | None:
 def cells_begun(server: ServerProcess, thread: str) -> int:
     """What sandboxd says of the thread's session."""
 
-    async def ask() -> wire.Reply | bytes:
+    async def ask() -> protocol.Reply | bytes:
         with socket_folder(server.data_dir / "sandbox") as folder:
             reader, writer = await asyncio.open_unix_connection(f"{folder}/sandboxd.sock")
-        writer.write(wire.frame(wire.Usage(thread)))
-        reply = await wire.read_reply(reader)
+        writer.write(protocol.frame(protocol.GetUsage(thread)))
+        reply = await protocol.read_reply(reader)
         writer.close()
         return reply
 
     reply = asyncio.run(ask())
-    assert isinstance(reply, wire.Used)
+    assert isinstance(reply, protocol.Used)
     return reply.usage.cells if reply.usage else 0
 
 

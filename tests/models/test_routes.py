@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from locum.demo_model import DemoModel
 from locum.models.chat import ChatMessage, ChatRequest, Chunk, ModelError, ToolCallDelta, ToolDefinition
-from locum.models.demo import DemoModel
 from locum.models.openai_compatible import OpenAICompatible
 from locum.models.routes import MappedModel, Route, Routes
 
@@ -154,7 +154,7 @@ def test_a_list_that_could_not_be_had_is_asked_for_again_soon() -> None:
 
 def test_without_any_server_the_demo_model_answers_every_name() -> None:
     async def talk() -> tuple[Route, list[str]]:
-        routes = Routes()
+        routes = Routes(demo=DemoModel())
         return await routes.resolve("gpt-4o"), await routes.names()
 
     route, names = asyncio.run(talk())

@@ -21,7 +21,7 @@ LAYERS = {
     "timer": "the host's clock: interrupt, then kill",
     "stop": "the host stops every process between two cells",
     "exec": "the zygote is started by exec, with a clean environment and no descriptor of others",
-    "fresh": "what all forks of one process would share is made anew in each",
+    "fresh": "what all zygote of one process would share is made anew in each",
     "protocol": "the host takes one short message per cell, and no other",
     "output": "text is made safe and cut in the middle",
     "collect": "files are opened beneath one folder through no link, regular ones only, and counted while read",

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from locum.sandbox.jail import interpreter_folders
+from locum.sandbox.isolation.jail import interpreter_folders
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,7 +25,7 @@ Edit = tuple[str, str, str]
 EDITS: dict[str, list[Edit]] = {
     "root": [
         (
-            "namespaces",
+            "isolation/namespaces",
             '    linux.mount("tmpfs", at, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755,size=1m")\n',
             '    linux.mount("tmpfs", at, "tmpfs", 0, "mode=0755,size=1m")\n'
             '    for name in ("upper", "work", "merged"):\n'
@@ -37,72 +37,76 @@ EDITS: dict[str, list[Edit]] = {
     ],
     "pids": [
         (
-            "namespaces",
+            "isolation/namespaces",
             "linux.unshare(_NAMESPACES | linux.CLONE_NEWPID)\n        return",
             "linux.unshare(_NAMESPACES)\n        return",
         ),
-        ("namespaces", "        linux.unshare(linux.CLONE_NEWPID)\n", ""),
-        ("namespaces", '("hidepid=2,subset=pid", "hidepid=2")', '("subset=pid",)'),
-        ("namespaces", "flags = linux.MS_RDONLY |", "flags ="),
+        ("isolation/namespaces", "        linux.unshare(linux.CLONE_NEWPID)\n", ""),
+        ("isolation/namespaces", '("hidepid=2,subset=pid", "hidepid=2")', '("subset=pid",)'),
+        ("isolation/namespaces", "flags = linux.MS_RDONLY |", "flags ="),
     ],
     "network": [
         (
-            "namespaces",
+            "isolation/namespaces",
             "linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWNET",
             "linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS",
         ),
-        ("landlock", "return _TCP if self.number >= 4 else 0", "return 0"),
-        ("landlock", "return _SCOPES if self.number >= 6 else 0", "return 0"),
+        ("isolation/landlock", "return _TCP if self.number >= 4 else 0", "return 0"),
+        ("isolation/landlock", "return _SCOPES if self.number >= 6 else 0", "return 0"),
     ],
     "user": [
-        ("namespaces", '0 if self.first_uid is None else self.first_uid + int(settings["slot"])', "0"),
-        ("namespaces", "admin = 1 << linux.CAP_SYS_ADMIN", "admin = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_SETFCAP"),
-        ("namespaces", "kept = _NEEDED_AS_ROOT if self.first_uid is not None else", "kept ="),
+        ("isolation/namespaces", '0 if self.first_uid is None else self.first_uid + int(settings["slot"])', "0"),
+        (
+            "isolation/namespaces",
+            "admin = 1 << linux.CAP_SYS_ADMIN",
+            "admin = 1 << linux.CAP_SYS_ADMIN | 1 << linux.CAP_SETFCAP",
+        ),
+        ("isolation/namespaces", "kept = _NEEDED_AS_ROOT if self.first_uid is not None else", "kept ="),
     ],
-    "capabilities": [("namespaces", "        jail.drop_capabilities()\n", "")],
-    "seccomp": [("namespaces", "        self._filter.install()\n", "")],
-    "rlimits": [("namespaces", "        jail.limit(settings)", "        pass")],
+    "capabilities": [("isolation/namespaces", "        jail.drop_capabilities()\n", "")],
+    "seccomp": [("isolation/namespaces", "        self._filter.install()\n", "")],
+    "rlimits": [("isolation/namespaces", "        jail.limit(settings)", "        pass")],
     "tmpfs": [
         (
-            "namespaces",
+            "isolation/namespaces",
             "mode=0755,size={settings['disk_bytes']},nr_inodes={settings['inodes']}",
             "mode=0755,size=1g,nr_inodes=100000",
         )
     ],
-    "cgroup": [("cgroups", "    return _version_1(own) or _version_2(own)\n", "    return None\n")],
-    "watchdog": [("consumption", "too_much = memory > self._limits.memory_bytes", "too_much = False")],
-    "timer": [("worker", "timeout=seconds, return_when", "timeout=None, return_when")],
-    "stop": [("worker", "        if self.alive:\n            self._stopped = True\n", "        if False:\n")],
+    "cgroup": [("host/cgroups", "    return _version_1(own) or _version_2(own)\n", "    return None\n")],
+    "watchdog": [("host/consumption", "too_much = memory > self._limits.memory_bytes", "too_much = False")],
+    "timer": [("host/kernel", "timeout=seconds, return_when", "timeout=None, return_when")],
+    "stop": [("host/kernel", "        if self.alive:\n            self._stopped = True\n", "        if False:\n")],
     "exec": [
         ("client", "env=_ENVIRONMENT,", "env={**os.environ, **_ENVIRONMENT},"),
-        ("forks", "env=_ENVIRONMENT,", "env={**os.environ, **_ENVIRONMENT},"),
+        ("host/zygote", "env=_ENVIRONMENT,", "env={**os.environ, **_ENVIRONMENT},"),
     ],
-    "fresh": [("zygote", "            os.closerange(CONTROL + 1, 65_536)\n", "")],
-    "protocol": [("worker", "            if done.id != self._cell or", "            if")],
+    "fresh": [("inside/zygote", "            os.closerange(CONTROL + 1, 65_536)\n", "")],
+    "protocol": [("host/kernel", "            if done.id != self._cell or", "            if")],
     "output": [
         ("output", '    text = _ESCAPE.sub("", text).replace("\\r\\n", "\\n").replace("\\r", "\\n")\n', ""),
         ("output", "    return text.translate(_CONTROLS)\n", "    return text\n"),
     ],
     "collect": [
-        ("collect", "_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK", "_READ = os.O_RDONLY | os.O_NONBLOCK"),
+        ("host/collect", "_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK", "_READ = os.O_RDONLY | os.O_NONBLOCK"),
         (
-            "collect",
+            "host/collect",
             "                        about = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)\n"
             "                        if stat.S_ISREG",
             "                        about = os.stat(entry.name, dir_fd=fd)\n                        if stat.S_ISREG",
         ),
         (
-            "linux",
+            "isolation/linux",
             "    how = struct.pack(",
             "    return os.open(path, flags, mode, dir_fd=directory)\n    how = struct.pack(",
         ),
     ],
-    "process 1": [("worker", "        self._loop.add_reader(self._pidfd, self._notice_death)\n", "")],
+    "process 1": [("host/kernel", "        self._loop.add_reader(self._pidfd, self._notice_death)\n", "")],
 }
 
 # Else the self-test would refuse to go on, as it should.
 _BLIND: Edit = (
-    "probe",
+    "host/probe",
     "    holes = [attempt for attempt, succeeded in outcome.items() if succeeded]\n",
     "    holes: list[str] = []\n",
 )
@@ -146,7 +150,7 @@ def through(layers: tuple[str, ...]) -> dict[str, str]:
     return {
         row.name: outcomes[row.name]
         for row in TABLE
-        if row.name in outcomes and not row.is_stopped("namespaces", outcomes[row.name])
+        if row.name in outcomes and not row.is_stopped("isolation/namespaces", outcomes[row.name])
     }
 
 

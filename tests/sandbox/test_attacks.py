@@ -172,7 +172,7 @@ def test_sessions_do_not_see_each_other(box: Box, key: str) -> None:
 
 
 def test_standard_input_is_no_way_to_another_session(box: Box, key: str) -> None:
-    """The flags of an open file are seen by all who share it: forks of one process do, unless it is opened anew."""
+    """The flags of an open file are seen by all who share it: zygote of one process do, unless it is opened anew."""
     flags = "import fcntl; print(fcntl.fcntl(0, fcntl.F_GETFL) & 0o4000)"
     box.cell(key, "import fcntl, os; fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_NONBLOCK)")
     assert box.cell(key, flags).logs == "2048\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from locum.sandbox import cgroups
+from locum.sandbox.host import cgroups
 from locum.sandbox.limits import MIB, Limits
 
 _V1 = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from locum.sandbox import collect
+from locum.sandbox.host import collect
 from locum.sandbox.limits import Limits
 
 

@@ -35,7 +35,8 @@ def process_table(directory: Path) -> tuple[dict[int, int], set[int]]:
             if state == "Z":
                 continue
             parents[int(entry.name)] = int(parent)
-            if os.fsencode(directory) in (entry / "cmdline").read_bytes().split(b"\0"):
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if any(argument.split(b" ")[-1] == os.fsencode(directory) for argument in arguments):
                 named.add(int(entry.name))
     return parents, named
 
@@ -437,7 +438,7 @@ def test_a_data_folder_inside_the_python_installation_turns_the_sandbox_off(tmp_
 
 
 def test_nothing_heavy_is_loaded_into_the_server_or_sandboxd() -> None:
-    code = "import sys, locum.sandbox.client, locum.sandbox.sandboxd; print([m for m in HEAVY if m in sys.modules])"
+    code = "import sys, locum.sandbox.client, locum.sandbox.host.daemon; print([m for m in HEAVY if m in sys.modules])"
     heavy = ["numpy", "pandas", "matplotlib", "IPython", "sqlalchemy", "pydantic", "starlette"]
     result = subprocess.run(
         [sys.executable, "-c", code.replace("HEAVY", repr(heavy))], capture_output=True, text=True, check=True, cwd=ROOT

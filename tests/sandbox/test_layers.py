@@ -24,7 +24,7 @@ def test_every_layer_of_the_table_can_be_taken_out() -> None:
 @pytest.mark.parametrize("layers", [pytest.param(run, id=" and ".join(run)) for run in layers_off.RUNS])
 def test_without_a_layer_attacks_get_through(layers: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> None:
     if os.geteuid() != 0:
-        pytest.skip("the walls are taken down as root")
+        pytest.skip("the isolation are taken down as root")
     start(tmp_path_factory.mktemp("needed") / "sandbox", mode="namespaces").close()
     through = layers_off.through(layers)
     assert set(layers) & {attack.layer for attack in TABLE if attack.name in through}, through

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from locum.sandbox import landlock
+from locum.sandbox.inside.shell import PlainShell
+from locum.sandbox.isolation import landlock
 from locum.sandbox.profile import NOTEBOOK
-from locum.sandbox.runner import PlainShell
 from tests.sandbox.conftest import Box, start
 
 PLT = "import matplotlib.pyplot as plt\n"
@@ -341,7 +341,7 @@ def test_fonts_that_came_or_went_since_the_last_start_are_noticed(box: Box, tmp_
     again = start(tmp_path / "sandbox", profile=NOTEBOOK)
     try:
         key = again.session()
-        assert again.cell(key, "from locum.sandbox import fonts\nprint(*fonts.drawn())").logs.split() == [
+        assert again.cell(key, "from locum.sandbox.inside import fonts\nprint(*fonts.drawn())").logs.split() == [
             "Korean",
             "Japanese",
             "Chinese",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from locum.sandbox.host.policy import Use, evicted, expired, memory_budget, most_sessions
 from locum.sandbox.limits import MIB, Limits
-from locum.sandbox.policy import Use, evicted, expired, memory_budget, most_sessions
 
 USES = [
     Use("old", last=0, busy=False, memory=100),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from locum.sandbox.probe import advise, judge
+from locum.sandbox.host.probe import advise, judge
 from tests.sandbox.conftest import start
 
 

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from locum.sandbox.seccomp import Shared, allowed_calls, instructions
+from locum.sandbox.isolation.seccomp import Shared, allowed_calls, instructions
 
 ALLOW, KILL = 0x7FFF_0000, 0x8000_0000
 EPERM, ENOSYS = 0x5_0000 | errno.EPERM, 0x5_0000 | errno.ENOSYS

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from locum.sandbox import landlock
-from locum.sandbox.jail import SLOTS, first_uid
+from locum.sandbox.isolation import landlock
+from locum.sandbox.isolation.jail import SLOTS, first_uid
 from locum.sandbox.limits import MIB
 from tests.sandbox.conftest import SMALL, Box, start, wait_until
 

@@ -15,12 +15,13 @@ import pytest
 
 from locum.domain.usage import SessionUsage
 from locum.sandbox.client import Sandbox
-from locum.sandbox.forks import ForkServer, Machine
+from locum.sandbox.host.machine import Machine
+from locum.sandbox.host.processes import ProcessTree
+from locum.sandbox.host.sessions import Sessions
+from locum.sandbox.host.zygote import Zygote
 from locum.sandbox.limits import MIB
-from locum.sandbox.processes import ProcessTree
 from locum.sandbox.session import CellResult
-from locum.sandbox.sessions import Sessions
-from locum.sandbox.tally import Tally
+from locum.sandbox.stats import Stats
 from tests.sandbox.conftest import SMALL, Box, start
 
 BUSY = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
@@ -167,53 +168,53 @@ def test_everything_that_happens_to_sessions_is_tallied(tmp_path: Path) -> None:
         box.cell("kept", "import os; os._exit(1)")
         box.open("one more")
         box.cell("kept", "1")
-        tally = box.run(box.sandbox.tally())
+        stats = box.run(box.sandbox.stats())
     finally:
         box.close()
-    assert tally is not None
-    assert (tally.sessions, tally.busy_sessions, tally.opened) == (2, 0, 4)
-    assert tally.ended == {"idle": 0, "evicted": 1, "died": 1, "deleted": 1}
-    assert tally.cells == {"ok": 4, "error": 1, "timeout": 1, "interrupted": 0, "died": 1}
-    assert sum(tally.cell_seconds.counts) == 7
-    assert tally.cell_seconds.sum > 0.5
-    assert sum(tally.start_seconds.counts) == 5  # the one that died was given a new process
-    assert tally.cpu_seconds > 0.02  # a busy machine leaves it little of the half second
+    assert stats is not None
+    assert (stats.sessions, stats.busy_sessions, stats.opened) == (2, 0, 4)
+    assert stats.ended == {"idle": 0, "evicted": 1, "died": 1, "deleted": 1}
+    assert stats.cells == {"ok": 4, "error": 1, "timeout": 1, "interrupted": 0, "died": 1}
+    assert sum(stats.cell_seconds.counts) == 7
+    assert stats.cell_seconds.sum > 0.5
+    assert sum(stats.start_seconds.counts) == 5  # the one that died was given a new process
+    assert stats.cpu_seconds > 0.02  # a busy machine leaves it little of the half second
 
 
 @pytest.mark.long
 def test_a_session_that_nobody_used_any_more_is_tallied_as_idle(tmp_path: Path) -> None:
-    async def scenario() -> Tally:
+    async def scenario() -> Stats:
         now = 0.0
         limits = msgspec.structs.replace(SMALL, idle_seconds=100, spare_sessions=0)
         folder = tmp_path / "sandbox"
         folder.mkdir()
         machine = Machine()
-        forks = ForkServer(folder, sys.executable, limits, "namespaces", machine)
-        sessions = Sessions(limits, lambda tier: forks, clock=lambda: now)
+        zygote = Zygote(folder, sys.executable, limits, "namespaces", machine)
+        sessions = Sessions(limits, lambda tier: zygote, clock=lambda: now)
         try:
-            await forks.start()
-            sessions.begin(forks)
+            await zygote.start()
+            sessions.begin(zygote)
             await sessions.open("idle", lost=False)
             now = 99.0
             assert sessions.expire_idle() == []
             now = 101.0
             assert sessions.expire_idle() == ["idle"]
-            return sessions.tally()
+            return sessions.stats()
         finally:
             await sessions.close()
             await machine.close()
 
     start(tmp_path / "probe").close()
-    tally = asyncio.run(scenario())
-    assert (tally.sessions, tally.opened, tally.ended["idle"]) == (0, 1, 1)
+    stats = asyncio.run(scenario())
+    assert (stats.sessions, stats.opened, stats.ended["idle"]) == (0, 1, 1)
 
 
 def test_without_sandboxd_there_is_no_tally(tmp_path: Path) -> None:
     async def check() -> None:
         sandbox = Sandbox(tmp_path / "sandbox", mode="off")
-        assert await sandbox.tally() is None
+        assert await sandbox.stats() is None
         await sandbox.start()
-        assert await sandbox.tally() is None
+        assert await sandbox.stats() is None
         assert await sandbox.usage("any") is None
 
     asyncio.run(check())

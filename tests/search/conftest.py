@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
+from locum.documents import store as document_store
+from locum.ingestion.extract.parser import LIMITS, Parsed, SandboxParser, Unreadable
 from locum.sandbox.client import Sandbox
-from locum.search import derived
-from locum.search.parse import LIMITS, Parsed, SandboxParser, Unreadable
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
@@ -94,12 +94,12 @@ def databases(
     """(the database, the derived data's), which on PostgreSQL are one."""
     if request.param == "sqlite":
         sqlite = SQLite(tmp_path / "locum.db")
-        own = SQLite(tmp_path / "search.db", derived.prepare)
+        own = SQLite(tmp_path / "search.db", document_store.prepare)
         yield sqlite, own
         runner.run(own.close())
         runner.run(sqlite.close())
         return
     postgres = runner.run(Postgres.open(request.getfixturevalue("postgres").create()))
-    runner.run(postgres.write(derived.prepare))
+    runner.run(postgres.write(document_store.prepare))
     yield postgres, postgres
     runner.run(postgres.close())

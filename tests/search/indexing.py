@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tantivy import Index, Query
 
-from locum.search.units import Ranges
+from locum.documents.types import Ranges
 
 
 def unit(key: str, chunks: list[str]) -> tuple[str, str, Ranges]:

@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from locum.errors import StartupError
+from locum.ingestion.compute import ComputeProcess
 from locum.models.chat import ModelError
 from locum.search.embedders.local import LocalEmbedder
 from locum.search.embedders.onnx import OnnxModel
 from locum.search.embedders.remote import RemoteEmbedder
-from locum.search.workbench import Workbench
 from tests.search.embedding_server import Cut, EmbeddingServer, Raw, Status, vector_of
 from tests.search.model_directory import make_model
 
@@ -161,27 +161,27 @@ def test_a_local_model_is_asked_in_a_process_of_its_own(tmp_path: Path) -> None:
     directory = make_model(tmp_path / "model")
 
     async def go() -> None:
-        workbench = Workbench()
-        embedder = LocalEmbedder(directory, workbench)
+        compute = ComputeProcess()
+        embedder = LocalEmbedder(directory, compute)
         try:
             rows = await embedder.embed(["apple", "engine"] * 40, kind="document")
             assert rows.shape == (80, 8)
             (query,) = await embedder.embed(["pear"], kind="query")
             assert query @ rows[0] > 0.9 > query @ rows[1]
-            assert workbench.pid is not None
+            assert compute.pid is not None
             (directory / "model.onnx").write_bytes(b"broken")
-            await workbench.close()
+            await compute.close()
             with pytest.raises(ModelError, match="cannot be used"):
                 await embedder.embed(["apple"], kind="document")
         finally:
-            await workbench.close()
+            await compute.close()
 
     asyncio.run(go())
 
 
 def test_the_identity_of_a_local_model_is_its_content(tmp_path: Path) -> None:
     def identity(directory: Path) -> str:
-        return LocalEmbedder(directory, Workbench()).identity
+        return LocalEmbedder(directory, ComputeProcess()).identity
 
     one, same = make_model(tmp_path / "a" / "m"), make_model(tmp_path / "b" / "m")
     assert identity(one) == identity(same)
@@ -190,4 +190,4 @@ def test_the_identity_of_a_local_model_is_its_content(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"has no model\.onnx"):
-        LocalEmbedder(tmp_path, Workbench())
+        LocalEmbedder(tmp_path, ComputeProcess())

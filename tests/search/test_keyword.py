@@ -12,7 +12,7 @@ import pytest
 from tantivy import Index
 
 from locum.errors import StorageFull, Unavailable
-from locum.search.keyword import IndexBusy, IndexUnusable, KeywordReader, KeywordWriter
+from locum.search.keyword.index import IndexBusy, IndexUnusable, KeywordReader, KeywordWriter
 from tests.disks import small_disk
 from tests.search.indexing import unit
 
@@ -195,7 +195,7 @@ _WRITER = """
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from locum.search.keyword import KeywordWriter
+from locum.search.keyword.index import KeywordWriter
 from tests.search.indexing import unit
 
 writer = KeywordWriter(Path(sys.argv[1]))

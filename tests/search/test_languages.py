@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from locum.search.languages import said_by
-from locum.search.words import written
+from locum.search.keyword.languages import said_by
+from locum.search.keyword.words import written
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locum.search.languages import LANGUAGES
-from locum.search.terms import Terms, query_terms, terms, terms_of_chunks
+from locum.search.keyword.languages import LANGUAGES
+from locum.search.keyword.terms import Terms, query_terms, terms, terms_of_chunks
 from tests.search.properties import unhurried
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locum.search import words
+from locum.search.keyword import words
 
 
 @pytest.mark.parametrize(

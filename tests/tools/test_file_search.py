@@ -84,7 +84,7 @@ class Found:
             raise self.errors.pop(0)
         return self.found
 
-    async def settled(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
+    async def wait_until_ingested(self, resource: str, store_id: str, *, timeout: float) -> bool:  # noqa: ASYNC109
         self.waited.append((store_id, timeout))
         return self.settles
 
