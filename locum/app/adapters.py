@@ -12,6 +12,7 @@ from locum.demo_model import DemoModel
 from locum.errors import StartupError
 from locum.models.routes import MappedModel, Routes
 from locum.settings import Settings
+from locum.signals.base import Signals
 from locum.signals.local import LocalSignals
 from locum.store.database import Database
 from locum.store.sqlite import SQLite
@@ -32,7 +33,7 @@ async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     return postgres
 
 
-def open_signals(settings: Settings, stack: AsyncExitStack) -> LocalSignals:
+def open_signals(settings: Settings, stack: AsyncExitStack) -> Signals:
     """Open signals between servers on PostgreSQL, else those within this process; closed with the stack."""
     if settings.database_url is None:
         return LocalSignals()

@@ -26,7 +26,7 @@ from locum.search.rerank import RerankEndpoint
 from locum.search.rewrite import ModelRewriter
 from locum.search.search import Search
 from locum.settings import Settings
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store.data_dir import lock_derived
 from locum.store.database import Database, Reader
 from locum.store.sqlite import SQLite, SQLiteReader
@@ -77,7 +77,7 @@ class FileSearch:
 
 @asynccontextmanager
 async def open_file_search(
-    settings: Settings, db: Database, clock: Clock, signals: LocalSignals, *, owner: str, keyless: bool
+    settings: Settings, db: Database, clock: Clock, signals: Signals, *, owner: str, keyless: bool
 ) -> AsyncIterator[FileSearch]:
     """Search, and keep ingestion running, until the end. keyless: only this machine's own user can reach the server."""
     async with AsyncExitStack() as stack:

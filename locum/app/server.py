@@ -31,7 +31,7 @@ from locum.services.catalog import Services
 from locum.services.files import Files
 from locum.services.uploads import Uploads
 from locum.settings import Settings
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import runs as run_store
 from locum.store import usage as usage_store
 from locum.store.data_dir import lock_data_dir
@@ -97,7 +97,7 @@ class _Adapters:
     clock: Clock
     keys: Keys
     blobs: Blobs
-    signals: LocalSignals
+    signals: Signals
     streams: Streams
     routes: Routes
     owner: str

@@ -28,7 +28,7 @@ from locum.domain.vector_stores import VectorStore
 from locum.engine.context import Journal, searchable, visible_files
 from locum.engine.ending import Budget, Ending, end_run
 from locum.errors import LocumError
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import files as file_store
 from locum.store import messages as message_store
 from locum.store import runs as run_store
@@ -71,7 +71,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 class Recorder:
     """Writes one claimed run."""
 
-    def __init__(self, db: Database, clock: Clock, signals: LocalSignals, streams: Streams, claim: Claim) -> None:
+    def __init__(self, db: Database, clock: Clock, signals: Signals, streams: Streams, claim: Claim) -> None:
         self._db = db
         self._clock = clock
         self._signals = signals

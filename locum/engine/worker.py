@@ -19,7 +19,7 @@ from locum.engine.execution import Execution
 from locum.engine.recorder import Recorder
 from locum.leases import LEASE_SECONDS, ROUND_SECONDS, Duty, LeaseLoop
 from locum.models.routes import Routes
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import runs as store
 from locum.store.database import Database
 from locum.store.runs import Claim
@@ -45,7 +45,7 @@ class Worker:
         self,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        signals: Signals,
         streams: Streams,
         routes: Routes,
         tools: HostedTools,

@@ -39,7 +39,7 @@ from locum.ingestion.protocol import (
     decode_to_server,
     encode,
 )
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.signals.waiting import until
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as stores
@@ -70,7 +70,7 @@ class Supervisor:
         self,
         db: Database,
         data: Reader,
-        signals: LocalSignals,
+        signals: Signals,
         begin: Begin,
         *,
         module: str,
@@ -250,9 +250,7 @@ def _send(process: asyncio.subprocess.Process, message: ToWorker) -> None:
         write_frame(process.stdin, encode(message))
 
 
-async def wait_until_ingested(
-    db: Reader, signals: LocalSignals, resource: str, store_id: str, *, seconds: float
-) -> bool:
+async def wait_until_ingested(db: Reader, signals: Signals, resource: str, store_id: str, *, seconds: float) -> bool:
     """Wait at most `seconds` until no file of the store is `in_progress`; return whether none is."""
 
     async def look() -> bool:

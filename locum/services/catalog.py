@@ -21,7 +21,7 @@ from locum.services.threads import Threads
 from locum.services.uploads import Uploads
 from locum.services.vector_store_files import VectorStoreFiles
 from locum.services.vector_stores import VectorStores
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store.database import Database
 from locum.streams.hub import Streams
 
@@ -52,7 +52,7 @@ class Services:
         *,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        signals: Signals,
         streams: Streams,
         blobs: Blobs,
         search: _SearchAndTexts,

@@ -17,7 +17,7 @@ from locum.access.principals import Principal
 from locum.domain.events import Event
 from locum.domain.replay import is_at_rest, replay
 from locum.errors import NotFound, Unavailable
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import steps as step_store
@@ -41,7 +41,7 @@ class _Told(msgspec.Struct, frozen=True):
 class Events:
     """Opens readers, and follows the rows of runs that are read here and worked on elsewhere."""
 
-    def __init__(self, db: Database, signals: LocalSignals, streams: Streams) -> None:
+    def __init__(self, db: Database, signals: Signals, streams: Streams) -> None:
         self._db = db
         self._signals = signals
         self._streams = streams

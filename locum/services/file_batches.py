@@ -15,7 +15,7 @@ from locum.domain.vector_stores import BatchStatus, FileBatch, FileCounts, FileS
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStoreFile
 from locum.services.vector_store_files import add_files
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.signals.waiting import until
 from locum.store import file_batches as store
 from locum.store import vector_store_files as file_store
@@ -37,7 +37,7 @@ class BatchState(msgspec.Struct, frozen=True, kw_only=True):
 class FileBatches:
     """`wake` tells the ingestion worker that there may be files to ingest."""
 
-    def __init__(self, db: Database, clock: Clock, signals: LocalSignals, wake: Callable[[], None]) -> None:
+    def __init__(self, db: Database, clock: Clock, signals: Signals, wake: Callable[[], None]) -> None:
         self._db = db
         self._clock = clock
         self._signals = signals

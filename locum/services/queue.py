@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from locum.errors import InvalidRequest, Unavailable
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class ThreadQueue:
     `attempt` raises ThreadBusy for as long as the thread is.
     """
 
-    def __init__(self, signals: LocalSignals) -> None:
+    def __init__(self, signals: Signals) -> None:
         self._signals = signals
         self._lines: dict[str, list[asyncio.Event]] = {}
 

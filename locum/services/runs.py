@@ -32,7 +32,7 @@ from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.resources import OF_THREADS, settled
 from locum.services.threads import add_messages, insert_thread
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.signals.waiting import until
 from locum.store import assistants as assistant_store
 from locum.store import runs as store
@@ -62,7 +62,7 @@ class Runs:
         self,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        signals: Signals,
         streams: Streams,
         *,
         owner: str,

@@ -19,7 +19,7 @@ from locum.services.checks import require_files
 from locum.services.once import Once, make_once
 from locum.services.params import NewMessage, NewThread, ThreadChanges, are_searched, said
 from locum.services.resources import OF_THREADS, attached, joined, settled
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import messages as message_store
 from locum.store import runs as run_store
 from locum.store import threads as store
@@ -35,7 +35,7 @@ class Threads:
         self,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        signals: Signals,
         streams: Streams,
         forget_session: Callable[[str, str], Awaitable[None]],
         wake: Callable[[], None],

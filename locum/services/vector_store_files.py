@@ -22,7 +22,7 @@ from locum.errors import InvalidRequest, Unavailable
 from locum.services.checks import require_files
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStoreFile
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.signals.waiting import until
 from locum.store import vector_store_files as store
 from locum.store import vector_stores as vector_store_store
@@ -32,9 +32,7 @@ from locum.store.database import Database
 class VectorStoreFiles:
     """`wake` tells the ingestion worker that there may be files to ingest."""
 
-    def __init__(
-        self, db: Database, clock: Clock, signals: LocalSignals, texts: Texts, wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, db: Database, clock: Clock, signals: Signals, texts: Texts, wake: Callable[[], None]) -> None:
         self._db = db
         self._clock = clock
         self._signals = signals

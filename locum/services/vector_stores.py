@@ -17,7 +17,7 @@ from locum.domain.vector_stores import Held, StoreStatus, VectorStore
 from locum.services.once import Once, make_once
 from locum.services.params import NewVectorStore, VectorStoreChanges, said
 from locum.services.vector_store_files import add_files
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 from locum.store import vector_stores as store
 from locum.store.database import Database
 
@@ -38,7 +38,7 @@ class VectorStores:
         self,
         db: Database,
         clock: Clock,
-        signals: LocalSignals,
+        signals: Signals,
         search: Search,
         wake: Callable[[], None],
         *,

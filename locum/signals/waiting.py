@@ -1,4 +1,4 @@
-"""Callers who would rather wait for a change than ask again and again."""
+"""Wait for a change of an object instead of polling it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from locum.signals.local import LocalSignals
+from locum.signals.base import Signals
 
 T = TypeVar("T")
 
@@ -15,15 +15,17 @@ _LOOK_SECONDS = 1.0
 
 
 async def until(
-    signals: LocalSignals,
+    signals: Signals,
     object_id: str,
     look: Callable[[], Awaitable[T]],
     is_over: Callable[[T], bool],
     *,
     seconds: float,
 ) -> T:
-    """What `look` sees once that is over, or after `seconds`, or when the server stops; it looks whenever the object
-    of that id is said to have changed."""
+    """Call `look` at every change of the object; return its value once `is_over` says so.
+
+    Returns the latest value after `seconds`, or when the server stops.
+    """
     with signals.watch(object_id) as change:
         seen = await look()
         deadline = asyncio.get_running_loop().time() + seconds
