@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from locum.settings import Settings
+from locum.settings import ModelTable, Settings
 
 SETTINGS = Path(__file__).parent / "settings.md"
 
@@ -29,8 +29,11 @@ def settings_page() -> str:
             "|---|---|---|",
             *rows,
             "",
-            'A `[models."name"]` table may hold `base_url`, `model` (its name there), `api_key_env` (the variable that',
-            "holds its key), `context_window` and `max_output_tokens`; what it leaves out is the default server's.",
+            'Keys of a `[models."name"]` table; each that is left out has the value of the default server:',
+            "",
+            "| key | what it is for |",
+            "|---|---|",
+            *(f"| `{name}` | {field.description} |" for name, field in ModelTable.model_fields.items()),
             "",
         ]
     )

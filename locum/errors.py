@@ -1,16 +1,33 @@
-"""Everything that can go wrong in words a caller can act on. No HTTP here: `api/errors.py` translates once.
+"""All errors raised on purpose, with messages a caller can act on. No HTTP here: `api/errors.py` translates once.
 
 LocumError
 ├── InvalidRequest          the request is wrong: 400 with `param` and `code`
+│   ├── ThreadBusy          a run is active on the thread (services/queue.py)
+│   └── StoreExpired        the vector store has expired and is not searched (search/search.py)
 ├── NotFound                no such object, or not this resource's: the two must look the same
 ├── Unauthenticated         no key, or a wrong one
 ├── Forbidden               the request may not be made from there
 ├── TooLarge                more bytes than allowed
+├── UnknownRoute            no such path (api/dialect.py)
+├── WrongMethod             the path has other methods (api/errors.py)
 ├── Unavailable             a part of the server cannot serve now; try again
-│   └── StorageFull         there is no room to keep what was sent
-├── LeaseLost               another owner has the run (or nobody has it any more); never reaches a client
-├── ModelError              the model's server did not give a usable answer (see `models/`)
-├── SandboxUnavailable      no isolation, no code interpreter: says why and what to do (see `sandbox/`)
+│   └── StorageFull         there is no room to keep the bytes that were sent
+├── LeaseLost               another owner has the run, or nobody has; never reaches a client
+├── CancelRequested         the run is to be cancelled; never reaches a client (engine/recorder.py)
+├── ModelError              a model server did not give a usable answer (models/chat.py)
+│   ├── RefusedError        it refused the request (models/openai_compatible.py)
+│   └── _PassingError       it may answer if asked again (models/openai_compatible.py)
+├── CannotSearch            a call of file search cannot be carried out; told to the model (tools/file_search.py)
+├── IndexUnusable           a keyword index is missing or damaged (search/keyword/index.py)
+├── IndexBusy               a keyword index has another writer (search/keyword/index.py)
+├── RerankFailed            the reranker gave no usable answer (search/rerank.py)
+├── RewriteFailed           the model gave no usable queries (search/rewrite.py)
+├── SandboxUnavailable      no code interpreter: says why and what to do (sandbox/session.py)
+├── SessionLost             the session, or the sandbox host, went away during a call (sandbox/session.py)
+├── QuotaExceeded           the bytes do not fit into the session's disk (sandbox/session.py)
+├── NotWritable             something stands where a file is to go (sandbox/session.py)
+├── NoInterpreter           LOCUM_SANDBOX_PYTHON is no Python that sessions can use (sandbox/interpreter.py)
+├── ForkFailed              a zygote or kernel process could not be started (sandbox/host/zygote.py)
 └── StartupError            the server cannot start: one line that says what to do
 """
 

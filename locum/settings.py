@@ -45,13 +45,15 @@ class ModelTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    base_url: OptionalText = None
-    model: OptionalText = None
-    api_key_env: OptionalText = None
-    context_window: int | None = Field(None, ge=256)
-    max_output_tokens: int | None = Field(None, ge=1)
-    tool_calling: ToolCalling | None = None
-    max_tokens_parameter: MaxTokensParameter | None = None
+    base_url: OptionalText = Field(None, description="Base URL of its model server, up to /v1.")
+    model: OptionalText = Field(None, description="Its name on that server.")
+    api_key_env: OptionalText = Field(None, description="Variable that holds the key of that server.")
+    context_window: int | None = Field(None, ge=256, description="Tokens of prompt and answer together.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Tokens an answer may take.")
+    tool_calling: ToolCalling | None = Field(None, description="native, or prompt.")
+    max_tokens_parameter: MaxTokensParameter | None = Field(
+        None, description="Name of the limit of an answer: auto, max_completion_tokens or max_tokens."
+    )
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from locum.access.principals import PERMISSIONS
 from locum.admin import protocol
 from locum.cli.options import DataDir
 from locum.cli.requests import ask, must_exist
+from locum.cli.tables import table
 from locum.settings import Settings
 
 keys = typer.Typer(help="Make, list and revoke API keys, in a running server or without one.", no_args_is_help=True)
@@ -52,9 +53,7 @@ def list_(data_dir: DataDir = None) -> None:
     rows += [
         (row.id, row.resource, _moment(row.created_at), ",".join(row.permissions), row.name or "") for row in reply.rows
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+    typer.echo(table(rows))
 
 
 @keys.command()

@@ -8,6 +8,7 @@ import typer
 
 from locum.admin import client, protocol
 from locum.cli.options import DataDir, printable
+from locum.cli.tables import table
 from locum.errors import StartupError
 from locum.settings import Settings
 
@@ -19,9 +20,7 @@ def models(data_dir: DataDir = None) -> None:
     if not reply.names:
         typer.echo("The model server gives no list of names now; `locum doctor` says why.", err=True)
         return
-    width = max(len(each.name) for each in reply.names)
-    for each in reply.names:
-        typer.echo(f"  {printable(each.name.ljust(width))}  {printable(each.leads_to)}")
+    typer.echo(table([(printable(model.name), printable(model.leads_to)) for model in reply.names], indent=2))
 
 
 async def _list(settings: Settings) -> protocol.ModelList:

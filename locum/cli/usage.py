@@ -12,6 +12,7 @@ import typer
 from locum.admin import protocol
 from locum.cli.options import DataDir
 from locum.cli.requests import ask, must_exist
+from locum.cli.tables import table
 from locum.domain.usage import By, UsageSum
 from locum.settings import Settings
 
@@ -62,11 +63,7 @@ def _print_table(by: By, rows: list[UsageSum]) -> None:
             peak_memory_bytes=max(row.peak_memory_bytes for row in rows),
         )
         lines.append((*("TOTAL", *[""] * (len(headings) - 1)), *_figures(total)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = zip(line, widths, strict=True)
-        padded = [cell.ljust(w) if at < len(headings) else cell.rjust(w) for at, (cell, w) in enumerate(cells)]
-        typer.echo("  ".join(padded))
+    typer.echo(table(lines, right=5))
 
 
 def _keys(by: By, row: UsageSum) -> tuple[str, ...]:
