@@ -41,14 +41,14 @@ class Metrics:
         self._db = db
         self._streams = streams
         self._sandbox_status = sandbox_status
-        self._sandbox_tally = sandbox_stats
+        self._sandbox_stats = sandbox_stats
         self._ingested = ingested
         self._process = ProcessCollector(registry=None)
 
     async def __call__(self) -> bytes:
         runs = await self._db.read(run_store.count_active)
         waiting = await self._db.read(vector_store_files.count_open)
-        stats = await self._sandbox_tally()
+        stats = await self._sandbox_stats()
         families = [
             *self._of_server(runs),
             *self._of_ingestion(waiting),

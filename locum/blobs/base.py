@@ -47,7 +47,7 @@ class Blobs(Protocol):
         """Let go of what is open."""
 
 
-class Stats:
+class SizeAndDigest:
     """Size and SHA-256 of what has gone by."""
 
     def __init__(self, max_bytes: int) -> None:

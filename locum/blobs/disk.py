@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from locum import crashpoints, ids
-from locum.blobs.base import CHUNK, Stats, Written, is_key, pieces
+from locum.blobs.base import CHUNK, SizeAndDigest, Written, is_key, pieces
 from locum.errors import NotFound, StorageFull, Unavailable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,10 +33,10 @@ class DiskBlobs:
             draft.unlink()  # what an earlier process left half-written belongs to nobody
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
-        draft, stats = self._tmp / ids.new("put_"), Stats(max_bytes)
+        draft, measured = self._tmp / ids.new("put_"), SizeAndDigest(max_bytes)
 
         def append(piece: bytes) -> None:
-            stats.add(piece)
+            measured.add(piece)
             rest = memoryview(piece)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -55,7 +55,7 @@ class DiskBlobs:
         finally:
             draft.unlink(missing_ok=True)
         crashpoints.reach("blob written")
-        return stats.written(key)
+        return measured.written(key)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         try:

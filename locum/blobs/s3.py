@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from locum import crashpoints
-from locum.blobs.base import CHUNK, Stats, Written, is_key, pieces
+from locum.blobs.base import CHUNK, SizeAndDigest, Written, is_key, pieces
 from locum.errors import LocumError, NotFound, StartupError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -44,11 +44,11 @@ class S3Blobs:
             raise StartupError(f"The S3 store for files cannot be used: {_reason(error)}.") from error
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
-        stats = Stats(max_bytes)
+        measured = SizeAndDigest(max_bytes)
         writer = obstore.open_writer_async(self._store, key, buffer_size=_PART, max_concurrency=_PARTS_AT_ONCE)
         try:
             async for piece in pieces(chunks):
-                await asyncio.to_thread(stats.add, piece)
+                await asyncio.to_thread(measured.add, piece)
                 with _storing():
                     # Shielded: a step that is dropped half-way would leave an upload behind that nobody can name.
                     await asyncio.shield(writer.write(piece))
@@ -58,7 +58,7 @@ class S3Blobs:
             await asyncio.shield(asyncio.ensure_future(self._undo(writer, key)))
             raise
         crashpoints.reach("blob written")
-        return stats.written(key)
+        return measured.written(key)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         with _reading(key):
