@@ -5,6 +5,7 @@ A flag wins over a variable, a variable over the file. Documentation and CLI hel
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +39,19 @@ def _origins(value: str | None) -> str | None:
         if each != "*" and not _ORIGIN.fullmatch(each):
             raise ValueError("expected origins such as https://app.example.com, joined by commas, or *")
     return ",".join(origins)
+
+
+def _addresses(value: str | None) -> str | None:
+    """Return IP addresses in normal form, with commas and without spaces; ValueError names one that is none."""
+    if value is None:
+        return None
+    found = []
+    for address in value.replace(" ", "").split(","):
+        try:
+            found.append(str(ipaddress.ip_address(address)))
+        except ValueError:
+            raise ValueError(f"{address!r} is no IP address: expected addresses with commas between them") from None
+    return ",".join(found)
 
 
 class ModelTable(BaseModel):
@@ -182,6 +196,17 @@ class Settings(BaseSettings):
         description="Origins whose web pages may call the server, e.g. https://app.example.com,http://localhost:3000, "
         "or * for all of them. Unset: none.",
     )
+    max_connections: int | None = Field(
+        None, ge=1, description="Connections accepted at a time. Unset: half of the files the process may open."
+    )
+    max_connections_per_address: int | None = Field(
+        None, ge=1, description="Connections accepted from one address. Unset: half of LOCUM_MAX_CONNECTIONS."
+    )
+    trusted_proxies: Annotated[OptionalText, AfterValidator(_addresses)] = Field(
+        None,
+        description="Addresses of reverse proxies, e.g. 127.0.0.1,10.0.0.7, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed. Unset: none.",
+    )
     tls_cert: OptionalText = Field(
         None, description="PEM file of the certificate (and those it depends on) to serve https with; needs a key."
     )
@@ -192,6 +217,11 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """`cors_origins`, one by one."""
         return tuple(self.cors_origins.split(",")) if self.cors_origins else ()
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """`trusted_proxies`, one by one."""
+        return tuple(self.trusted_proxies.split(",")) if self.trusted_proxies else ()
 
     @classmethod
     def settings_customise_sources(

@@ -49,7 +49,6 @@ def serve(
 
     configure(settings.log_format)
     _check_tls(settings.tls_cert, settings.tls_key)
-    _allow_connections()
     with _listen(settings.host, settings.port) as listener:
         _run(_serve(settings, listener))
 
@@ -103,22 +102,24 @@ def _run(main: Coroutine[object, object, None]) -> None:
             runner.run(main)
 
 
-def _allow_connections() -> None:
-    """As many as the system lets this process have: every stream takes two, its client's and its model server's."""
+def _allow_connections() -> int:
+    """Raise the limit of open files as far as the system lets this process; return it."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return
+        return _MOST_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     with importing.in_one_go():
         import uvicorn
 
+        from locum.api.connections import bounded_protocol, bounds_for
         from locum.app.server import running
 
     class Uvicorn(uvicorn.Server):
@@ -146,6 +147,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             self._server.end_streams()
             await super().shutdown(sockets)
 
+    bounds = bounds_for(
+        _allow_connections(),
+        connections=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        trusted=settings.proxies,
+    )
     async with running(settings, keep_sessions=True) as server:
         config = uvicorn.Config(
             server.app,
@@ -153,6 +160,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=bounded_protocol(bounds),
+            ws="none",
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=6,
