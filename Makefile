@@ -44,6 +44,7 @@ check: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m checks.language
 
 bench: $(VENV)/.test
 	@$(PIP_INSTALL) --constraint constraints.txt --group bench
