@@ -45,6 +45,7 @@ check: $(VENV)/.test
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m checks.language
+	@$(BIN)/python -m checks.commits
 
 bench: $(VENV)/.test
 	@$(PIP_INSTALL) --constraint constraints.txt --group bench
