@@ -46,6 +46,7 @@ check: $(VENV)/.test
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m checks.language
 	@$(BIN)/python -m checks.commits
+	@$(BIN)/python -m checks.changelog
 
 bench: $(VENV)/.test
 	@$(PIP_INSTALL) --constraint constraints.txt --group bench
