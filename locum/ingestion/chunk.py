@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from locum.documents.types import Ranges
 from locum.domain.vector_stores import Chunking
-from locum.models.tokens import vocabulary
+from locum.models.vocabulary import byte_lengths, encode
 
 MAX_TOKENS = 5_000_000
 """Of one file: the hosted service's limit."""
@@ -27,8 +27,6 @@ _FARTHEST_PIECE = 4 * _PIECE
 _NEAR = 8
 """The eighth part of a size is near its end."""
 _CACHED_WORDS = 200_000
-_SPECIAL = "<|"
-"""All special tokens of the vocabulary begin so."""
 _NEWLINE = 10
 _SPACE, _STOP, _WIDE_STOP = 1, 2, 3
 _KINDS = np.zeros(1 << 16, np.uint8)
@@ -133,13 +131,7 @@ def _seam(text: str, nearest: int, farthest: int) -> int:
 def _token_ends(piece: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers (from 1) of the tokens that end where a code point ends, and the code points (from 1) they end with."""
     data = piece.encode(errors="replace")
-    words, text = vocabulary(), data.decode()
-    if _SPECIAL in text:  # what looks like a special token is text like any other
-        ids = np.array(words.encode_ordinary(text), dtype=np.uint32)
-    else:  # in half the time
-        ids = np.frombuffer(words.encode_flat(text), dtype="<u4")
-    if words.cache_len > _CACHED_WORDS:
-        words.clear_cache()
+    ids = np.frombuffer(encode(data.decode(), cached_words=_CACHED_WORDS), dtype=np.uint32)
     ends = np.cumsum(_lengths()[ids])
     if len(ends) == 0 or ends[-1] != len(data):
         raise AssertionError("the tokens of a text do not make up the text")
@@ -152,14 +144,7 @@ def _token_ends(piece: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 @lru_cache(maxsize=1)
 def _lengths() -> NDArray[np.int64]:
     """Bytes of each token."""
-    words = vocabulary()
-    lengths = np.zeros(words.vocab_size, dtype=np.int64)
-    for number in range(words.vocab_size):
-        try:
-            lengths[number] = len(words.decode_token_bytes(number))
-        except ValueError:  # a special token, which no text has
-            break
-    return lengths
+    return np.array(byte_lengths(), dtype=np.int64)
 
 
 def _strengths(text: str, offsets: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -12,13 +12,13 @@ import binascii
 import json
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from locum.models.chat import ChatMessage, ToolDefinition
 from locum.models.pictures import size_of
+from locum.models.vocabulary import encode
 
 _PER_MESSAGE = 4
 _PER_CALL = 8
@@ -37,7 +37,6 @@ _PLAUSIBLE = (0.7, 4.0)
 what it had not remembered from the last one."""
 _HEADER_BYTES = 256 * 1024
 _MOST_COUNTED = 500_000
-_MOST_CACHED = 20_000
 
 
 class Meter:
@@ -84,19 +83,8 @@ def count_text(text: str) -> int:
     it: the time and the memory this takes are bounded.
     """
     beginning = text[:_MOST_COUNTED].encode(errors="replace").decode()
-    words = vocabulary()
-    count = len(words.encode_ordinary(beginning))
-    if words.cache_len > _MOST_CACHED:
-        words.clear_cache()
+    count = len(encode(beginning))
     return count if len(text) <= _MOST_COUNTED else math.ceil(count * len(text) / _MOST_COUNTED)
-
-
-@lru_cache(maxsize=1)
-def vocabulary() -> Any:
-    """Loaded when it is first needed: most prompts are so short that nobody has to count."""
-    from splintr import Tokenizer
-
-    return Tokenizer.from_pretrained("o200k_base")
 
 
 def _bytes(text: str) -> int:
