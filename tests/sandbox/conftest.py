@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
+import locum
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.profile import NOTEBOOK, Profile
@@ -166,8 +167,8 @@ def readable_python() -> Iterator[Path]:
         shutil.copytree(own, library, copy_function=_link, dirs_exist_ok=True, ignore=unneeded)
         (library / "tests").mkdir()
         shutil.copy(ROOT / "tests/__init__.py", library / "tests")
-        for part in ("locum", "tests/sandbox"):
-            shutil.copytree(ROOT / part, library / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for source, part in ((Path(locum.__file__).parent, "locum"), (ROOT / "tests/sandbox", "tests/sandbox")):
+            shutil.copytree(source, library / part, ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run(["chmod", "-R", "o+rX", library / "locum", library / "tests"], check=True)
         yield folder / "venv/bin/python"
 

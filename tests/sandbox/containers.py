@@ -24,9 +24,11 @@ from typing import Any
 
 import pytest
 
+import locum
 from locum.sandbox.isolation.jail import interpreter_folders
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(locum.__file__).parent
 
 CAPABILITIES = [
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID"),
@@ -199,7 +201,7 @@ def _mounts(folder: Path) -> list[dict[str, Any]]:
     # Of the machine: outer folders first.
     system = [path for path in _PROGRAM_FILES if Path(path).is_dir() and not Path(path).is_symlink()]
     settings = [path for path in _SETTINGS if Path(path).exists()]
-    shown = [*system, *settings, *interpreter_folders(), str(ROOT / "locum")]
+    shown = [*system, *settings, *interpreter_folders(), str(PACKAGE)]
     return [*usual, *(_bind(path, path, "ro") for path in shown), _bind(str(folder / "data"), "/data", "rw")]
 
 
@@ -210,7 +212,7 @@ def _bind(source: str, at: str, access: str) -> dict[str, Any]:
 def _environment(more: Mapping[str, str]) -> list[str]:
     own = {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(PACKAGE.parent),
         "HOME": "/data",
         "LANG": "C.UTF-8",
     }

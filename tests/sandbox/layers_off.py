@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import locum
 from tests.sandbox.attack import LAYERS
 from tests.sandbox.attacks import TABLE
 
@@ -123,7 +124,7 @@ RUNS: list[tuple[str, ...]] = [
 
 
 def copy_without(layers: tuple[str, ...], folder: Path) -> None:
-    shutil.copytree(ROOT / "locum", folder / "locum", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(locum.__file__).parent, folder / "locum", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests/sandbox", folder / "tests/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "tests/__init__.py", folder / "tests")
     for name, old, new in [_BLIND, *(edit for layer in layers for edit in EDITS[layer])]:
