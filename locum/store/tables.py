@@ -115,8 +115,8 @@ files = sa.Table(
     # Of a generated file: where it was made, so that a link in a later message finds it.
     sa.Column("thread_id", sa.String(64)),
     sa.Column("path", sa.Text),
-    sa.Column("expires_at", sa.BigInteger),
     _doc(),
+    sa.Column("expires_at", sa.BigInteger),  # last, where its migration adds it
 )
 sa.Index("ix_files_resource", files.c.resource, files.c.seq)
 _expires = files.c.expires_at.is_not(None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from locum.domain.pages import Page
 from locum.store import assistants, keys, runs, usage
 from locum.store import messages as message_store
 from locum.store.database import Database
-from locum.store.migrations import HEAD, current_revision, upgrade
+from locum.store.migrations import HEAD, current_revision, migrate, upgrade
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite, sqlite_engine
 
@@ -64,6 +65,48 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
+def schema(conn: sa.Connection) -> dict[str, Any]:
+    """Everything the database knows of its tables."""
+    inspector = sa.inspect(conn)
+    read: list[Callable[[str], Any]] = [
+        inspector.get_columns,
+        inspector.get_pk_constraint,
+        inspector.get_unique_constraints,
+        inspector.get_foreign_keys,
+        inspector.get_check_constraints,
+        inspector.get_table_options,
+    ]
+    tables = {table: [str(part(table)) for part in read] for table in inspector.get_table_names()}
+    return {**tables, "indexes": {table: _indexes(inspector, table) for table in tables}}
+
+
+def _indexes(inspector: sa.Inspector, table: str) -> list[str]:
+    indexes = inspector.get_indexes(table)
+    for index in indexes:
+        index["dialect_options"] = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return sorted(map(str, indexes))
+
+
+async def postgres_schema(url: str, prepare: Callable[[sa.Connection], None]) -> dict[str, Any]:
+    engine = create_async_engine(sa.make_url(url).set(drivername="postgresql+asyncpg"))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(prepare)
+            return await connection.run_sync(schema)
+    finally:
+        await engine.dispose()
+
+
+def sqlite_schema(path: Path, prepare: Callable[[sa.Connection], None]) -> dict[str, Any]:
+    engine = sqlite_engine(path)
+    try:
+        with engine.begin() as connection:
+            prepare(connection)
+            return schema(connection)
+    finally:
+        engine.dispose()
+
+
 async def old_postgres(url: str, revision: str) -> Database:
     engine = create_async_engine(sa.make_url(url).set(drivername="postgresql+asyncpg"))
     async with engine.begin() as connection:
@@ -100,6 +143,24 @@ def test_what_an_earlier_release_stored_is_there_after_an_upgrade(
         assert runner.run(db.read(lambda conn: usage.sums(conn, by="resource"))) == []
     finally:
         runner.run(db.close())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_new_database_has_the_schema_that_all_migrations_give(
+    kind: str, tmp_path: Path, runner: asyncio.Runner, request: pytest.FixtureRequest
+) -> None:
+    def migrate_all(conn: sa.Connection) -> None:
+        migrate(conn, to=HEAD)
+
+    if kind == "sqlite":
+        created = sqlite_schema(tmp_path / "created.db", upgrade)
+        migrated = sqlite_schema(tmp_path / "migrated.db", migrate_all)
+    else:
+        postgres = request.getfixturevalue("postgres")
+        created = runner.run(postgres_schema(postgres.create(), upgrade))
+        migrated = runner.run(postgres_schema(postgres.create(), migrate_all))
+    assert "alembic_version" in created
+    assert created == migrated
 
 
 def test_every_schema_that_was_released_is_tried() -> None:
