@@ -1,8 +1,9 @@
-"""Imports in a hurry: what they make is no garbage, and to look for some takes an eighth of a start."""
+"""Import faster: without garbage collection (an eighth of a start), and without packages that are not used."""
 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,16 @@ def in_one_go() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """Hide an optional package from what is imported meanwhile."""
+    imported = sys.modules.get(package)
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        if imported is not None:
+            sys.modules[package] = imported

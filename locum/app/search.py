@@ -18,7 +18,6 @@ from locum.errors import StartupError
 from locum.ingestion.compute import ComputeProcess
 from locum.ingestion.protocol import Begin
 from locum.ingestion.supervisor import Supervisor
-from locum.models.openai_compatible import Connections
 from locum.models.routes import Routes
 from locum.search import language_probe
 from locum.search.embedders.base import Embedder
@@ -140,6 +139,8 @@ def open_reranker(settings: Settings, stack: AsyncExitStack) -> RerankEndpoint |
         return None
     if settings.rerank_model is None:
         raise StartupError("LOCUM_RERANK_BASE_URL needs LOCUM_RERANK_MODEL, the name of a model there.")
+    from locum.models.openai_compatible import Connections
+
     connections = Connections()
     stack.push_async_callback(connections.close)
     return RerankEndpoint(

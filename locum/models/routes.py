@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from locum.models.chat import ChatModel, MaxTokensParameter, ModelError, ToolCalling
-from locum.models.openai_compatible import Connections, OpenAICompatible, SettingNames
 from locum.models.prompted_tools import PromptedTools
 from locum.models.tokens import Meter
+
+if TYPE_CHECKING:
+    from locum.models.openai_compatible import Connections, OpenAICompatible
 
 DEMO_NAME = "locum-demo"
 """Name of the demo model among models."""
@@ -94,16 +96,14 @@ class Routes:
     ) -> None:
         """The limits are the default backend's, and of tables that have none. `client_options` go to every
         `OpenAICompatible` as they are (time-outs, attempts). demo: answers where there is no backend at all."""
-        self._connections = Connections()
-        self._options = {"connections": self._connections, **client_options}
+        self._connections: Connections | None = None
+        self._client_options = client_options
         self._default_model = default_model or None
         self._default: OpenAICompatible | None = None
         self._default_key: str | None = None
         if base_url:
             self._default_key = api_key
-            self._default = OpenAICompatible(
-                base_url=base_url, api_key=api_key, max_tokens_parameter=max_tokens_parameter, **self._options
-            )
+            self._default = self._client(base_url=base_url, api_key=api_key, max_tokens_parameter=max_tokens_parameter)
         self._mapped = dict(mapped or {})
         self._tool_calling = tool_calling
         self._max_tokens_parameter = max_tokens_parameter
@@ -184,7 +184,16 @@ class Routes:
         return self._default is None and not any(self._backends.values())
 
     async def close(self) -> None:
-        await self._connections.close()
+        if self._connections is not None:
+            await self._connections.close()
+
+    def _client(self, **options: Any) -> OpenAICompatible:
+        """Open a client of a model server; all of them share their connections."""
+        # Imported here: the demo model needs no HTTP client, whose import takes 80 ms of a start.
+        from locum.models.openai_compatible import Connections, OpenAICompatible
+
+        self._connections = self._connections or Connections()
+        return OpenAICompatible(connections=self._connections, **self._client_options, **options)
 
     def _backend(self, name: str, table: MappedModel) -> OpenAICompatible | None:
         """The backend of a mapped name: the default one, unless its table names an address or a key of its own."""
@@ -193,6 +202,8 @@ class Routes:
         base_url = table.base_url or (self._default.configured_url if self._default else None)
         if base_url is None:
             return None
+        from locum.models.openai_compatible import SettingNames
+
         where = f'[models."{name}"]'
         names = SettingNames(
             base_url=f"base_url in {where}" if table.base_url else "LOCUM_MODEL_BASE_URL",
@@ -202,12 +213,11 @@ class Routes:
         )
         # The default key is not lent to another address.
         lent = self._default_key if table.base_url is None else None
-        return OpenAICompatible(
+        return self._client(
             base_url=base_url,
             api_key=table.api_key or lent,
             names=names,
             max_tokens_parameter=table.max_tokens_parameter or self._max_tokens_parameter,
-            **self._options,
         )
 
     async def _default_name(self, name: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
 import msgspec
 
 from locum.errors import LocumError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _MOST_BYTES = 1024 * 1024
 
@@ -58,11 +60,15 @@ class RerankEndpoint:
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
+        import aiohttp
+
         self._timeout = aiohttp.ClientTimeout(total=seconds)
 
     async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         if not texts:
             return []
+        import aiohttp
+
         asked = {"model": self._model, "query": query, "documents": list(texts), "top_n": len(texts)}
         try:
             async with self._session().post(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,14 @@ def test_the_console_says_where_to_go_and_what_answers(server: ServerProcess) ->
         str(server.data_dir),
     ):
         assert words in server.output
+
+
+def test_start_imports_nothing_that_only_other_settings_need() -> None:
+    unused = ["aiohttp", "alembic", "asyncpg", "rich"]
+    code = (
+        f"import sys, locum.cli.serve, locum.logs, locum.app; print([name for name in {unused} if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
