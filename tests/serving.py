@@ -14,8 +14,51 @@ from pathlib import Path
 import openai
 
 from locum.sandbox.client import end as end_sandbox
+from tests.forkserver import ForkedProcess, ForkServer, can_set
 
 START_SECONDS = 60
+
+COMMANDS = ForkServer(
+    modules=[
+        "locum.cli",
+        *(
+            f"locum.cli.{name}"
+            for name in ("serve", "demo", "doctor", "keys", "models", "import_files", "usage", "migrate")
+        ),
+        "locum.logs",
+        "locum.app",
+        "locum.models.openai_compatible",
+        "locum.signals.postgres",
+        "locum.store.postgres",
+        "uvicorn.protocols.http.httptools_impl",
+        "uvloop",
+    ],
+    reload=["locum.crashpoints"],
+)
+"""Starts `locum` commands, servers above all, without importing them anew."""
+
+
+def clean_environment(**env: str) -> dict[str, str]:
+    """This process's environment, without settings that were made for it, and these."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}, **env}
+
+
+def start_command(
+    *arguments: str, env: dict[str, str], cwd: Path, stdout: int, stderr: int
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Start `locum` with these arguments; anew where its interpreter is to read something of the environment."""
+    if can_set(env):
+        return COMMANDS.start("locum.cli:main", *arguments, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
+    command = [sys.executable, "-m", "locum", *arguments]
+    return subprocess.Popen(command, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
+
+
+def run_command(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `locum` with these arguments to its end, in a process of its own."""
+    if can_set(env):
+        return COMMANDS.run("locum.cli:main", *arguments, env=env, cwd=cwd, timeout=60)
+    command = [sys.executable, "-m", "locum", *arguments]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
 class ServerProcess:
@@ -25,7 +68,7 @@ class ServerProcess:
         self.data_dir = data_dir
         self._env = env or {}
         self._cwd = cwd or data_dir.parent
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self.output = ""
         self.base_url = ""
 
@@ -47,26 +90,22 @@ class ServerProcess:
 
     def start(self, **env: str) -> None:
         """Start and wait until the port is open. `env` holds for this start only."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "locum", "serve", "--port", "0", "--data-dir", str(self.data_dir)],
-            env={**clean, **self._env, **env},
-            cwd=self._cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        arguments = ("serve", "--port", "0", "--data-dir", str(self.data_dir))
+        output, theirs = os.pipe()
+        self._process = start_command(
+            *arguments, env=clean_environment(**self._env, **env), cwd=self._cwd, stdout=theirs, stderr=theirs
         )
+        os.close(theirs)
         listening = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(self._process, listening), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(output, listening), daemon=True)
         self._reader.start()
         if not listening.wait(START_SECONDS):
             self.kill()
             raise AssertionError(f"the server did not start:\n{self.output}")
 
-    def _read(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
+    def _read(self, output: int, listening: threading.Event) -> None:
+        with open(output) as lines:
+            for line in lines:
                 self.output += line
                 if "OpenAI base URL" in line:
                     self.base_url = line.split()[-1]

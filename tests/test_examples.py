@@ -3,9 +3,7 @@ model and against a model server over HTTP."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text
+from tests.programs import run_script
 from tests.serving import ServerProcess
 
 ROOT = Path(__file__).parent.parent
@@ -155,15 +154,8 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 def run(python: Path, server: ServerProcess, folder: Path, script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [python, "-W", "ignore", ROOT / "examples" / script, *arguments],
-        cwd=folder,
-        env={**os.environ, "AZURE_OPENAI_ENDPOINT": server.azure_endpoint, "AZURE_OPENAI_API_KEY": "any"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    env = {"AZURE_OPENAI_ENDPOINT": server.azure_endpoint, "AZURE_OPENAI_API_KEY": "any"}
+    done = run_script(ROOT / "examples" / script, *arguments, cwd=folder, python=python, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -6,8 +6,6 @@ import http.client
 import json
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from tests.api.edge import Answer, EdgeServer, wait_until
 from tests.cli.commands import said
 from tests.databases import PostgresServer
 from tests.models.upstream import Call, Held, ScriptedUpstream, Text
+from tests.programs import run_code
 from tests.serving import ServerProcess, serving
 
 
@@ -531,14 +530,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "additions.md"
 @pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE))
 def test_the_programs_of_the_page_run(code: str, server: ServerProcess, tmp_path: Path) -> None:
     here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", here],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_code(here, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"completed|threads|Hello|True", done.stdout), done.stdout
 

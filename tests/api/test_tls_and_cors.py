@@ -7,7 +7,6 @@ import ipaddress
 import re
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.api.edge import Answer, EdgeServer
 from tests.cli.commands import assert_one_line, locum
+from tests.programs import run_code
 from tests.serving import ServerProcess
 
 KEY = "sk-right-key-of-this-test"
@@ -264,13 +264,6 @@ def test_the_certificate_and_the_client_of_the_documentation_work(tmp_path: Path
     env = {"LOCUM_SANDBOX": "off", "LOCUM_TLS_CERT": "cert.pem", "LOCUM_TLS_KEY": "key.pem"}
     with ServerProcess(tmp_path / "data", env=env) as server:
         here = program.replace("https://127.0.0.1:8000", server.azure_endpoint)
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", here],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_code(here, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "data=[]" in done.stdout

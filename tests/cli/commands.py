@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
-
-def environment(**env: str) -> dict[str, str]:
-    """This process's, without settings that were made for it."""
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("LOCUM_")}, **env}
+from tests.serving import clean_environment, run_command
 
 
 def locum(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "locum", *arguments],
-        cwd=cwd,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command(*arguments, env=clean_environment(**env), cwd=cwd)
 
 
 def said(*arguments: str, cwd: Path, **env: str) -> str:

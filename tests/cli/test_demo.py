@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.cli.commands import assert_one_line, environment, locum, processes_naming, said
+from tests.cli.commands import assert_one_line, locum, processes_naming, said
+from tests.serving import clean_environment
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HERE = {  # what must not matter: settings, proxies, and the keys of other servers
@@ -100,7 +101,7 @@ def test_a_missing_client_is_said_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", without_openai, "demo"],
         cwd=tmp_path,
-        env=environment(),
+        env=clean_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -114,7 +115,7 @@ def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals, tmp_path:
     process = subprocess.Popen(
         [sys.executable, "-m", "locum", "demo"],
         cwd=tmp_path,
-        env=environment(TMPDIR=str(temporary), PYTHONUNBUFFERED="1"),
+        env=clean_environment(TMPDIR=str(temporary), PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -172,7 +172,6 @@ def test_of_a_stopped_server_nothing_but_its_sessions_is_left_running(tmp_path: 
         assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]).id
         thread = client.beta.threads.create(messages=[{"role": "user", "content": "solve x + 1 = 2"}]).id
         client.beta.threads.runs.create_and_poll(thread_id=thread, assistant_id=assistant)
-    assert len(processes_naming(server.data_dir)) > 1
     server.stop(keep_sessions=True)
     assert len(processes_naming(server.data_dir)) == 1  # its sessions, for a minute
     end_sandbox(server.data_dir / "sandbox")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from docs.generate import SETTINGS, settings_page
 from locum.settings import Settings
+from tests.cli.commands import locum
+from tests.programs import run_code
 from tests.serving import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +31,7 @@ READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
 def run(code: str, server: ServerProcess, folder: Path) -> str:
     """What a page's program prints, run as a reader would run it."""
     here = code.replace("http://127.0.0.1:8000", server.azure_endpoint)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", here],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_code(here, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -92,12 +85,9 @@ def commands_in(page: Path) -> set[tuple[str, ...]]:
     return {tuple(each.split()) for each in words}
 
 
-def test_commands_in_the_readmes_exist() -> None:
+def test_commands_in_the_readmes_exist(tmp_path: Path) -> None:
     commands = set().union(*(commands_in(page) for page in READMES))
     assert ("keys", "create") in commands
     commands |= commands_in(ROOT / "docs" / "quickstart.md")
     for command in sorted(commands):
-        done = subprocess.run(
-            [sys.executable, "-m", "locum", *command, "--help"], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, command
+        assert locum(*command, "--help", cwd=tmp_path).returncode == 0, command
