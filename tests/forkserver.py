@@ -1,6 +1,6 @@
 """Programs started by forking a process that has imported their modules: imports are most of a start's CPU time.
 
-    programs = ForkServer(modules=["locum.cli", "locum.app"])
+    programs = ForkServer(modules=["locum.cli", "locum.app.server"])
     process = programs.start("locum.cli:main", "serve", "--port", "0", env=env, cwd=folder, stdout=fd, stderr=fd)
 
 The program runs as in a process of its own: with its own arguments, environment, folder, output and exit. `process` has

@@ -26,7 +26,9 @@ COMMANDS = ForkServer(
             for name in ("serve", "demo", "doctor", "keys", "models", "import_files", "usage", "migrate")
         ),
         "locum.logs",
-        "locum.app",
+        "locum.api.connections",
+        "locum.app.admin",
+        "locum.app.server",
         "locum.models.openai_compatible",
         "locum.signals.postgres",
         "locum.store.postgres",
