@@ -24,6 +24,7 @@ from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import MIB, Limits
 from locum.sandbox.profile import NOTEBOOK, Profile
 from locum.sandbox.session import CellResult, Opened, Output
+from tests.environments import user_python
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -144,7 +145,8 @@ def start(directory: Path, limits: Limits = SMALL, *, profile: Profile = BARE, *
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    box = start(tmp_path_factory.mktemp("data") / "sandbox", profile=NOTEBOOK)
+    """Sessions with the packages that users get, without those of the test tools."""
+    box = start(tmp_path_factory.mktemp("data") / "sandbox", profile=NOTEBOOK, python=user_python())
     yield box
     box.close()
 
