@@ -10,14 +10,16 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from locum import crashpoints, ids
 from locum.blobs.base import CHUNK, SizeAndDigest, Written, is_key, pieces
 from locum.errors import NotFound, StorageFull, Unavailable
+
+T = TypeVar("T")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,13 +49,15 @@ class DiskBlobs:
             with file:
                 async for piece in pieces(chunks):
                     with _storing():
-                        await asyncio.to_thread(append, piece)
+                        await _run_to_completion(append, piece)
                 with _storing():
-                    await asyncio.to_thread(os.fsync, file.fileno())
+                    await _run_to_completion(os.fsync, file.fileno())
             with _storing():
-                await asyncio.to_thread(_move, draft, self._path(key))
-        finally:
+                await _run_to_completion(_move, draft, self._path(key))
+        except BaseException:  # a cancelled task, too
             draft.unlink(missing_ok=True)
+            self._path(key).unlink(missing_ok=True)
+            raise
         crashpoints.reach("blob written")
         return measured.written(key)
 
@@ -81,6 +85,18 @@ class DiskBlobs:
 
     def _path(self, key: str) -> Path:
         return self._directory / key[-2:] / key
+
+
+async def _run_to_completion(fn: Callable[..., T], *args: Any) -> T:
+    """Run `fn` in a thread; raise a cancelled caller's CancelledError only after the thread has finished."""
+    step = asyncio.ensure_future(asyncio.to_thread(fn, *args))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        while not step.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([step])
+        raise
 
 
 async def _chunks(file: IO[bytes], start: int, end: int) -> AsyncGenerator[bytes, None]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,3 +47,56 @@ def test_what_was_half_written_is_gone_after_a_start_and_nothing_else(tmp_path: 
         assert len(await read(blobs, key)) == 5
 
     asyncio.run(check())
+
+
+class _Pausing(ThreadPoolExecutor):
+    """Pauses the n-th job at its start, until `resume`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(1)
+        self._left = number
+        self._resume = threading.Event()
+        self.paused = threading.Event()
+        self.paused_job: Future[Any] | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._left -= 1
+        if self._left != 0:
+            return super().submit(fn, *args, **kwargs)
+
+        def wait_first() -> Any:
+            self.paused.set()
+            assert self._resume.wait(20)
+            return fn(*args, **kwargs)
+
+        self.paused_job = super().submit(wait_first)
+        return self.paused_job
+
+    def resume(self) -> None:
+        """Let the job run, and wait for its end."""
+        self._resume.set()
+        assert self.paused_job is not None
+        self.paused_job.exception(20)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_put_that_is_cancelled_during_a_step_leaves_nothing(tmp_path: Path, step: int, turns: int) -> None:
+    """The steps are an append, the flush and the rename; a thread runs each to its end."""
+
+    async def check() -> None:
+        executor = _Pausing(step)
+        asyncio.get_running_loop().set_default_executor(executor)
+        upload = asyncio.create_task(put(DiskBlobs(tmp_path), 5))
+        while not executor.paused.is_set():  # noqa: ASYNC110 - set by a thread
+            await asyncio.sleep(0.001)
+        upload.cancel()
+        for _ in range(turns):  # of the event loop, before the step ends
+            await asyncio.sleep(0)
+            upload.cancel()
+        executor.resume()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+
+    asyncio.run(check())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
