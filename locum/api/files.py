@@ -75,29 +75,21 @@ _FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: ApiRequest) -> Json:
-    files = request.services.files
-    form = await multipart.read_form(
-        request.headers.get("content-type", ""),
-        request.stream(),
-        file="file",
-        fields=_FIELDS,
-        stage=files.stage,
-        discard=files.discard,
-    )
-    try:
-        fields = validation.parse(FileFields, _nested(form.fields), surface=request.call.surface)
-    except InvalidRequest:
-        await files.discard(form.staged)
-        raise
-    file = await files.create(
-        request.principal,
-        form.staged,
-        filename=form.filename,
-        purpose=fields.purpose,
-        surface=request.call.surface,
-        expires_after_seconds=fields.expires_after.seconds if fields.expires_after else None,
-        once=request.once(repr((form.filename, sorted(form.fields.items()), form.staged.sha256)).encode()),
-    )
+    files, content_type = request.services.files, request.headers.get("content-type", "")
+    async with multipart.form(content_type, request.stream(), file="file", fields=_FIELDS) as form:
+        filename, chunks = await form.file()
+        async with files.staged(chunks) as staged:
+            values = await form.fields()
+            fields = validation.parse(FileFields, _nested(values), surface=request.call.surface)
+            file = await files.create(
+                request.principal,
+                staged,
+                filename=filename,
+                purpose=fields.purpose,
+                surface=request.call.surface,
+                expires_after_seconds=fields.expires_after.seconds if fields.expires_after else None,
+                once=request.once(repr((filename, sorted(values.items()), staged.written.sha256)).encode()),
+            )
     return Json(render_file(file))
 
 

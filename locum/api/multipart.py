@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -20,8 +20,6 @@ from locum.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
-
-    from locum.blobs.base import Written
 
 MAX_PARTS = 32
 MAX_FIELD_BYTES = 64 * 1024
@@ -79,56 +77,61 @@ async def parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncGenerator
             pass
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """A form with one file, whose bytes are stored by now."""
+class Form:
+    """A form of one file, the part `file`, and of text fields, which may come before or after it."""
 
-    staged: Written
-    filename: str
-    fields: dict[str, str]
+    def __init__(self, parts: AsyncIterator[Part], *, file: str, fields: Collection[str]) -> None:
+        self._parts = parts
+        self._file = file
+        self._names = fields
+        self._values: dict[str, str] = {}
+        self._file_bytes = 0
+
+    async def file(self) -> tuple[str, AsyncIterator[bytes]]:
+        """Read up to the file; return its name and its bytes. Consume these before calling `fields`."""
+        part = await self._next_file()
+        if part is None:
+            message = f"Missing required parameter: '{self._file}'."
+            raise InvalidRequest(message, param=self._file, code="missing_required_parameter")
+        return part.filename or "", self._counted(part.chunks)
+
+    async def fields(self) -> dict[str, str]:
+        """Read the rest of the form; return all its fields. InvalidRequest if the file was empty."""
+        if await self._next_file() is not None:
+            message = f"Invalid '{self._file}': expected one file, but got several instead."
+            raise InvalidRequest(message, param=self._file, code="invalid_value")
+        if self._file_bytes == 0:
+            message = f"Invalid '{self._file}': the file is empty."
+            raise InvalidRequest(message, param=self._file, code="invalid_value")
+        return self._values
+
+    async def _next_file(self) -> Part | None:
+        async for part in self._parts:
+            if part.name in self._names:
+                self._values[part.name] = await part.text()
+            elif part.name != self._file:
+                name = part.name[:100]
+                raise InvalidRequest(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+            elif part.filename is None:
+                message = f"Invalid type for '{self._file}': expected a file, but got a string instead."
+                raise InvalidRequest(message, param=self._file, code="invalid_type")
+            else:
+                return part
+        return None
+
+    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self._file_bytes += len(chunk)
+            yield chunk
 
 
-async def read_form(
-    content_type: str,
-    body: AsyncIterator[bytes],
-    *,
-    file: str,
-    fields: Collection[str] = (),
-    stage: Callable[[AsyncIterator[bytes]], Awaitable[Written]],
-    discard: Callable[[Written], Awaitable[None]],
-) -> Form:
-    """A form of one file, the part `file`, and of some of `fields`, which may come before or after it.
-
-    The file goes to `stage` as it arrives. Whatever goes wrong after that, it is given to `discard`.
-    """
-    staged: Written | None = None
-    filename, found = "", {}
-    form = parts(content_type, body)
-    try:
-        async with aclosing(form):
-            async for part in form:
-                if part.name in fields:
-                    found[part.name] = await part.text()
-                elif part.name != file:
-                    name = part.name[:100]
-                    raise InvalidRequest(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-                elif part.filename is None:
-                    message = f"Invalid type for '{file}': expected a file, but got a string instead."
-                    raise InvalidRequest(message, param=file, code="invalid_type")
-                elif staged is not None:
-                    message = f"Invalid '{file}': expected one file, but got several instead."
-                    raise InvalidRequest(message, param=file, code="invalid_value")
-                else:
-                    staged, filename = await stage(part.chunks), part.filename
-        if staged is None:
-            message = f"Missing required parameter: '{file}'."
-            raise InvalidRequest(message, param=file, code="missing_required_parameter")
-        if staged.bytes == 0:
-            raise InvalidRequest(f"Invalid '{file}': the file is empty.", param=file, code="invalid_value")
-    except BaseException:  # a client that goes away, too
-        if staged is not None:
-            await discard(staged)
-        raise
-    return Form(staged=staged, filename=filename, fields=found)
+@asynccontextmanager
+async def form(
+    content_type: str, body: AsyncIterator[bytes], *, file: str, fields: Collection[str] = ()
+) -> AsyncIterator[Form]:
+    """Open a form for reading; see `Form`."""
+    async with aclosing(parts(content_type, body)) as open_parts:
+        yield Form(open_parts, file=file, fields=fields)
 
 
 def _boundary(content_type: str) -> bytes:

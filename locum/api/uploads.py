@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,14 +50,12 @@ async def create(request: ApiRequest) -> Json:
 
 async def add_part(request: ApiRequest) -> Json:
     uploads, upload_id = request.services.uploads, request.id("upload_id")
-    form = await multipart.read_form(
-        request.headers.get("content-type", ""),
-        request.stream(),
-        file="data",
-        stage=partial(uploads.stage, request.principal, upload_id),
-        discard=uploads.discard,
-    )
-    return Json(render_upload_part(await uploads.add_part(request.principal, upload_id, form.staged)))
+    async with multipart.form(request.headers.get("content-type", ""), request.stream(), file="data") as form:
+        _, chunks = await form.file()
+        async with uploads.staged(request.principal, upload_id, chunks) as staged:
+            await form.fields()  # there are none: reads the form to its end
+            part = await uploads.add_part(request.principal, upload_id, staged)
+    return Json(render_upload_part(part))
 
 
 async def complete(request: ApiRequest) -> Json:

@@ -1,14 +1,14 @@
-"""Files: stage and create, retrieve, list, delete, content; and the end of what has expired or was left behind."""
+"""Files: stage and create, retrieve, list, delete, content; remove expired files and orphaned bytes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
 
-from locum import ids
 from locum.access.principals import Principal
 from locum.blobs.base import Blobs, Written
 from locum.clock import Clock
@@ -24,8 +24,9 @@ from locum.domain.files import (
 )
 from locum.domain.pages import Listing, Page
 from locum.domain.uploads import part_blob_key
-from locum.errors import InvalidRequest, LocumError
+from locum.errors import InvalidRequest
 from locum.services.once import Once, make_once
+from locum.services.staging import Staged, stage
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
 from locum.store import files as store
@@ -34,9 +35,6 @@ from locum.store import uploads as upload_store
 from locum.store import vector_store_files as vector_store_file_store
 from locum.store.database import Database
 
-Staged = Written
-"""Bytes that arrived, before it is known whether they become a file."""
-
 
 class Files:
     def __init__(self, db: Database, blobs: Blobs, clock: Clock) -> None:
@@ -44,13 +42,9 @@ class Files:
         self._blobs = blobs
         self._clock = clock
 
-    async def stage(self, chunks: AsyncIterator[bytes]) -> Staged:
-        """Store bytes as they arrive; TooLarge beyond 512 MB. Follow with `create` or `discard`."""
-        return await self._blobs.put(ids.new(""), chunks, max_bytes=MAX_BYTES)
-
-    async def discard(self, staged: Staged) -> None:
-        """Drop bytes that do not become a file."""
-        await self._blobs.delete(staged.key)
+    def staged(self, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Staged]:
+        """Store bytes as they arrive, for `create`; TooLarge beyond 512 MB."""
+        return stage(self._blobs, chunks, max_bytes=MAX_BYTES)
 
     async def create(
         self,
@@ -63,35 +57,28 @@ class Files:
         expires_after_seconds: int | None = None,
         once: Once | None = None,
     ) -> File:
-        """Make a file of staged bytes; when it is refused, or has been made before, the bytes are dropped."""
+        """Make a file of staged bytes, or return the file that this request made before."""
         resource, now = principal.resource, self._now()
-        try:
-            file = file_of(
-                staged,
-                filename=checked_filename(filename, at="file"),
-                purpose=purpose,
-                surface=surface,
-                now=now,
-                expires_after_seconds=expires_after_seconds,
-            )
+        file = file_of(
+            staged.written,
+            filename=checked_filename(filename, at="file"),
+            purpose=purpose,
+            surface=surface,
+            now=now,
+            expires_after_seconds=expires_after_seconds,
+        )
 
-            def insert(conn: Connection) -> tuple[File, bool]:
-                def make() -> File:
-                    store.insert(conn, resource, file)
-                    return file
+        def insert(conn: Connection) -> tuple[File, bool]:
+            def make() -> File:
+                store.insert(conn, resource, file)
+                return file
 
-                def find(file_id: str) -> File:
-                    return store.get(conn, resource, file_id, now=now)
+            def find(file_id: str) -> File:
+                return store.get(conn, resource, file_id, now=now)
 
-                return make_once(conn, resource, once, make, find, now=now)
+            return make_once(conn, resource, once, make, find, now=now)
 
-            made, is_new = await self._db.write(insert)
-        except LocumError:
-            await self.discard(staged)
-            raise
-        if not is_new:
-            await self.discard(staged)
-        return made
+        return await staged.adopt(self._db.write(insert))
 
     async def retrieve(self, principal: Principal, file_id: str) -> File:
         now = self._now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 from msgspec.structs import replace
@@ -20,8 +20,9 @@ from locum.blobs.base import Blobs, Written
 from locum.clock import Clock
 from locum.domain.files import Purpose, Surface
 from locum.domain.uploads import MAX_BYTES, MAX_PART_BYTES, SECONDS, Upload, UploadPart, part_blob_key
-from locum.errors import InvalidRequest, LocumError, NotFound, TooLarge
+from locum.errors import InvalidRequest, NotFound
 from locum.services.files import checked_filename, file_of
+from locum.services.staging import Staged, stage
 from locum.store import files as file_store
 from locum.store import uploads as store
 from locum.store.database import Database
@@ -56,79 +57,69 @@ class Uploads:
         await self._db.write(lambda conn: store.insert(conn, principal.resource, upload))
         return upload
 
-    async def stage(self, principal: Principal, upload_id: str, chunks: AsyncIterator[bytes]) -> Written:
-        """Store bytes as they arrive, if the upload takes parts. Follow with `add_part` or `discard`."""
+    @asynccontextmanager
+    async def staged(self, principal: Principal, upload_id: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[Staged]:
+        """Store bytes as they arrive, for `add_part`; InvalidRequest unless the upload is pending, or beyond 64 MB."""
         await self._db.read(lambda conn: self._pending(conn, principal.resource, upload_id))
-        try:
-            return await self._blobs.put(ids.new(""), chunks, max_bytes=MAX_PART_BYTES)
-        except TooLarge:
-            message = f"Invalid 'data': the part is too large. Expected at most {MAX_PART_BYTES} bytes (64 MB)."
-            raise InvalidRequest(message, param="data", code="invalid_value") from None
+        async with stage(self._blobs, _limited(chunks), max_bytes=MAX_PART_BYTES) as staged:
+            yield staged
 
-    async def discard(self, staged: Written) -> None:
-        """Drop bytes that do not become a part."""
-        await self._blobs.delete(staged.key)
+    async def add_part(self, principal: Principal, upload_id: str, staged: Staged) -> UploadPart:
+        """Make a part of staged bytes."""
+        written = staged.written
+        part = UploadPart(id=f"part_{written.key}", created_at=self._now(), upload_id=upload_id, bytes=written.bytes)
 
-    async def add_part(self, principal: Principal, upload_id: str, staged: Written) -> UploadPart:
-        """Make a part of staged bytes; when it is refused, the bytes are dropped."""
-        part = UploadPart(id=f"part_{staged.key}", created_at=self._now(), upload_id=upload_id, bytes=staged.bytes)
-
-        def add(conn: Connection) -> None:
+        def add(conn: Connection) -> tuple[UploadPart, bool]:
             upload = self._pending(conn, principal.resource, upload_id, for_update=True)
             stored_bytes = upload.stored_bytes + part.bytes
             if stored_bytes > MAX_BYTES:
                 raise InvalidRequest(f"The parts of an upload may have {MAX_BYTES} bytes (8 GB) at most.", param="data")
             store.add_part(conn, principal.resource, part)
             store.save(conn, principal.resource, replace(upload, stored_bytes=stored_bytes))
+            return part, True
 
-        try:
-            await self._db.write(add)
-        except LocumError:
-            await self.discard(staged)
-            raise
-        return part
+        return await staged.adopt(self._db.write(add))
 
     async def complete(
         self, principal: Principal, upload_id: str, part_ids: Sequence[str], *, surface: Surface, md5: str | None = None
     ) -> Upload:
-        """Join the parts, in the order given, to a file. Until that is done the upload is pending: it can be tried
-        again. Parts that are not named are dropped."""
+        """Join the parts, in the order given, to a file; remove all parts. After a failure the upload stays pending."""
         upload, parts = await self._db.read(lambda conn: self._with_parts(conn, principal.resource, upload_id))
         chosen = _chosen(upload, parts, part_ids)
         digest = hashlib.md5(usedforsecurity=False)
         try:
-            written = await self._blobs.put(ids.new(""), self._joined(chosen, digest.update), max_bytes=upload.bytes)
-        except NotFound:  # a part is gone: the upload was completed or cancelled meanwhile, or its hour is over
+            async with stage(self._blobs, self._joined(chosen, digest.update), max_bytes=upload.bytes) as staged:
+                _check_md5(md5, digest.hexdigest())
+                finish = partial(
+                    self._finish,
+                    resource=principal.resource,
+                    upload_id=upload_id,
+                    written=staged.written,
+                    surface=surface,
+                )
+                upload, removed = await staged.adopt(self._db.write(finish))
+        except NotFound:  # a part is gone: the upload was completed, cancelled or expired meanwhile
             await self._db.read(lambda conn: self._pending(conn, principal.resource, upload_id))
             raise
-
-        def finish(conn: Connection) -> tuple[Upload, list[UploadPart]]:
-            if md5 is not None and md5.lower() != digest.hexdigest():
-                raise InvalidRequest(
-                    f"Invalid 'md5': the uploaded bytes have the checksum '{digest.hexdigest()}', not '{md5[:100]}'.",
-                    param="md5",
-                    code="invalid_value",
-                )
-            upload = self._pending(conn, principal.resource, upload_id, for_update=True)
-            file = file_of(
-                written,
-                filename=upload.filename,
-                purpose=upload.purpose,
-                surface=surface,
-                now=self._now(),
-                expires_after_seconds=upload.expires_after_seconds,
-            )
-            file_store.insert(conn, principal.resource, file)
-            upload = replace(upload, status="completed", file=file)
-            return upload, _close(conn, principal.resource, upload)
-
-        try:
-            upload, unneeded = await self._db.write(finish)
-        except LocumError:
-            await self.discard(written)
-            raise
-        await self._drop(unneeded)
+        await self._drop(removed)
         return upload
+
+    def _finish(
+        self, conn: Connection, *, resource: str, upload_id: str, written: Written, surface: Surface
+    ) -> tuple[tuple[Upload, list[UploadPart]], bool]:
+        """Make the joined bytes a file and close the upload; return both the upload and the parts it had."""
+        upload = self._pending(conn, resource, upload_id, for_update=True)
+        file = file_of(
+            written,
+            filename=upload.filename,
+            purpose=upload.purpose,
+            surface=surface,
+            now=self._now(),
+            expires_after_seconds=upload.expires_after_seconds,
+        )
+        file_store.insert(conn, resource, file)
+        upload = replace(upload, status="completed", file=file)
+        return (upload, _close(conn, resource, upload)), True
 
     async def cancel(self, principal: Principal, upload_id: str) -> Upload:
         """From now on it takes no parts, and those it has are dropped."""
@@ -172,6 +163,26 @@ class Uploads:
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+async def _limited(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks; InvalidRequest once they exceed the size of a part."""
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_PART_BYTES:
+            message = f"Invalid 'data': the part is too large. Expected at most {MAX_PART_BYTES} bytes (64 MB)."
+            raise InvalidRequest(message, param="data", code="invalid_value")
+        yield chunk
+
+
+def _check_md5(expected: str | None, actual: str) -> None:
+    if expected is not None and expected.lower() != actual:
+        raise InvalidRequest(
+            f"Invalid 'md5': the uploaded bytes have the checksum '{actual}', not '{expected[:100]}'.",
+            param="md5",
+            code="invalid_value",
+        )
 
 
 def _chosen(upload: Upload, parts: Sequence[UploadPart], part_ids: Sequence[str]) -> list[UploadPart]:

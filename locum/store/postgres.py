@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from locum import crashpoints
-from locum.errors import StartupError, Unavailable
+from locum.errors import OutcomeUnknown, StartupError, Unavailable
 from locum.store.migrations import upgrade
 
 T = TypeVar("T")
@@ -129,6 +129,7 @@ class Postgres:
                 if was_lost and not is_done and not is_last:
                     continue
                 if was_lost or isinstance(error, _AWAY):
-                    raise Unavailable("The database cannot be reached.") from error
+                    refusal = OutcomeUnknown if is_done else Unavailable
+                    raise refusal("The database cannot be reached.") from error
                 raise
         raise AssertionError("unreachable")

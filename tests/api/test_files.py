@@ -10,6 +10,7 @@ import openai
 import pytest
 from sqlalchemy import Connection
 
+from locum import ids
 from locum.api.files import download_headers
 from locum.domain.files import File
 from locum.store import files as store
@@ -33,8 +34,9 @@ def field(name: str, value: str) -> bytes:
 ANCHOR, SECONDS = field("expires_after[anchor]", "created_at"), field("expires_after[seconds]", "3600")
 
 
-def upload(edge: EdgeServer, *pieces: bytes, path: str = "/v1/files") -> Answer:
-    return edge.request("POST", path, b"".join(pieces), TYPE, beta=False)
+def upload(edge: EdgeServer, *pieces: bytes, path: str = "/v1/files", key: str | None = None) -> Answer:
+    headers = TYPE if key is None else {**TYPE, "idempotency-key": key}
+    return edge.request("POST", path, b"".join(pieces), headers, beta=False)
 
 
 @pytest.mark.parametrize("pieces", [(PURPOSE, file(), END), (file(), PURPOSE, END)])
@@ -130,6 +132,46 @@ def test_a_client_that_goes_away_leaves_nothing(edge: EdgeServer) -> None:
         )
         wait_until(lambda: len(edge.blobs()) > before)
     wait_until(lambda: len(edge.blobs()) == before)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "\xe9"])
+def test_upload_with_an_invalid_idempotency_key_leaves_no_bytes(edge: EdgeServer, key: str) -> None:
+    before = edge.blobs()
+    answer = upload(edge, PURPOSE, file(), END, key=key)
+    assert (answer.status, answer.error["param"]) == (400, "Idempotency-Key")
+    assert sorted(edge.blobs()) == sorted(before)
+
+
+@pytest.mark.parametrize(
+    ("again", "status"),
+    [
+        ((PURPOSE, file(), END), 200),
+        ((file(), PURPOSE, END), 200),
+        ((PURPOSE, file(content=b"other"), END), 400),
+        ((PURPOSE, file("b.csv"), END), 400),
+        ((field("purpose", "vision"), file(), END), 400),
+    ],
+)
+def test_upload_with_a_used_idempotency_key_leaves_no_bytes(
+    edge: EdgeServer, again: tuple[bytes, ...], status: int
+) -> None:
+    key = ids.new("key_")
+    first = upload(edge, PURPOSE, file(), END, key=key).json
+    before = edge.blobs()
+    answer = upload(edge, *again, key=key)
+    assert answer.status == status
+    if status == 200:
+        assert answer.json == first
+    assert sorted(edge.blobs()) == sorted(before)
+    assert edge.request("GET", f"/v1/files/{first['id']}/content").body == b"a,b\n"
+
+
+def test_upload_with_the_idempotency_key_of_a_deleted_file_leaves_no_bytes(edge: EdgeServer) -> None:
+    before, key = edge.blobs(), ids.new("key_")
+    file_id = upload(edge, PURPOSE, file(), END, key=key).json["id"]
+    edge.request("DELETE", f"/v1/files/{file_id}")
+    assert upload(edge, PURPOSE, file(), END, key=key).status == 404
+    assert sorted(edge.blobs()) == sorted(before)
 
 
 def test_a_file_is_never_shown_as_a_page_of_this_server(edge: EdgeServer) -> None:

@@ -216,6 +216,39 @@ def test_a_client_that_goes_away_leaves_nothing(edge: EdgeServer) -> None:
     wait_until(lambda: len(edge.blobs()) == before)
 
 
+@pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "swept"])
+def test_part_of_an_upload_that_ends_meanwhile_is_a_400_and_leaves_no_bytes(
+    timed: EdgeServer, clock: HandClock, end: str
+) -> None:
+    upload_id = create(timed, 3).json["id"]
+    part_id = add(timed, upload_id, b"abc")
+    body = form(b"def")
+    with socket.create_connection(("127.0.0.1", timed.port), timeout=10) as raw:
+        raw.sendall(
+            f"POST /v1/uploads/{upload_id}/parts HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+            f"content-type: {TYPE['content-type']}\r\n\r\n".encode()
+            + body.removesuffix(END)
+        )
+        wait_until(lambda: len(timed.blobs()) == 2)
+        if end == "completed":
+            assert complete(timed, upload_id, part_id).status == 200
+        elif end == "cancelled":
+            assert cancel(timed, upload_id).status == 200
+        else:
+            clock.now += 3600
+            if end == "swept":
+                timed.do(timed.services.uploads.expire())
+        raw.sendall(END)
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        error = json.loads(response.read())["error"]
+    status = "expired" if end == "swept" else end
+    expected = f"Upload '{upload_id}' has the status '{status}'. Expected 'pending'."
+    assert (response.status, error["message"]) == (400, expected)
+    kept = {"completed": 1, "cancelled": 0, "expired": 1, "swept": 0}  # the file's blob; the part that was there before
+    assert len(timed.blobs()) == kept[end]
+
+
 def test_parts_must_be_the_uploads_own_each_once_and_come_to_its_size(edge: EdgeServer) -> None:
     upload_id, other_id = create(edge, 6).json["id"], create(edge, 3).json["id"]
     first, second, foreign = add(edge, upload_id, b"abc"), add(edge, upload_id, b"def"), add(edge, other_id, b"ghi")

@@ -10,6 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from locum import ids
 from locum.access.principals import Principal
 from locum.services.files import Files
 from locum.store.sqlite import SQLite
@@ -53,8 +54,9 @@ def test_what_never_became_a_file_is_swept_once_it_is_old_enough_and_nothing_els
         db = SQLite(tmp_path / "locum.db")
         files = Files(db, place.blobs, time.time)
         me = Principal(resource="default")
-        kept = await files.create(me, await files.stage(chunks()), filename="a", purpose="assistants", surface="openai")
-        orphan = await files.stage(chunks())
+        async with files.staged(chunks()) as staged:
+            kept = await files.create(me, staged, filename="a", purpose="assistants", surface="openai")
+        orphan = await place.blobs.put(ids.new(""), chunks(), max_bytes=1)
         place.add_foreign()
         try:
             assert await files.sweep(time.time() - 3600) == ()

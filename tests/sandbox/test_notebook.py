@@ -13,7 +13,6 @@ from PIL import Image
 from locum.sandbox.inside.shell import PlainShell
 from locum.sandbox.isolation import landlock
 from locum.sandbox.profile import NOTEBOOK
-from locum.sandbox.inside.shell import PlainShell
 from locum.sandbox.session import CellResult
 from tests.environments import user_python
 from tests.sandbox.conftest import Box, start
