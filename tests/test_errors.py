@@ -30,7 +30,7 @@ def _drawn() -> dict[str, tuple[str, str]]:
 
 
 def _subclasses(cls: type[LocumError]) -> list[type[LocumError]]:
-    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
+    return [error for child in cls.__subclasses__() for error in (child, *_subclasses(child))]
 
 
 def test_every_error_is_drawn_below_its_parent_with_its_module() -> None:
