@@ -1,4 +1,4 @@
-"""Documents, made of files: text, chunks and vectors, each made once for the same content and kept."""
+"""Build documents from files: text, chunks and vectors, each once for the same content."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from locum.store.database import Database
 log = structlog.get_logger(__name__)
 
 PAUSES = (1.0, 5.0, 20.0, 60.0, 120.0)
-"""Seconds between attempts to have texts embedded, beside those the embedder makes by itself."""
+"""Seconds between attempts to embed texts, beside the retries of the embedder itself."""
 _PASSING = ("unavailable", "rate_limited", "cut")
 _WINDOWS_AT_A_TIME = 256
 
 
 class DocumentBuilder:
-    """Makes what is missing, and says when it cannot."""
+    """Builds the missing parts of documents, or raises Unreadable."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class DocumentBuilder:
 
     @property
     def embedder(self) -> str | None:
-        """Whose vectors the documents get."""
+        """Identity of the embedder whose vectors documents get; None without one."""
         return None if self._embedder is None else self._embedder.identity
 
-    async def make(self, resource: str, file_id: str, chunking: Chunking) -> tuple[Unit, int]:
-        """The file as a unit that can be searched, and the bytes that takes. Unreadable where it cannot be one."""
+    async def build(self, resource: str, file_id: str, chunking: Chunking) -> tuple[Unit, int]:
+        """Build the file's document; return it as a searchable unit with its size in bytes. Raises Unreadable."""
         try:
             file = await self._db.read(lambda conn: file_rows.get(conn, resource, file_id, now=int(self._clock())))
         except NotFound:
@@ -78,14 +78,14 @@ class DocumentBuilder:
             unit = Unit(key, chunking)
             kept = await self._kept(key)
             if kept is None:
-                return unit, await self._make_new(unit, await self._parsed(file))
-            return unit, kept.size + await self._make_missing(unit)
+                return unit, await self._build_new(unit, await self._parsed(file))
+            return unit, kept.size + await self._build_missing(unit)
 
     async def _kept(self, key: str) -> Document | None:
         if not await self._data.read(lambda conn: document_store.known(conn, [key])):
             return None
         now = self._clock()
-        return await self._data.write(lambda conn: document_store.use(conn, key, now=now))  # swept meanwhile: None
+        return await self._data.write(lambda conn: document_store.use(conn, key, now=now))  # None: collected meanwhile
 
     async def _parsed(self, file: File) -> Parsed:
         try:
@@ -101,8 +101,8 @@ class DocumentBuilder:
         async for piece in await self._blobs.get(blob_key(file.id)):
             yield piece
 
-    async def _make_new(self, unit: Unit, parsed: Parsed) -> int:
-        """Keep a text, its chunks and vectors: the bytes of them."""
+    async def _build_new(self, unit: Unit, parsed: Parsed) -> int:
+        """Store a text, its chunks and vectors; return their bytes."""
         chunks, windows = await self._cut(parsed.text, unit.chunking, windows=self._embedder is not None)
         now = self._clock()
 
@@ -113,10 +113,10 @@ class DocumentBuilder:
         size = (await self._data.write(put)).size + int(chunks.nbytes)
         if self._embedder is None:
             return size
-        return size + await self._make_vectors(unit.document, parsed.text, windows)
+        return size + await self._embed_windows(unit.document, parsed.text, windows)
 
-    async def _make_missing(self, unit: Unit) -> int:
-        """Chunks and vectors of a text that is kept: the bytes of them."""
+    async def _build_missing(self, unit: Unit) -> int:
+        """Store missing chunks and vectors of a stored text; return the bytes of all its chunks and vectors."""
         embedder = self.embedder
 
         def look(conn: Connection) -> tuple[Ranges | None, Windows | None]:
@@ -134,7 +134,7 @@ class DocumentBuilder:
                 chunks = cut
                 await self._data.write(lambda conn: document_store.put_chunks(conn, unit, cut))
             if needs_vectors:
-                size = await self._make_vectors(unit.document, text, windows)
+                size = await self._embed_windows(unit.document, text, windows)
         return int(chunks.nbytes) + size
 
     async def _cut(self, text: str, chunking: Chunking | None, *, windows: bool) -> tuple[Ranges, Ranges]:
@@ -146,8 +146,8 @@ class DocumentBuilder:
                 "invalid_file", f"The file has more than {most} tokens, the most a file may have."
             ) from None
 
-    async def _make_vectors(self, document: str, text: str, windows: Ranges) -> int:
-        """Their bytes."""
+    async def _embed_windows(self, document: str, text: str, windows: Ranges) -> int:
+        """Store the vectors of a document's windows; return their bytes."""
         assert self._embedder is not None
         embedder, made = self._embedder.identity, await self._embedded(text, windows)
         crashpoints.reach("text embedded")
@@ -166,7 +166,7 @@ class DocumentBuilder:
         )
 
     async def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Waits a good while for an embedder that is down, then gives up with its error."""
+        """Embed texts; retry for minutes while the embedder is down, then raise its error."""
         assert self._embedder is not None
         for pause in (*PAUSES, None):
             try:
@@ -174,10 +174,10 @@ class DocumentBuilder:
             except ModelError as error:
                 if pause is None or error.kind not in _PASSING:
                     raise
-                log.warning("the embedder does not answer: trying again", reason=error.message, seconds=pause)
+                log.warning("the embedder does not answer and is tried again", reason=error.message, seconds=pause)
                 await self._sleep(pause)
         raise AssertionError("unreachable")
 
 
 def _size(vectors: Windows) -> int:
-    return sum(each.nbytes for each in vectors)
+    return sum(array.nbytes for array in vectors)

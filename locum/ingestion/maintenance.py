@@ -1,14 +1,13 @@
-"""Looks after the derived data: makes again what is missing, moves stores to the embedder of today, and removes what
-nobody needs any more.
+"""Maintain derived data: rebuild missing parts, migrate stores to the current embedder, garbage-collect the rest.
 
-It is missing after a release with other tables or indexes, a backup without it, or a change of the embedder. A store
-whose embedder is another one goes on as it is, by its words where that one cannot be asked any more, until all its
-files have vectors of the new one; then it changes over in one transaction. At the start, every hour, and when the
-worker meets such a store.
+Parts are missing after a release with other tables or indexes, a restored backup, or a change of the embedder. A store
+of another embedder is searched as before, by words alone where that embedder is gone, until all its files have vectors
+of the current one; then it is switched in one transaction. This runs at the start, every hour, and when the worker
+meets such a store.
 
-Where several servers share the database, each follows what the others ingest with the keyword indexes it has. A search
-that sees more than the index here has it brought up to date first (`cover`), so that what any server has ingested, all
-of them find; of a large store that none has searched here yet, the first searches find a part, or nothing by words.
+Where several servers share the database, each updates the keyword indexes it has with the files that others ingest. A
+search of a newer generation than the index here updates it first (`cover`), so that all servers find the files of all.
+The first searches of a large store on a server may find a part of it by words, or nothing.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ SWEEP_SECONDS = 3600.0
 FOLLOW_SECONDS = 2.0
 _AGAIN_SECONDS = 60.0
 _FORGOTTEN_AT_ONCE = 100
-"""Documents: who else writes does not wait long."""
+"""Documents per transaction, so that other writers do not wait long."""
 KEPT_SECONDS = 24 * 3600.0
-"""What was used lately is kept, whoever has it: a file that is taken out of a store may be put into another one."""
+"""Documents used later are kept: a file removed from a store may be added to another."""
 
 
 class Maintenance:
-    """In the background, one store and one file after the other. is_shared: other servers are on this database."""
+    """Background work on one store and one file after the other. is_shared: other servers use this database."""
 
     def __init__(
         self,
@@ -82,17 +81,17 @@ class Maintenance:
             await asyncio.wait(tasks)
 
     def wake(self) -> None:
-        """Some store is to be looked at."""
+        """Restore all stores now."""
         self._woken.set()
 
     def rebuild(self, resource: str, store_id: str) -> None:
-        """The keyword index of the store is missing or spoiled: build it again, without anybody waiting for it."""
+        """Rebuild a missing or damaged keyword index in the background."""
         name = _index_of(store_id)
         if all(task.get_name() != name for task in self._tasks):
             self._begin(self._build(resource, store_id), name)
 
     async def cover(self, resource: str, store_id: str) -> None:
-        """Have what other servers have ingested in the index here. Goes on when nobody waits for it any more."""
+        """Update the index here with the files of other servers. Goes on when the caller is cancelled."""
         await asyncio.wait([self._begin(self._cover(resource, store_id), _index_of(store_id))])
 
     def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
@@ -108,41 +107,41 @@ class Maintenance:
                 is_whole = await self.restore()
                 await self.sweep()
             except Exception:  # whatever it was this time, the next may be better
-                log.exception("the search data could not be looked after")
+                log.exception("maintenance of derived data failed")
                 is_whole = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS if is_whole else _AGAIN_SECONDS):
                     await self._woken.wait()
 
-    # ---- what is missing
+    # ---- rebuild
 
     async def restore(self) -> bool:
-        """Make what is missing of every store; whether nothing was in the way of it."""
+        """Rebuild the missing parts of every store; return whether all of them could be."""
         is_whole = True
         for resource, store_id in await self._db.read(store_rows.all_ids):
             try:
                 await self._restore(resource, store_id)
             except LocumError as error:  # the embedder, as a rule
-                log.warning("search data is still missing", store=store_id, reason=error.message)
+                log.warning("derived data is still missing", store=store_id, reason=error.message)
                 is_whole = False
         return is_whole
 
     async def _restore(self, resource: str, store_id: str) -> None:
-        """Until the store has not changed meanwhile."""
+        """Rebuild until the store has not changed meanwhile."""
         lost: set[str] = set()
         while True:
             generation, members = await self._db.read(lambda conn: _state(conn, resource, store_id))
-            missing = [each for each in await self._missing(members) if each.file.id not in lost]
+            missing = [member for member in await self._missing(members) if member.file.id not in lost]
             if missing:
-                log.info("search data of a store is made again", store=store_id, files=len(missing))
+                log.info("derived data of a store is rebuilt", store=store_id, files=len(missing))
             for member in missing:
                 try:
-                    await self._make(resource, store_id, member)
+                    await self._rebuild_file(resource, store_id, member)
                 except Unreadable as error:  # it was readable once, with another release
                     lost.add(member.file.id)
                     log.warning("a file cannot be searched any more", file_id=member.file.id, reason=error.message)
             await self._indexes.cover(store_id, _units(members))
-            if await self._change_over(resource, store_id, generation):
+            if await self._switch_embedder(resource, store_id, generation):
                 return
 
     async def _missing(self, members: list[Member]) -> list[Member]:
@@ -156,11 +155,11 @@ class Maintenance:
             )
 
         cut, whole = await self._data.read(look)
-        return [each for each in members if _unit(each) not in cut or each.file.document not in whole]
+        return [member for member in members if _unit(member) not in cut or member.file.document not in whole]
 
-    async def _make(self, resource: str, store_id: str, member: Member) -> None:
+    async def _rebuild_file(self, resource: str, store_id: str, member: Member) -> None:
         file = member.file
-        unit, size = await self._builder.make(resource, file.id, file.chunking)
+        unit, size = await self._builder.build(resource, file.id, file.chunking)
         if (unit.document, size) == (file.document, file.usage_bytes):
             return
         async with self._indexes.held(store_id):
@@ -169,8 +168,8 @@ class Maintenance:
                 RedoFile(resource=resource, store_id=store_id, file=file, document=unit.document, usage_bytes=size)
             )
 
-    async def _change_over(self, resource: str, store_id: str, generation: int | None) -> bool:
-        """Have the store searched by the embedder of today, unless it is not what it was: then False."""
+    async def _switch_embedder(self, resource: str, store_id: str, generation: int | None) -> bool:
+        """Switch the store to the current embedder; return False if the store has changed since `generation`."""
         embedder = self._builder.embedder
         if await self._db.read(lambda conn: store_rows.embedder(conn, resource, store_id)) == embedder:
             return True
@@ -183,7 +182,7 @@ class Maintenance:
     async def _build(self, resource: str, store_id: str) -> None:
         try:
             await self._index(resource, store_id, anew=True)
-        except Exception:  # the next search tells us again
+        except Exception:  # the next search requests it again
             log.exception("a keyword index could not be built", store=store_id)
 
     async def _cover(self, resource: str, store_id: str) -> None:
@@ -207,7 +206,7 @@ class Maintenance:
             await asyncio.sleep(FOLLOW_SECONDS)
 
     async def follow(self) -> None:
-        """Put what others have ingested into the indexes there are here."""
+        """Update the indexes here with the files that other servers have ingested."""
         here = await self._indexes.stores()
         for resource, store_id, generation in await self._db.read(store_rows.generations):
             since = self._followed.get(store_id, -1)
@@ -218,15 +217,15 @@ class Maintenance:
                 await self._indexes.cover(store_id, _units(members))
                 self._followed[store_id] = generation
 
-    # ---- what is too much
+    # ---- garbage-collect
 
     async def sweep(self) -> None:
-        """Remove documents of no store, indexes of no store, units that are not in their store any more, and vectors of
-        embedders that no store has."""
+        """Garbage-collect: documents and indexes of no store, index entries of removed files, and vectors of embedders
+        that no store uses."""
         before = self._clock() - KEPT_SECONDS
         if unused := await self._data.read(lambda conn: document_store.unused(conn, before=before)):
             await self._forget(unused - await self._db.read(rows.documents), before)
-        here = await self._indexes.stores()  # first: those that are made meanwhile are not looked for
+        here = await self._indexes.stores()  # first: indexes that are created meanwhile are not examined
         stores = {store_id: resource for resource, store_id in await self._db.read(store_rows.all_ids)}
         for store_id in here:
             if store_id in stores:
@@ -242,7 +241,7 @@ class Maintenance:
         for some in document_store.portions(unused, _FORGOTTEN_AT_ONCE):
             count += len(await self._data.write(partial(document_store.forget, keys=some, before=before)))
         if count:
-            log.info("removed search data of no store", documents=count)
+            log.info("removed derived data of no store", documents=count)
 
     async def _tidy(self, resource: str, store_id: str) -> None:
         generation = await self._db.read(lambda conn: store_rows.generation(conn, resource, store_id))
@@ -258,7 +257,7 @@ class Maintenance:
 
 
 def _index_of(store_id: str) -> str:
-    """The name of the tasks that write the index of a store."""
+    """Return the name of the tasks that write the index of a store."""
     return f"index of {store_id}"
 
 
@@ -272,4 +271,4 @@ def _unit(member: Member) -> Unit | None:
 
 
 def _units(members: Iterable[Member]) -> set[Unit]:
-    return {unit for each in members if (unit := _unit(each)) is not None}
+    return {unit for member in members if (unit := _unit(member)) is not None}

@@ -1,11 +1,11 @@
-"""The worker of this process: takes the files that stores are given to where searches find them.
+"""Ingestion worker: takes files of vector stores from their row, `in_progress`, to a search index.
 
-A file's row is claimed with a lease, as runs are; then its document is made (read, cut, embedded; each only where it
-has not been made before), its unit put into the keyword index of the store, and the row says `completed`, in this
-order. Every step can be taken again: after a crash the file goes on where it was, and nothing is there twice. Files
-that are ready together, or nearly so, share one commit of the index and one of the rows. What becomes of a row is
-written only while it is this worker's: of a file that was removed or cancelled meanwhile nothing is left but derived
-data, which is swept in time.
+A file's row is claimed with a lease, as runs are. Then its document is built (extracted, chunked, embedded; each only
+where it has not been done before), put into the keyword index of the store, and the row says `completed`, in this
+order. Every step can be repeated: after a crash a file goes on where it was, and nothing is doubled. Files that are
+ready at about the same time share one commit of the index and one of the rows. A row is written only while it is
+claimed by this worker: a file that was removed or cancelled meanwhile leaves derived data at most, which is
+garbage-collected.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 GATHER_SECONDS = 0.25
-"""How long a file that is ready waits, while others are at work, for those to share its commit: a commit takes about as
+"""Longest wait of a ready file for others, while some are being built, to share its commit: a commit takes about as
 long for one file as for fifty."""
 _MOST_READY = 64
-"""Files that wait for a commit of their index; more are not begun."""
+"""Most files that wait for a commit of their index; no further one is begun."""
 _CLAIMED_PER_SLOT = 2
-"""Files are claimed several at a time, before their slots are free."""
+"""Files claimed for each slot: several at a time, before their slots are free."""
 
 
 class _Ready:
-    """A file whose unit can be put into its store's index."""
+    """A file whose document can be put into its store's index."""
 
     def __init__(self, claim: Claim, unit: Unit, size: int) -> None:
         self.claim = claim
@@ -53,8 +53,11 @@ class _Ready:
 
 
 class IngestionWorker:
-    """Ingests up to `slots` files at a time. changed: told the id of a store, a file of which is not being ingested any
-    more. gather_seconds: the most that a file that is ready waits for others."""
+    """Ingests up to `slots` files at a time.
+
+    changed: called with the id of a store when one of its files left `in_progress`. gather_seconds: longest wait of a
+    ready file for others.
+    """
 
     def __init__(
         self,
@@ -86,17 +89,17 @@ class IngestionWorker:
         self._woken = asyncio.Event()
         self._loop = LeaseLoop("ingestion worker", renew=self._renew, next_duties=self._next_duties)
         self.outcomes: Counter[str] = Counter()
-        """How many files became what since the start: `completed`, or the code of their error."""
+        """Number of files per outcome since the start: `completed`, or the code of their error."""
         self.on_other_embedder: Callable[[], None] = lambda: None
-        """Called when a store got a file while it is searched by other vectors than these files get."""
+        """Called when a store got a file while it is searched by another embedder's vectors."""
 
     def start(self) -> None:
-        """Begin to claim, first of all what an earlier process had in hand."""
+        """Start claiming, first of all the files of an earlier process."""
         self._woken.set()
         self._loop.start()
 
     async def stop(self) -> None:
-        """Claim nothing more and give back what is in hand: it is taken up again at the next start."""
+        """Stop claiming and release all claims: the next worker takes them up."""
         if not await self._loop.stop():
             return
         tasks = [*self._held.values(), *self._committing.values()]
@@ -108,7 +111,7 @@ class IngestionWorker:
             await self._db.write(ReleaseFiles(worker=self._owner))
 
     def wake(self) -> None:
-        """There may be a file to claim."""
+        """Look for files to claim."""
         self._woken.set()
 
     @property
@@ -127,7 +130,7 @@ class IngestionWorker:
 
     async def _claim(self) -> None:
         if len(self._at_work) > self._slots or self._suspects:
-            return  # some wait for a slot already, or one is to be alone
+            return  # some wait for a slot already, or a suspect must be alone
         free = min(_CLAIMED_PER_SLOT * self._slots - len(self._at_work), _MOST_READY - len(self._held))
         now, held = self._clock(), tuple(self._held)
         # A look costs a read, only what is there to be claimed costs a write.
@@ -156,7 +159,7 @@ class IngestionWorker:
         self._woken.set()  # another one can be begun
 
     async def _renew(self) -> None:
-        """Keep the leases; let go of files that are no longer ours to ingest."""
+        """Renew the leases; drop files whose lease was lost."""
         held = dict(self._held)
         if not held:
             return
@@ -168,13 +171,15 @@ class IngestionWorker:
     # ---- one file
 
     async def _ingest(self, claim: Claim) -> None:
-        """From a claim to what becomes of it. Raises nothing."""
+        """Ingest a claimed file and write its outcome. Raises nothing."""
         try:
             await self._ingest_or_raise(claim)
         except Unreadable as error:
             await self._fail(claim, error.code, error.message)
         except Unavailable as error:  # the database, or the disk: not the file's fault
-            log.warning("a file has to wait", file_id=claim.file.id, reason=error.message)
+            log.warning(
+                "a file waits: its database or disk is unavailable", file_id=claim.file.id, reason=error.message
+            )
             await self._give_back(claim, keep_attempts=False)
         except LocumError as error:
             await self._fail(claim, "server_error", f"The file could not be ingested: {error.message}")
@@ -191,7 +196,7 @@ class IngestionWorker:
             )
         file = claim.file
         async with self._turns:
-            unit, size = await self._builder.make(claim.resource, file.id, file.chunking)
+            unit, size = await self._builder.build(claim.resource, file.id, file.chunking)
         self._leaves_work(claim)
         at, ready = (claim.resource, file.vector_store_id), _Ready(claim, unit, size)
         self._ready[at].append(ready)
@@ -200,34 +205,33 @@ class IngestionWorker:
         await ready.committed
 
     async def _commit_all(self, at: tuple[str, str]) -> None:
-        """Put what is ready into the store's index and say so in the rows, until nothing is ready any more."""
+        """Commit ready files of a store to its index and rows, batch by batch, until none is left."""
         try:
             while self._ready.get(at):
                 await self._gather()
-                await self._commit_or_tell(at, self._ready.pop(at))
+                await self._commit_and_settle(at, self._ready.pop(at))
         finally:
             del self._committing[at]
 
-    async def _commit_or_tell(self, at: tuple[str, str], batch: list[_Ready]) -> None:
-        """Commit files together and tell each of them; where that fails, one by one, so that a file which the index
-        cannot take fails alone."""
+    async def _commit_and_settle(self, at: tuple[str, str], batch: list[_Ready]) -> None:
+        """Commit files together and settle each; on failure one by one: a file that the index rejects fails alone."""
         try:
             await self._commit(*at, batch)
         except Exception as failure:
             if len(batch) > 1 and not isinstance(failure, Unavailable):
-                for each in batch:
-                    await self._commit_or_tell(at, [each])
+                for ready in batch:
+                    await self._commit_and_settle(at, [ready])
                 return
-            for each in batch:
-                if not each.committed.done():  # somebody still waits for it
-                    each.committed.set_exception(failure)
+            for ready in batch:
+                if not ready.committed.done():  # its task still waits
+                    ready.committed.set_exception(failure)
         else:
-            for each in batch:
-                if not each.committed.done():
-                    each.committed.set_result(None)
+            for ready in batch:
+                if not ready.committed.done():
+                    ready.committed.set_result(None)
 
     async def _gather(self) -> None:
-        """Until all that is at work is ready, or that takes too long, or nothing more is begun before a commit."""
+        """Wait until all files being built are ready, or the time is over, or no further file is begun."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._gather_seconds):
                 while self._at_work and len(self._held) < _MOST_READY:
@@ -236,11 +240,11 @@ class IngestionWorker:
 
     async def _commit(self, resource: str, store_id: str, batch: list[_Ready]) -> None:
         async with self._indexes.held(store_id):
-            await self._indexes.put(store_id, {each.unit for each in batch})
+            await self._indexes.put(store_id, {ready.unit for ready in batch})
             ingested = [
-                Ingested(claim=each.claim, document=each.unit.document, usage_bytes=each.size) for each in batch
+                Ingested(claim=ready.claim, document=ready.unit.document, usage_bytes=ready.size) for ready in batch
             ]
-            done = await self._db.write(
+            result = await self._db.write(
                 CompleteFiles(
                     worker=self._owner,
                     resource=resource,
@@ -249,8 +253,8 @@ class IngestionWorker:
                     embedder=self._builder.embedder,
                 )
             )
-        self.outcomes["completed"] += done.count
-        if done.is_other:
+        self.outcomes["completed"] += result.count
+        if result.is_other:
             self.on_other_embedder()
 
     async def _fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
@@ -258,7 +262,7 @@ class IngestionWorker:
         with suppress(Unavailable):  # its lease runs out, and it is tried again
             if await self._db.write(FailFile(worker=self._owner, claim=claim, error=error)):
                 self.outcomes[code] += 1
-                log.info("a file cannot be searched", file_id=claim.file.id, code=code, reason=message)
+                log.info("a file could not be ingested", file_id=claim.file.id, code=code, reason=message)
 
     async def _give_back(self, claim: Claim, *, keep_attempts: bool) -> None:
         with suppress(Unavailable):
