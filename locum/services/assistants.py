@@ -13,9 +13,9 @@ from locum.clock import Clock
 from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing, Page
 from locum.domain.tools import ToolResources
+from locum.services import tool_resources
 from locum.services.once import Once, make_once
 from locum.services.params import AssistantParams, said
-from locum.services.resources import settled
 from locum.services.shared_files import share
 from locum.store import assistants as store
 from locum.store.database import Database
@@ -104,7 +104,7 @@ def _with_resources(
     resources = assistant.tool_resources
     if params.shares_files:  # v1 does not know of vector stores, and says nothing of them
         resources = msgspec.structs.replace(resources, file_search=had.file_search)
-    resources = settled(conn, resource, resources, params.new_stores, had=had, now=now)
+    resources = tool_resources.resolve(conn, resource, resources, params.new_stores, current=had, now=now)
     if params.shares_files:
         resources = share(conn, resource, resources, assistant.tools, had=had, now=now)
     return msgspec.structs.replace(assistant, tool_resources=resources)

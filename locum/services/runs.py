@@ -26,11 +26,11 @@ from locum.domain.steps import Step
 from locum.domain.threads import Thread
 from locum.domain.tools import CodeInterpreterTool, FileSearchTool, FunctionTool, ToolResources
 from locum.errors import InvalidRequest, NotFound
+from locum.services import tool_resources
 from locum.services.events import Events
 from locum.services.once import Once, make_once
 from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
-from locum.services.resources import OF_THREADS, settled
 from locum.services.threads import add_messages, insert_thread
 from locum.signals.base import Signals
 from locum.signals.waiting import until
@@ -275,7 +275,9 @@ class Runs:
         now: float,
     ) -> Run:
         assistant = assistant_store.get(conn, resource, new.assistant_id)
-        resources = settled(conn, resource, new.tool_resources, new.new_stores, expires_after=OF_THREADS, now=int(now))
+        resources = tool_resources.resolve(
+            conn, resource, new.tool_resources, new.new_stores, expires_after=tool_resources.OF_THREADS, now=int(now)
+        )
         new = msgspec.structs.replace(new, tool_resources=resources)
         run = effective_run(
             assistant, new, thread_id=thread.id, surface=surface, now=int(now), expiry_seconds=self._expiry_seconds

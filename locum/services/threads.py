@@ -15,10 +15,10 @@ from locum.domain.messages import ImageFilePart, Message
 from locum.domain.pages import Listing, Page
 from locum.domain.threads import Thread
 from locum.errors import InvalidRequest
+from locum.services import tool_resources
 from locum.services.checks import require_files
 from locum.services.once import Once, make_once
 from locum.services.params import NewMessage, NewThread, ThreadChanges, are_searched, said
-from locum.services.resources import OF_THREADS, attached, joined, settled
 from locum.signals.base import Signals
 from locum.store import messages as message_store
 from locum.store import runs as run_store
@@ -115,13 +115,13 @@ class Threads:
         def change(conn: Connection) -> Thread:
             before = store.get(conn, principal.resource, thread_id, for_update=True)
             after = msgspec.structs.replace(before, **said(changes))
-            resources = settled(
+            resources = tool_resources.resolve(
                 conn,
                 principal.resource,
                 after.tool_resources,
                 changes.new_stores,
-                had=before.tool_resources,
-                expires_after=OF_THREADS,
+                current=before.tool_resources,
+                expires_after=tool_resources.OF_THREADS,
                 now=int(self._clock()),
             )
             after = msgspec.structs.replace(after, tool_resources=resources)
@@ -161,10 +161,12 @@ def _check_whole(message: Message) -> None:
 
 def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:
     """Insert a thread and the messages it begins with."""
-    resources = settled(conn, resource, new.tool_resources, new.new_stores, expires_after=OF_THREADS, now=now)
-    messages = [attached(conn, resource, message, now=now) for message in new.messages]
+    resources = tool_resources.resolve(
+        conn, resource, new.tool_resources, new.new_stores, expires_after=tool_resources.OF_THREADS, now=now
+    )
+    messages = [tool_resources.from_file_ids(conn, resource, message, now=now) for message in new.messages]
     _require_attachments(conn, resource, messages, now=now)
-    resources = joined(conn, resource, resources, messages, now=now)
+    resources = tool_resources.merge_attachments(conn, resource, resources, messages, now=now)
     thread = Thread(id=ids.new("thread_"), created_at=now, metadata=new.metadata, tool_resources=resources)
     store.insert(conn, resource, thread)
     for message in messages:
@@ -194,9 +196,9 @@ def add_messages(
     conn: Connection, resource: str, thread: Thread, new: tuple[NewMessage, ...], *, now: int
 ) -> list[Message]:
     """Insert messages and let their attachments join the thread's tool resources."""
-    messages = [attached(conn, resource, message, now=now) for message in new]
+    messages = [tool_resources.from_file_ids(conn, resource, message, now=now) for message in new]
     _require_attachments(conn, resource, messages, now=now)
-    resources = joined(conn, resource, thread.tool_resources, messages, now=now)
+    resources = tool_resources.merge_attachments(conn, resource, thread.tool_resources, messages, now=now)
     if resources != thread.tool_resources:
         store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
     return [insert_message(conn, resource, thread.id, message, now=now) for message in messages]

@@ -72,7 +72,7 @@ from locum.domain.tools import (
 )
 from locum.errors import InvalidRequest, NotFound
 from locum.services.params import AssistantParams, NewMessage, said
-from locum.services.resources import with_files
+from locum.services.tool_resources import with_files
 from tests.api.edge import EdgeServer
 
 V1 = {"openai-beta": "assistants=v1"}

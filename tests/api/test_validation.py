@@ -34,7 +34,7 @@ from locum.domain.tools import (
 )
 from locum.errors import InvalidRequest
 from locum.services.params import NewMessage
-from locum.services.resources import with_files
+from locum.services.tool_resources import with_files
 
 RUN = {"assistant_id": "asst_1"}
 SAY = {"role": "user", "content": "hi"}

@@ -1,0 +1,92 @@
+"""Tool resources of assistants, threads and runs: check them, create the vector stores described with them, and merge
+the attachments of messages into those of a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from locum.domain.files import File
+from locum.domain.messages import Attachment
+from locum.domain.tools import CodeInterpreterTool, FileSearchTool, ToolResources
+from locum.domain.vector_stores import THREAD_STORE_DAYS, ExpiresAfter, is_searchable
+from locum.services.checks import require_files, require_stores
+from locum.services.params import NewMessage, NewVectorStore, NewVectorStoreFile
+from locum.services.vector_store_files import add_files
+from locum.services.vector_stores import insert_store
+from locum.store import vector_stores as store
+
+OF_THREADS = ExpiresAfter(days=THREAD_STORE_DAYS)
+_NONE = ToolResources()
+
+
+def resolve(
+    conn: Connection,
+    resource: str,
+    requested: ToolResources,
+    new_stores: Sequence[NewVectorStore] = (),
+    *,
+    current: ToolResources = _NONE,
+    expires_after: ExpiresAfter | None = None,
+    now: int,
+) -> ToolResources:
+    """Create the described stores, which expire as `expires_after` says; return the requested resources with them.
+
+    NotFound for a file or store that does not exist, unless `current` names it too.
+    """
+    kept_files, kept_stores = current.code_interpreter_file_ids, current.vector_store_ids
+    file_ids = (file_id for file_id in requested.code_interpreter_file_ids if file_id not in kept_files)
+    require_files(conn, resource, file_ids, now=now)
+    require_stores(conn, resource, (store_id for store_id in requested.vector_store_ids if store_id not in kept_stores))
+    created = [
+        insert_store(conn, resource, replace(new, expires_after=expires_after), now=now, refuse_at=_files_of(index)).id
+        for index, new in enumerate(new_stores)
+    ]
+    return requested.with_vector_stores((*requested.vector_store_ids, *created)) if created else requested
+
+
+def _files_of(index: int) -> str:
+    return f"tool_resources.file_search.vector_stores[{index}].file_ids"
+
+
+def from_file_ids(conn: Connection, resource: str, message: NewMessage, *, now: int) -> NewMessage:
+    """Return the message with attachments for its `file_ids`."""
+    if not message.file_ids:
+        return message
+    return with_files(message, require_files(conn, resource, message.file_ids, now=now))
+
+
+def with_files(message: NewMessage, files: Iterable[File]) -> NewMessage:
+    """Return the message with attachments for the files of its `file_ids`: for the code interpreter, and for file
+    search if they are searchable."""
+    for_both = (CodeInterpreterTool(), FileSearchTool())
+    by_id = tuple(
+        Attachment(file_id=file.id, tools=for_both if is_searchable(file.filename) else for_both[:1]) for file in files
+    )
+    return replace(message, attachments=message.attachments + by_id, file_ids=())
+
+
+def merge_attachments(
+    conn: Connection, resource: str, resources: ToolResources, messages: Iterable[NewMessage], *, now: int
+) -> ToolResources:
+    """Return a thread's resources with the attachments of these messages.
+
+    Files for file search go into the thread's vector store, or into a new one if the thread has none (any more).
+    """
+    attachments = [attachment for message in messages for attachment in message.attachments]
+    if for_code := tuple(attachment.file_id for attachment in attachments if attachment.is_for_code):
+        resources = resources.with_code_interpreter_files(for_code)
+    for_search = dict.fromkeys(attachment.file_id for attachment in attachments if attachment.is_for_search)
+    if not for_search:
+        return resources
+    files = tuple(NewVectorStoreFile(file_id=file_id) for file_id in for_search)
+    existing = {vector_store.id for vector_store in store.existing(conn, resource, resources.vector_store_ids)}
+    for store_id in resources.vector_store_ids:
+        if store_id in existing:
+            store.get(conn, resource, store_id, for_update=True)
+            add_files(conn, resource, store_id, files, now=now, refuse_at="attachments")
+            return resources
+    new = NewVectorStore(files=files, expires_after=OF_THREADS)
+    return resources.with_vector_stores((insert_store(conn, resource, new, now=now, refuse_at="attachments").id,))
