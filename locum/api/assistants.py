@@ -9,7 +9,9 @@ from locum.api.requests import ApiRequest
 
 async def create(request: ApiRequest) -> Json:
     body = await request.read(request.shapes.assistant_body)
-    assistant = await request.services.assistants.create(request.principal, body.to_params(), once=request.once())
+    assistant = await request.services.assistants.create(
+        request.principal, body.to_params(), idempotency_key=request.idempotency_key()
+    )
     return Json(request.shapes.render_assistant(assistant))
 
 

@@ -12,7 +12,9 @@ from locum.api.vector_store_files import status_of
 
 async def create(request: ApiRequest) -> Json:
     store_id, files = request.id("vector_store_id"), (await request.read(FileBatchBody)).to_params()
-    state = await request.services.file_batches.create(request.principal, store_id, files, once=request.once())
+    state = await request.services.file_batches.create(
+        request.principal, store_id, files, idempotency_key=request.idempotency_key()
+    )
     return Json(render_file_batch(state))
 
 

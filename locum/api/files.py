@@ -88,7 +88,9 @@ async def create(request: ApiRequest) -> Json:
                 purpose=fields.purpose,
                 surface=request.call.surface,
                 expires_after_seconds=fields.expires_after.seconds if fields.expires_after else None,
-                once=request.once(repr((filename, sorted(values.items()), staged.written.sha256)).encode()),
+                idempotency_key=request.idempotency_key(
+                    repr((filename, sorted(values.items()), staged.written.sha256)).encode()
+                ),
             )
     return Json(render_file(file))
 

@@ -14,7 +14,11 @@ async def create(request: ApiRequest) -> Json:
     body = await request.read(request.shapes.message_body)
     wait = request.seconds("wait_for_thread", maximum=MAX_QUEUE_SECONDS)
     creating = request.services.messages.create(
-        request.principal, thread_id, body.to_params(), once=request.once(), wait_seconds=wait or 0.0
+        request.principal,
+        thread_id,
+        body.to_params(),
+        idempotency_key=request.idempotency_key(),
+        wait_seconds=wait or 0.0,
     )
     message = await (request.unless_gone(creating) if wait else creating)
     return Json(request.shapes.render_message(message))

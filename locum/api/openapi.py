@@ -410,7 +410,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a route is for. `answer`: the schema it answers with; in brackets a page of it.
 
     body: the model of its JSON body, or a form's schema. query: names in `_QUERY`. streams: events, when asked for.
-    is_once: a request with the same `Idempotency-Key` is the same request.
+    takes_idempotency_key: it heeds the header `Idempotency-Key`.
     """
 
     id: str
@@ -419,7 +419,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[str, ...] = ()
     is_body_required: bool = True
     streams: bool = False
-    is_once: bool = False
+    takes_idempotency_key: bool = False
 
 
 _PAGE = ("limit", "order", "after", "before")
@@ -462,22 +462,34 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", f"{_A}/files/{{file_id}}"): Operation(id="getAssistantFile", answer="AssistantFile"),
     ("DELETE", f"{_A}/files/{{file_id}}"): Operation(id="deleteAssistantFile", answer="assistant.file.deleted"),
     ("POST", "/threads"): Operation(
-        id="createThread", answer="Thread", body=lambda s: s.thread_body, is_body_required=False, is_once=True
+        id="createThread",
+        answer="Thread",
+        body=lambda s: s.thread_body,
+        is_body_required=False,
+        takes_idempotency_key=True,
     ),
     ("GET", "/threads"): Operation(id="listThreads", answer="[Thread]", query=(*_PAGE, "metadata")),
     ("POST", "/threads/runs"): Operation(
-        id="createThreadAndRun", answer="Run", body=lambda s: s.thread_and_run_body, streams=True, is_once=True
+        id="createThreadAndRun",
+        answer="Run",
+        body=lambda s: s.thread_and_run_body,
+        streams=True,
+        takes_idempotency_key=True,
     ),
     ("GET", _T): Operation(id="getThread", answer="Thread"),
     ("POST", _T): Operation(
         id="modifyThread", answer="Thread", body=lambda s: s.thread_changes, is_body_required=False
     ),
     ("POST", f"{_T}/fork"): Operation(
-        id="forkThread", answer="Thread", body=ForkBody, is_body_required=False, is_once=True
+        id="forkThread", answer="Thread", body=ForkBody, is_body_required=False, takes_idempotency_key=True
     ),
     ("DELETE", _T): Operation(id="deleteThread", answer="thread.deleted"),
     ("POST", f"{_T}/messages"): Operation(
-        id="createMessage", answer="Message", body=lambda s: s.message_body, query=("wait_for_thread",), is_once=True
+        id="createMessage",
+        answer="Message",
+        body=lambda s: s.message_body,
+        query=("wait_for_thread",),
+        takes_idempotency_key=True,
     ),
     ("GET", f"{_T}/messages"): Operation(id="listMessages", answer="[Message]", query=(*_PAGE, "run_id")),
     ("GET", _M): Operation(id="getMessage", answer="Message"),
@@ -491,7 +503,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         body=lambda s: s.run_body,
         query=("include[]", "wait_for_thread"),
         streams=True,
-        is_once=True,
+        takes_idempotency_key=True,
     ),
     ("GET", f"{_T}/runs"): Operation(id="listRuns", answer="[Run]", query=_PAGE),
     ("GET", _R): Operation(id="getRun", answer="Run", query=("wait",)),
@@ -499,7 +511,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", f"{_R}/cancel"): Operation(id="cancelRun", answer="Run"),
     ("GET", f"{_R}/events"): Operation(id="followRun", answer="events", query=("last_event_id", "include[]")),
     ("POST", f"{_R}/submit_tool_outputs"): Operation(
-        id="submitToolOutputsToRun", answer="Run", body=ToolOutputsBody, streams=True, is_once=True
+        id="submitToolOutputsToRun", answer="Run", body=ToolOutputsBody, streams=True, takes_idempotency_key=True
     ),
     ("GET", f"{_R}/steps"): Operation(id="listRunSteps", answer="[RunStep]", query=(*_PAGE, "include[]")),
     ("GET", f"{_R}/steps/{{step_id}}"): Operation(id="getRunStep", answer="RunStep", query=("include[]",)),
@@ -515,7 +527,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/uploads/{upload_id}/complete"): Operation(id="completeUpload", answer="Upload", body=CompleteBody),
     ("POST", "/uploads/{upload_id}/cancel"): Operation(id="cancelUpload", answer="Upload"),
     ("POST", "/vector_stores"): Operation(
-        id="createVectorStore", answer="VectorStore", body=VectorStoreBody, is_body_required=False, is_once=True
+        id="createVectorStore",
+        answer="VectorStore",
+        body=VectorStoreBody,
+        is_body_required=False,
+        takes_idempotency_key=True,
     ),
     ("GET", "/vector_stores"): Operation(id="listVectorStores", answer="[VectorStore]", query=_PAGE),
     ("GET", _V): Operation(id="getVectorStore", answer="VectorStore"),
@@ -525,7 +541,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", _V): Operation(id="deleteVectorStore", answer="vector_store.deleted"),
     ("POST", f"{_V}/search"): Operation(id="searchVectorStore", answer="SearchResults", body=SearchBody),
     ("POST", f"{_V}/files"): Operation(
-        id="createVectorStoreFile", answer="VectorStoreFile", body=VectorStoreFileBody, is_once=True
+        id="createVectorStoreFile", answer="VectorStoreFile", body=VectorStoreFileBody, takes_idempotency_key=True
     ),
     ("GET", f"{_V}/files"): Operation(id="listVectorStoreFiles", answer="[VectorStoreFile]", query=(*_PAGE, "filter")),
     ("GET", f"{_V}/files/{{file_id}}"): Operation(id="getVectorStoreFile", answer="VectorStoreFile"),
@@ -535,7 +551,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", f"{_V}/files/{{file_id}}"): Operation(id="deleteVectorStoreFile", answer="vector_store.file.deleted"),
     ("GET", f"{_V}/files/{{file_id}}/content"): Operation(id="retrieveVectorStoreFileContent", answer="FileContent"),
     ("POST", f"{_V}/file_batches"): Operation(
-        id="createVectorStoreFileBatch", answer="FileBatch", body=FileBatchBody, is_once=True
+        id="createVectorStoreFileBatch", answer="FileBatch", body=FileBatchBody, takes_idempotency_key=True
     ),
     ("GET", _B): Operation(id="getVectorStoreFileBatch", answer="FileBatch"),
     ("POST", f"{_B}/cancel"): Operation(id="cancelVectorStoreFileBatch", answer="FileBatch"),
@@ -605,7 +621,12 @@ def _operation(operation: Operation, path: str, call: Call) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [path.split("/")[1]],
-        "parameters": [*_path_parameters(path), *_query(operation), *_once(operation), *_dialect(path, call)],
+        "parameters": [
+            *_path_parameters(path),
+            *_query(operation),
+            *_idempotency_key(operation),
+            *_dialect(path, call),
+        ],
         "responses": {**_successes(operation), **responses},
     }
     if (body := _model(operation, call.version)) is not None:
@@ -644,8 +665,8 @@ def _style(name: str) -> dict[str, Any]:
     return {"style": "deepObject", "explode": True} if name == "metadata" else {}
 
 
-def _once(operation: Operation) -> list[dict[str, Any]]:
-    if not operation.is_once:
+def _idempotency_key(operation: Operation) -> list[dict[str, Any]]:
+    if not operation.takes_idempotency_key:
         return []
     key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
     return [{"name": "Idempotency-Key", "in": "header", "schema": key}]

@@ -18,7 +18,7 @@ from locum.api.dialect import Call
 from locum.api.shapes import SHAPES, Shapes
 from locum.domain.pages import Page
 from locum.errors import InvalidRequest
-from locum.services.once import Once
+from locum.services.idempotency import IdempotencyKey
 
 if TYPE_CHECKING:
     from locum.services.catalog import Services
@@ -150,9 +150,11 @@ class ApiRequest(Request):
             strict.check(self.call, body)
         return parsed
 
-    def once(self, body: bytes | None = None) -> Once | None:
-        """What makes the request the same when it comes again, where it has an `Idempotency-Key`: its method, path
-        and body, which has been read. body: what stands for one that a client never sends the same way twice."""
+    def idempotency_key(self, body: bytes | None = None) -> IdempotencyKey | None:
+        """Return the `Idempotency-Key`, if any, with a digest of the method, path and body, which must have been read.
+
+        body: replaces the body in the digest, for a form, whose boundary differs between repeated requests.
+        """
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
@@ -162,8 +164,8 @@ class ApiRequest(Request):
                 param="Idempotency-Key",
                 code="invalid_value",
             )
-        asked = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw if body is None else body))
-        return Once(key, hashlib.sha256(asked).hexdigest())
+        request = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw if body is None else body))
+        return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
 
     async def unless_gone(self, working: Coroutine[Any, Any, T]) -> T:
         """Wait for the work, for as long as the client does. The body must have been read."""

@@ -30,7 +30,7 @@ async def create(request: ApiRequest) -> Json | Sse:
         body.to_params(),
         surface=request.call.surface,
         stream=bool(body.stream),
-        once=request.once(),
+        idempotency_key=request.idempotency_key(),
         wait_seconds=wait or 0.0,
     )
     started = await (request.unless_gone(creating) if wait else creating)
@@ -45,7 +45,7 @@ async def create_and_run(request: ApiRequest) -> Json | Sse:
         body.to_params(),
         surface=request.call.surface,
         stream=bool(body.stream),
-        once=request.once(),
+        idempotency_key=request.idempotency_key(),
     )
     return _started(request.shapes, started)
 
@@ -86,7 +86,12 @@ async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
     thread_id, run_id = request.id("thread_id"), request.id("run_id")
     body = await request.read(ToolOutputsBody)
     started = await request.services.runs.submit_tool_outputs(
-        request.principal, thread_id, run_id, body.to_params(), stream=bool(body.stream), once=request.once()
+        request.principal,
+        thread_id,
+        run_id,
+        body.to_params(),
+        stream=bool(body.stream),
+        idempotency_key=request.idempotency_key(),
     )
     return _started(request.shapes, started)
 

@@ -20,7 +20,9 @@ class ForkBody(MetadataBody):
 
 async def create(request: ApiRequest) -> Json:
     body = await request.read(request.shapes.thread_body)
-    thread = await request.services.threads.create(request.principal, body.to_params(), once=request.once())
+    thread = await request.services.threads.create(
+        request.principal, body.to_params(), idempotency_key=request.idempotency_key()
+    )
     return Json(request.shapes.render_thread(thread))
 
 
@@ -40,7 +42,11 @@ async def fork(request: ApiRequest) -> Json:
     thread_id = request.id("thread_id")
     body = await request.read(ForkBody)
     thread = await request.services.threads.fork(
-        request.principal, thread_id, message_id=body.message_id, metadata=body.to_params(), once=request.once()
+        request.principal,
+        thread_id,
+        message_id=body.message_id,
+        metadata=body.to_params(),
+        idempotency_key=request.idempotency_key(),
     )
     return Json(request.shapes.render_thread(thread))
 

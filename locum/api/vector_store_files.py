@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def create(request: ApiRequest) -> Json:
     store_id, new = request.id("vector_store_id"), (await request.read(VectorStoreFileBody)).to_params()
     files = request.services.vector_store_files
-    return _answer(await files.create(request.principal, store_id, new, once=request.once()))
+    return _answer(await files.create(request.principal, store_id, new, idempotency_key=request.idempotency_key()))
 
 
 async def retrieve(request: ApiRequest) -> Json:

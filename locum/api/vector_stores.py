@@ -11,7 +11,9 @@ from locum.api.v2.vector_stores import SearchBody, VectorStoreBody, VectorStoreC
 
 async def create(request: ApiRequest) -> Json:
     new = (await request.read(VectorStoreBody)).to_params()
-    state = await request.services.vector_stores.create(request.principal, new, once=request.once())
+    state = await request.services.vector_stores.create(
+        request.principal, new, idempotency_key=request.idempotency_key()
+    )
     return Json(render_vector_store(state))
 
 

@@ -14,7 +14,7 @@ from locum.domain.assistants import Assistant
 from locum.domain.pages import Listing, Page
 from locum.domain.tools import ToolResources
 from locum.services import tool_resources
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import AssistantParams, said
 from locum.services.shared_files import share
 from locum.store import assistants as store
@@ -29,7 +29,9 @@ class Assistants:
         self._clock = clock
         self._wake = wake
 
-    async def create(self, principal: Principal, params: AssistantParams, *, once: Once | None = None) -> Assistant:
+    async def create(
+        self, principal: Principal, params: AssistantParams, *, idempotency_key: IdempotencyKey | None = None
+    ) -> Assistant:
         """A new assistant; NotFound when one of its files or vector stores does not exist."""
         resource = principal.resource
         new = Assistant(id=ids.new("asst_"), created_at=int(self._clock()), **said(params))
@@ -43,7 +45,7 @@ class Assistants:
             def find(assistant_id: str) -> Assistant:
                 return store.get(conn, resource, assistant_id)
 
-            return make_once(conn, resource, once, lambda: insert(conn), find, now=new.created_at)[0]
+            return create_or_find(conn, resource, idempotency_key, lambda: insert(conn), find, now=new.created_at)[0]
 
         assistant = await self._db.write(make_or_find)
         self._wake()

@@ -12,7 +12,7 @@ from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain.pages import Listing, Page
 from locum.domain.vector_stores import BatchStatus, FileBatch, FileCounts, FileStatus, VectorStoreFile
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewVectorStoreFile
 from locum.services.vector_store_files import add_files
 from locum.signals.base import Signals
@@ -44,7 +44,12 @@ class FileBatches:
         self._wake = wake
 
     async def create(
-        self, principal: Principal, store_id: str, files: Sequence[NewVectorStoreFile], *, once: Once | None = None
+        self,
+        principal: Principal,
+        store_id: str,
+        files: Sequence[NewVectorStoreFile],
+        *,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> BatchState:
         """Add files, as one by one, but that a file of a kind which cannot be searched fails alone."""
         now, resource = int(self._clock()), principal.resource
@@ -61,7 +66,8 @@ class FileBatches:
             def find(batch_id: str) -> FileBatch:
                 return store.get(conn, resource, store_id, batch_id)
 
-            return _with_counts(conn, resource, make_once(conn, resource, once, make, find, now=now)[0], now=now)
+            batch, _ = create_or_find(conn, resource, idempotency_key, make, find, now=now)
+            return _with_counts(conn, resource, batch, now=now)
 
         state = await self._db.write(insert)
         self._wake()

@@ -25,7 +25,7 @@ from locum.domain.files import (
 from locum.domain.pages import Listing, Page
 from locum.domain.uploads import part_blob_key
 from locum.errors import InvalidRequest
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.staging import Staged, stage
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
@@ -55,7 +55,7 @@ class Files:
         purpose: Purpose,
         surface: Surface,
         expires_after_seconds: int | None = None,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> File:
         """Make a file of staged bytes, or return the file that this request made before."""
         resource, now = principal.resource, self._now()
@@ -76,7 +76,7 @@ class Files:
             def find(file_id: str) -> File:
                 return store.get(conn, resource, file_id, now=now)
 
-            return make_once(conn, resource, once, make, find, now=now)
+            return create_or_find(conn, resource, idempotency_key, make, find, now=now)
 
         return await staged.adopt(self._db.write(insert))
 

@@ -12,7 +12,7 @@ from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewMessage, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages
@@ -37,7 +37,7 @@ class Messages:
         thread_id: str,
         new: NewMessage,
         *,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         wait_seconds: float = 0.0,
     ) -> Message:
         """Add to the thread; refused in the hosted API's words while a run is active on it, after `wait_seconds`."""
@@ -55,7 +55,7 @@ class Messages:
             def find(message_id: str) -> Message:
                 return store.get(conn, resource, thread_id, message_id)
 
-            return make_once(conn, resource, once, make, find, now=now)[0]
+            return create_or_find(conn, resource, idempotency_key, make, find, now=now)[0]
 
         async def attempt() -> Message:
             now = self._clock()

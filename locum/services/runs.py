@@ -28,7 +28,7 @@ from locum.domain.tools import CodeInterpreterTool, FileSearchTool, FunctionTool
 from locum.errors import InvalidRequest, NotFound
 from locum.services import tool_resources
 from locum.services.events import Events
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
 from locum.services.threads import add_messages, insert_thread
@@ -88,7 +88,7 @@ class Runs:
         *,
         surface: Surface,
         stream: bool = False,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         wait_seconds: float = 0.0,
     ) -> Started:
         """Queue a run; refused in the hosted API's words while another is active on the thread. With `wait_seconds`
@@ -106,7 +106,7 @@ class Runs:
             def find(run_id: str) -> Run:
                 return store.get(conn, resource, thread_id, run_id)
 
-            return make_once(conn, resource, once, make, find, now=now)
+            return create_or_find(conn, resource, idempotency_key, make, find, now=now)
 
         async def attempt() -> tuple[Run, bool]:
             now = self._clock()
@@ -127,7 +127,7 @@ class Runs:
         *,
         surface: Surface,
         stream: bool = False,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Started:
         """A thread and a run on it, both or neither."""
         now, resource = self._clock(), principal.resource
@@ -141,7 +141,7 @@ class Runs:
             def find(thread_id: str) -> Thread:
                 return thread_store.get(conn, resource, thread_id)
 
-            thread, is_new = make_once(conn, resource, once, make, find, now=now)
+            thread, is_new = create_or_find(conn, resource, idempotency_key, make, find, now=now)
             return thread, store.page(conn, resource, thread.id, _FIRST).data[0], is_new
 
         thread, run, is_new = await self._db.write(insert)
@@ -206,7 +206,7 @@ class Runs:
         outputs: Sequence[tuple[str, str]],
         *,
         stream: bool = False,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Started:
         """What the caller's functions returned, (call id, output) each: all of them, and the run goes on."""
         now, resource = self._clock(), principal.resource
@@ -237,7 +237,7 @@ class Runs:
             def find(_: str) -> Run:
                 return store.get(conn, resource, thread_id, run_id)
 
-            return make_once(conn, resource, once, lambda: submit(conn), find, now=now)
+            return create_or_find(conn, resource, idempotency_key, lambda: submit(conn), find, now=now)
 
         run, is_new = await self._db.write(change)
         if not is_new:

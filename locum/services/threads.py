@@ -17,7 +17,7 @@ from locum.domain.threads import Thread
 from locum.errors import InvalidRequest
 from locum.services import tool_resources
 from locum.services.checks import require_files
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewMessage, NewThread, ThreadChanges, are_searched, said
 from locum.signals.base import Signals
 from locum.store import messages as message_store
@@ -47,15 +47,17 @@ class Threads:
         self._forget_session = forget_session
         self._wake = wake
 
-    async def create(self, principal: Principal, new: NewThread, *, once: Once | None = None) -> Thread:
+    async def create(
+        self, principal: Principal, new: NewThread, *, idempotency_key: IdempotencyKey | None = None
+    ) -> Thread:
         """A new thread with its messages, in order."""
         now, resource = self._clock(), principal.resource
 
         def insert(conn: Connection) -> Thread:
-            return make_once(
+            return create_or_find(
                 conn,
                 resource,
-                once,
+                idempotency_key,
                 lambda: insert_thread(conn, resource, new, now=int(now)),
                 lambda thread_id: store.get(conn, resource, thread_id),
                 now=now,
@@ -81,7 +83,7 @@ class Threads:
         *,
         message_id: str | None = None,
         metadata: dict[str, str] | UnsetType = UNSET,
-        once: Once | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Thread:
         """A new thread with copies of the messages up to and including one, or of all; allowed while a run is active.
 
@@ -105,7 +107,9 @@ class Threads:
                 message_store.copy(conn, resource, thread_id, to=fork.id, upto=message_id)
                 return fork
 
-            return make_once(conn, resource, once, make, lambda id_: store.get(conn, resource, id_), now=now)[0]
+            return create_or_find(
+                conn, resource, idempotency_key, make, lambda id_: store.get(conn, resource, id_), now=now
+            )[0]
 
         return await self._db.write(insert)
 

@@ -20,7 +20,7 @@ from locum.domain.search import Texts
 from locum.domain.vector_stores import MAX_FILES, Attribute, Chunking, FileError, FileStatus, VectorStoreFile
 from locum.errors import InvalidRequest, Unavailable
 from locum.services.checks import require_files
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewVectorStoreFile
 from locum.signals.base import Signals
 from locum.signals.waiting import until
@@ -40,7 +40,12 @@ class VectorStoreFiles:
         self._wake = wake
 
     async def create(
-        self, principal: Principal, store_id: str, new: NewVectorStoreFile, *, once: Once | None = None
+        self,
+        principal: Principal,
+        store_id: str,
+        new: NewVectorStoreFile,
+        *,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> VectorStoreFile:
         """Add a file. One that is there stays as it is, but for attributes that are said; where it failed, was
         cancelled, or is to be cut in another way, it is ingested anew."""
@@ -56,7 +61,7 @@ class VectorStoreFiles:
                 add_files(conn, resource, store_id, (new,), now=now, refuse_at="file_id")
                 return find(new.file_id)
 
-            return make_once(conn, resource, once, make, find, now=now)[0]
+            return create_or_find(conn, resource, idempotency_key, make, find, now=now)[0]
 
         file = await self._db.write(insert)
         self._wake()

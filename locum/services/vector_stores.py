@@ -14,7 +14,7 @@ from locum.domain import vector_stores as domain
 from locum.domain.pages import Listing, Page
 from locum.domain.search import Passage, Query, Rewriter, Search
 from locum.domain.vector_stores import Held, StoreStatus, VectorStore
-from locum.services.once import Once, make_once
+from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewVectorStore, VectorStoreChanges, said
 from locum.services.vector_store_files import add_files
 from locum.signals.base import Signals
@@ -53,7 +53,9 @@ class VectorStores:
         self._rewriter = rewriter
         self.per_object = per_object
 
-    async def create(self, principal: Principal, new: NewVectorStore, *, once: Once | None = None) -> StoreState:
+    async def create(
+        self, principal: Principal, new: NewVectorStore, *, idempotency_key: IdempotencyKey | None = None
+    ) -> StoreState:
         """A new store with its files; none at all when one of them cannot be searched."""
         now, resource = int(self._clock()), principal.resource
 
@@ -64,7 +66,7 @@ class VectorStores:
             def find(store_id: str) -> VectorStore:
                 return store.get(conn, resource, store_id)
 
-            made = make_once(conn, resource, once, make, find, now=now)[0]
+            made = create_or_find(conn, resource, idempotency_key, make, find, now=now)[0]
             return _states(conn, resource, (made,), now=now)[0]
 
         state = await self._db.write(insert)

@@ -157,17 +157,17 @@ upload_parts = sa.Table(
 )
 sa.Index("ix_upload_parts_upload", upload_parts.c.upload_id, upload_parts.c.seq)
 
-once = sa.Table(
+idempotency_keys = sa.Table(
     "once",
     metadata,
-    # What was made for an Idempotency-Key: the same request again finds it instead of making another.
+    # The object that a request with an Idempotency-Key created: a repeated request returns it.
     sa.Column("resource", sa.String(64), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("object_id", sa.String(64), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
-sa.Index("ix_once_created", once.c.created_at)
+sa.Index("ix_once_created", idempotency_keys.c.created_at)
 
 session_usage = sa.Table(
     "session_usage",

@@ -20,7 +20,7 @@ from locum.domain.files import File
 from locum.domain.pages import Page
 from locum.errors import InvalidRequest, OutcomeUnknown, TooLarge, Unavailable
 from locum.services.files import Files
-from locum.services.once import Once
+from locum.services.idempotency import IdempotencyKey
 from locum.services.staging import Staged, stage
 from locum.services.uploads import Uploads
 from locum.store.postgres import Postgres
@@ -49,9 +49,9 @@ class Place:
         return [path.name for path in self.directory.rglob("*") if path.is_file()]
 
     async def create_file(self, staged: Staged, *, key: str | None = None, body: str = "", **more: Any) -> File:
-        once = None if key is None else Once(key, body)
+        idempotency_key = None if key is None else IdempotencyKey(key, body)
         new: Any = {"filename": "a", "purpose": "assistants", "surface": "openai", **more}
-        return await self.files.create(ME, staged, once=once, **new)
+        return await self.files.create(ME, staged, idempotency_key=idempotency_key, **new)
 
     async def file(self, **more: Any) -> File:
         async with self.files.staged(content()) as staged:
