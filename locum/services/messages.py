@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection
 
+from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
-from locum.domain.messages import Message
+from locum.domain.messages import ImageFilePart, Message
 from locum.domain.pages import Listing, Page
+from locum.domain.threads import Thread
+from locum.domain.tools import ToolResources
+from locum.services import tool_resources
+from locum.services.checks import read_files, select_files
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewMessage, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
-from locum.services.threads import add_messages
 from locum.store import messages as store
 from locum.store import runs as run_store
 from locum.store import threads as thread_store
@@ -106,3 +110,60 @@ class Messages:
             store.delete(conn, principal.resource, message_id)
 
         await self._db.write(remove)
+
+
+def add_messages(
+    conn: Connection, resource: str, thread: Thread, new: Sequence[NewMessage], *, now: int
+) -> list[Message]:
+    """Insert messages into a thread that takes them; merge their attachments into its tool resources."""
+    messages, resources = attach_files(conn, resource, thread.tool_resources, new, now=now)
+    if resources != thread.tool_resources:
+        thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
+    return insert_messages(conn, resource, thread.id, messages, now=now)
+
+
+def attach_files(
+    conn: Connection, resource: str, resources: ToolResources, new: Sequence[NewMessage], *, now: int
+) -> tuple[list[NewMessage], ToolResources]:
+    """Read the files of messages; return the messages with attachments for their `file_ids`, and a thread's resources
+    with all attachments. NotFound for a file that does not exist."""
+    named = (file_id for message in new for file_id in _file_ids(message))
+    files = read_files(conn, resource, named, now=now, for_share=are_searched((), tuple(new)))
+    messages = [tool_resources.from_file_ids(message, files) for message in new]
+    select_files(files, (attachment.file_id for message in messages for attachment in message.attachments))
+    resources = tool_resources.merge_attachments(conn, resource, resources, messages, files, now=now)
+    for message in messages:  # last: a request that is wrong in several ways keeps the error it has always had
+        select_files(files, _image_ids(message))
+    return messages, resources
+
+
+def insert_messages(
+    conn: Connection, resource: str, thread_id: str, new: Sequence[NewMessage], *, now: int
+) -> list[Message]:
+    """Insert messages whose files exist into a thread that takes them."""
+    messages = [
+        Message(
+            id=ids.new("msg_"),
+            created_at=now,
+            completed_at=now,
+            thread_id=thread_id,
+            role=message.role,
+            content=message.content,
+            attachments=message.attachments,
+            metadata=message.metadata,
+        )
+        for message in new
+    ]
+    for message in messages:
+        store.insert(conn, resource, message)
+    return messages
+
+
+def _file_ids(message: NewMessage) -> Iterator[str]:
+    yield from message.file_ids
+    yield from (attachment.file_id for attachment in message.attachments)
+    yield from _image_ids(message)
+
+
+def _image_ids(message: NewMessage) -> Iterator[str]:
+    return (part.image_file.file_id for part in message.content if isinstance(part, ImageFilePart))

@@ -29,9 +29,10 @@ from locum.errors import InvalidRequest, NotFound
 from locum.services import tool_resources
 from locum.services.events import Events
 from locum.services.idempotency import IdempotencyKey, create_or_find
+from locum.services.messages import add_messages
 from locum.services.params import NewRun, NewThread, are_searched
 from locum.services.queue import ThreadBusy, ThreadQueue
-from locum.services.threads import add_messages, insert_thread
+from locum.services.threads import insert_thread
 from locum.signals.base import Signals
 from locum.signals.waiting import until
 from locum.store import assistants as assistant_store

@@ -11,14 +11,14 @@ from sqlalchemy import Connection
 from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
-from locum.domain.messages import ImageFilePart, Message
+from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
 from locum.domain.threads import Thread
 from locum.errors import InvalidRequest
 from locum.services import tool_resources
-from locum.services.checks import require_files
 from locum.services.idempotency import IdempotencyKey, create_or_find
-from locum.services.params import NewMessage, NewThread, ThreadChanges, are_searched, said
+from locum.services.messages import attach_files, insert_messages
+from locum.services.params import NewThread, ThreadChanges, are_searched, said
 from locum.signals.base import Signals
 from locum.store import messages as message_store
 from locum.store import runs as run_store
@@ -168,46 +168,8 @@ def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) 
     resources = tool_resources.resolve(
         conn, resource, new.tool_resources, new.new_stores, expires_after=tool_resources.OF_THREADS, now=now
     )
-    messages = [tool_resources.from_file_ids(conn, resource, message, now=now) for message in new.messages]
-    _require_attachments(conn, resource, messages, now=now)
-    resources = tool_resources.merge_attachments(conn, resource, resources, messages, now=now)
+    messages, resources = attach_files(conn, resource, resources, new.messages, now=now)
     thread = Thread(id=ids.new("thread_"), created_at=now, metadata=new.metadata, tool_resources=resources)
     store.insert(conn, resource, thread)
-    for message in messages:
-        insert_message(conn, resource, thread.id, message, now=now)
+    insert_messages(conn, resource, thread.id, messages, now=now)
     return thread
-
-
-def insert_message(conn: Connection, resource: str, thread_id: str, new: NewMessage, *, now: int) -> Message:
-    """Insert a message a caller wrote; whether the thread may take it has been decided before."""
-    images = (part.image_file.file_id for part in new.content if isinstance(part, ImageFilePart))
-    require_files(conn, resource, images, now=now)
-    message = Message(
-        id=ids.new("msg_"),
-        created_at=now,
-        completed_at=now,
-        thread_id=thread_id,
-        role=new.role,
-        content=new.content,
-        attachments=new.attachments,
-        metadata=new.metadata,
-    )
-    message_store.insert(conn, resource, message)
-    return message
-
-
-def add_messages(
-    conn: Connection, resource: str, thread: Thread, new: tuple[NewMessage, ...], *, now: int
-) -> list[Message]:
-    """Insert messages and let their attachments join the thread's tool resources."""
-    messages = [tool_resources.from_file_ids(conn, resource, message, now=now) for message in new]
-    _require_attachments(conn, resource, messages, now=now)
-    resources = tool_resources.merge_attachments(conn, resource, thread.tool_resources, messages, now=now)
-    if resources != thread.tool_resources:
-        store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
-    return [insert_message(conn, resource, thread.id, message, now=now) for message in messages]
-
-
-def _require_attachments(conn: Connection, resource: str, messages: list[NewMessage], *, now: int) -> None:
-    attachments = (each.file_id for message in messages for each in message.attachments)
-    require_files(conn, resource, attachments, now=now)

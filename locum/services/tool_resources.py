@@ -3,7 +3,7 @@ the attachments of messages into those of a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
@@ -12,7 +12,7 @@ from locum.domain.files import File
 from locum.domain.messages import Attachment
 from locum.domain.tools import CodeInterpreterTool, FileSearchTool, ToolResources
 from locum.domain.vector_stores import THREAD_STORE_DAYS, ExpiresAfter, is_searchable
-from locum.services.checks import require_files, require_stores
+from locum.services.checks import require_files, require_stores, select_files
 from locum.services.params import NewMessage, NewVectorStore, NewVectorStoreFile
 from locum.services.vector_store_files import add_files
 from locum.services.vector_stores import insert_store
@@ -51,27 +51,27 @@ def _files_of(index: int) -> str:
     return f"tool_resources.file_search.vector_stores[{index}].file_ids"
 
 
-def from_file_ids(conn: Connection, resource: str, message: NewMessage, *, now: int) -> NewMessage:
-    """Return the message with attachments for its `file_ids`."""
-    if not message.file_ids:
-        return message
-    return with_files(message, require_files(conn, resource, message.file_ids, now=now))
-
-
-def with_files(message: NewMessage, files: Iterable[File]) -> NewMessage:
-    """Return the message with attachments for the files of its `file_ids`: for the code interpreter, and for file
-    search if they are searchable."""
+def from_file_ids(message: NewMessage, files: Mapping[str, File]) -> NewMessage:
+    """Return the message with attachments for its `file_ids`: for the code interpreter, and for file search if the
+    file is searchable. NotFound for a file that is not among `files`."""
     for_both = (CodeInterpreterTool(), FileSearchTool())
     by_id = tuple(
-        Attachment(file_id=file.id, tools=for_both if is_searchable(file.filename) else for_both[:1]) for file in files
+        Attachment(file_id=file.id, tools=for_both if is_searchable(file.filename) else for_both[:1])
+        for file in select_files(files, message.file_ids)
     )
     return replace(message, attachments=message.attachments + by_id, file_ids=())
 
 
 def merge_attachments(
-    conn: Connection, resource: str, resources: ToolResources, messages: Iterable[NewMessage], *, now: int
+    conn: Connection,
+    resource: str,
+    resources: ToolResources,
+    messages: Iterable[NewMessage],
+    files: Mapping[str, File],
+    *,
+    now: int,
 ) -> ToolResources:
-    """Return a thread's resources with the attachments of these messages.
+    """Return a thread's resources with the attachments of these messages. files: all attached files, read for share.
 
     Files for file search go into the thread's vector store, or into a new one if the thread has none (any more).
     """
@@ -81,12 +81,13 @@ def merge_attachments(
     for_search = dict.fromkeys(attachment.file_id for attachment in attachments if attachment.is_for_search)
     if not for_search:
         return resources
-    files = tuple(NewVectorStoreFile(file_id=file_id) for file_id in for_search)
+    searched = tuple(NewVectorStoreFile(file_id=file_id) for file_id in for_search)
     existing = {vector_store.id for vector_store in store.existing(conn, resource, resources.vector_store_ids)}
     for store_id in resources.vector_store_ids:
         if store_id in existing:
             store.get(conn, resource, store_id, for_update=True)
-            add_files(conn, resource, store_id, files, now=now, refuse_at="attachments")
+            add_files(conn, resource, store_id, searched, now=now, refuse_at="attachments", files=files)
             return resources
-    new = NewVectorStore(files=files, expires_after=OF_THREADS)
-    return resources.with_vector_stores((insert_store(conn, resource, new, now=now, refuse_at="attachments").id,))
+    new = NewVectorStore(files=searched, expires_after=OF_THREADS)
+    created = insert_store(conn, resource, new, now=now, refuse_at="attachments", files=files)
+    return resources.with_vector_stores((created.id,))

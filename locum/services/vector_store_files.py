@@ -5,7 +5,7 @@ A file is only written here, as `in_progress`; the ingestion worker finds the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -144,14 +144,16 @@ def add_files(
     *,
     now: int,
     refuse_at: str | None,
+    files: Mapping[str, File] | None = None,
 ) -> list[int]:
     """Put files into a store that the caller has locked; the numbers of their rows.
 
     refuse_at: the parameter an error names when a file is of no kind that can be searched; with None such a file
-    is let in and has failed.
+    is let in and has failed. files: the files, if the caller has read them for share.
     """
     wanted = {each.file_id: each for each in new}
-    files = {file.id: file for file in require_files(conn, resource, wanted, now=now, for_share=True)}
+    if files is None:
+        files = {file.id: file for file in require_files(conn, resource, wanted, now=now, for_share=True)}
     wrong = domain.unsupported(files[file_id].filename for file_id in wanted)
     if wrong is not None and refuse_at is not None:
         raise InvalidRequest(wrong, param=refuse_at, code="unsupported_file")

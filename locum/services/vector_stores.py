@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
 from locum.domain import vector_stores as domain
+from locum.domain.files import File
 from locum.domain.pages import Listing, Page
 from locum.domain.search import Passage, Query, Rewriter, Search
 from locum.domain.vector_stores import Held, StoreStatus, VectorStore
@@ -125,8 +126,16 @@ def _states(conn: Connection, resource: str, stores: Iterable[VectorStore], *, n
     )
 
 
-def insert_store(conn: Connection, resource: str, new: NewVectorStore, *, now: int, refuse_at: str) -> VectorStore:
-    """Insert a store with its files. refuse_at: the parameter that is named when one of them cannot be searched."""
+def insert_store(
+    conn: Connection,
+    resource: str,
+    new: NewVectorStore,
+    *,
+    now: int,
+    refuse_at: str,
+    files: Mapping[str, File] | None = None,
+) -> VectorStore:
+    """Insert a store with its files. refuse_at, files: as for `add_files`."""
     made = VectorStore(
         id=ids.new("vs_"),
         created_at=now,
@@ -138,5 +147,5 @@ def insert_store(conn: Connection, resource: str, new: NewVectorStore, *, now: i
     )
     store.insert(conn, resource, made)
     if new.files:
-        add_files(conn, resource, made.id, new.files, now=now, refuse_at=refuse_at)
+        add_files(conn, resource, made.id, new.files, now=now, refuse_at=refuse_at, files=files)
     return made

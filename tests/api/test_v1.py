@@ -72,7 +72,7 @@ from locum.domain.tools import (
 )
 from locum.errors import InvalidRequest, NotFound
 from locum.services.params import AssistantParams, NewMessage, said
-from locum.services.tool_resources import with_files
+from locum.services.tool_resources import from_file_ids
 from tests.api.edge import EdgeServer
 
 V1 = {"openai-beta": "assistants=v1"}
@@ -409,10 +409,11 @@ def made(params: AssistantParams) -> Assistant:
 
 
 def written(new: NewMessage) -> Message:
-    files = (
-        File(id=each, created_at=1, filename="a.csv", purpose="assistants", bytes=1, sha256="") for each in new.file_ids
-    )
-    fields = msgspec.structs.asdict(with_files(new, files))
+    files = {
+        file_id: File(id=file_id, created_at=1, filename="a.csv", purpose="assistants", bytes=1, sha256="")
+        for file_id in new.file_ids
+    }
+    fields = msgspec.structs.asdict(from_file_ids(new, files))
     fields.pop("file_ids")
     return Message(id="msg_1", created_at=1, thread_id="thread_1", **fields)
 

@@ -34,7 +34,7 @@ from locum.domain.tools import (
 )
 from locum.errors import InvalidRequest
 from locum.services.params import NewMessage
-from locum.services.tool_resources import with_files
+from locum.services.tool_resources import from_file_ids
 
 RUN = {"assistant_id": "asst_1"}
 SAY = {"role": "user", "content": "hi"}
@@ -555,11 +555,11 @@ def test_an_attachment_says_which_tools_it_is_for() -> None:
 def test_file_ids_of_a_message_are_attachments_for_every_tool_that_can_read_them() -> None:
     body = {**SAY, "attachments": [{"file_id": "file-1"}], "file_ids": ["assistant-2", "assistant-3"]}
     message = parse(MessageBody, body, surface="azure").to_params()
-    files = (
-        File(id=id_, created_at=1, filename=name, purpose="assistants", bytes=1, sha256="")
+    files = {
+        id_: File(id=id_, created_at=1, filename=name, purpose="assistants", bytes=1, sha256="")
         for id_, name in (("assistant-2", "a.csv"), ("assistant-3", "b.PDF"))
-    )
-    assert with_files(message, files).attachments == (
+    }
+    assert from_file_ids(message, files).attachments == (
         Attachment(file_id="file-1"),
         Attachment(file_id="assistant-2", tools=(CodeInterpreterTool(),)),
         Attachment(file_id="assistant-3", tools=(CodeInterpreterTool(), FileSearchTool())),
