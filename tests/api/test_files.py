@@ -134,6 +134,17 @@ def test_a_client_that_goes_away_leaves_nothing(edge: EdgeServer) -> None:
     wait_until(lambda: len(edge.blobs()) == before)
 
 
+def test_client_that_goes_away_after_its_file_is_stored_leaves_no_bytes(edge: EdgeServer) -> None:
+    before = edge.blobs()
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
+        raw.sendall(
+            b"POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=XX\r\n"
+            b"content-length: 5000\r\n\r\n" + file() + PURPOSE[:20]
+        )
+        wait_until(lambda: any(path.parent.name != "tmp" for path in set(edge.blobs()) - set(before)))
+    wait_until(lambda: sorted(edge.blobs()) == sorted(before))
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "\xe9"])
 def test_upload_with_an_invalid_idempotency_key_leaves_no_bytes(edge: EdgeServer, key: str) -> None:
     before = edge.blobs()
