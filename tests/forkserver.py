@@ -199,7 +199,7 @@ def _run(program: str) -> None:
 
 
 def _main() -> None:
-    del sys.path[0]  # the folder of this file
+    sys.path[0] = str(Path(__file__).parents[1])  # not the folder of this file
     requests = socket.socket(fileno=int(sys.argv[1]))
     imports = json.loads(sys.argv[2])
     gc.disable()

@@ -194,5 +194,10 @@ async def serve(directory: Path, database_url: str | None, embedding_url: str | 
         await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line above."""
     asyncio.run(serve(Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3] or None))
+
+
+if __name__ == "__main__":
+    main()

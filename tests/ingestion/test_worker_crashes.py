@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import subprocess
-import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,44 +24,40 @@ from locum.ingestion.chunk import Tokens
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as stores
 from tests.databases import PostgresServer
+from tests.forkserver import ForkServer
 from tests.ingestion.ingesting import RESOURCE, Ingestion, opened
 from tests.search.embedding_server import EmbeddingServer
 
+ROOT = Path(__file__).parents[2]
 SETTLE_SECONDS = 60
+
+
+WORKERS = ForkServer(modules=["tests.ingestion.ingesting", "locum.store.postgres"], reload=["locum.crashpoints"])
 
 
 class Process:
     """`python -m tests.ingestion.ingesting`, until nothing is left to do or it is dead."""
 
     def __init__(self, directory: Path, database_url: str | None, embedding_url: str) -> None:
-        self._command = [
-            sys.executable,
-            "-m",
-            "tests.ingestion.ingesting",
-            str(directory),
-            database_url or "",
-            embedding_url,
-        ]
+        self._command = ["tests.ingestion.ingesting:main", str(directory), database_url or "", embedding_url]
 
     def run(self, *, crash_at: int = 0, kill_after: float | None = None) -> str | None:
         """The crash point that it died at; None when it has done all there was."""
-        with subprocess.Popen(
-            self._command,
-            env={**os.environ, "LOCUM_CRASH_AT": str(crash_at)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        env = {**os.environ, "LOCUM_CRASH_AT": str(crash_at)}
+        output, stdout = os.pipe()
+        with tempfile.TemporaryFile("w+") as log, os.fdopen(output) as lines:
+            process = WORKERS.start(*self._command, env=env, cwd=ROOT, stdout=stdout, stderr=log.fileno())
+            os.close(stdout)
             if kill_after is not None:
                 try:
                     process.wait(kill_after)
                 except subprocess.TimeoutExpired:
                     process.kill()
-            assert process.stdout is not None
-            assert process.stderr is not None
-            is_settled = any(line == "settled\n" for line in process.stdout)
+            is_settled = any(line == "settled\n" for line in lines)
             process.kill()
-            said = process.stderr.read()
+            process.wait()
+            log.seek(0)
+            said = log.read()
         if is_settled:
             return None
         if kill_after is not None:
@@ -199,6 +195,6 @@ def test_files_survive_kills_at_random_moments(
     scene, process = Scene(tmp_path, database_url, 3), Process(tmp_path, database_url, embeddings.base_url)
     for number in range(1, 25):
         scene.add(number)
-        process.run(kill_after=dice.uniform(0.5, 3))
+        process.run(kill_after=dice.uniform(0, 2.5))
         assert process.run() is None
         scene.check(number)
