@@ -133,7 +133,8 @@ def test_error_names_the_files_that_are_missing_and_nothing_is_kept(
     messages: list[dict[str, Any]] = [{"role": "user", "content": "x", **body} for body in bodies]
     for message in messages:
         message["attachments"] = [
-            {**each, "file_id": each["file_id"].replace("IMAGE", picture)} for each in message.get("attachments", [])
+            {**attachment, "file_id": attachment["file_id"].replace("IMAGE", picture)}
+            for attachment in message.get("attachments", [])
         ]
     answer = timed.request("POST", "/v1/threads", {"messages": messages})
     assert answer.status == status
