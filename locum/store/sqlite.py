@@ -109,6 +109,9 @@ class SQLite:
         except sa.exc.DatabaseError as error:
             self._writer_engine.dispose()
             raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None
+        except StartupError:
+            self._writer_engine.dispose()
+            raise
         self._closing = False
         self._reader = SQLiteReader(path)
         self._writer = threading.Thread(target=self._write_forever, name="locum-write", daemon=True)
