@@ -11,6 +11,10 @@ WHEEL_VENV := .venv-wheel
 PYTHONS ?= 3.11 3.12 3.13
 # Tests start Locum hundreds of times; where no bytecode is written it would be compiled each time.
 export PYTHONDONTWRITEBYTECODE :=
+# Three for two cores: tests wait for servers, and servers for models. Files are started in the order of tests/conftest.py.
+PARALLEL := --numprocesses 3 --no-loadscope-reorder
+# They measure the memory of the machine, or keep all of it busy.
+ALONE := tests/sandbox/test_leaks.py tests/sandbox/test_floods.py
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve demo test test-wheel test-pythons test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
@@ -23,7 +27,7 @@ demo: $(VENV)/.serve
 	@$(BIN)/locum demo $(ARGS)
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
-	@$(BIN)/python -m pytest -m "not long" --numprocesses 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not long" --ignore tests/sdk_matrix $(PARALLEL) --dist loadfile $(ARGS)
 
 # The quick tests against the installed wheel. They run in the unpacked source archive, without its folder locum/.
 test-wheel: $(OLD_SDK)/.ready
@@ -49,8 +53,8 @@ test-pythons:
 	[ -z "$$failed" ] || { echo "failed on Python$$failed" >&2; exit 1; }
 
 test-all: $(VENV)/.test sdks
-	@$(BIN)/python -m pytest -m long --ignore tests/sandbox --numprocesses 2 --dist loadfile $(ARGS)
-	@$(BIN)/python -m pytest -m long tests/sandbox $(ARGS)  # alone: they count what runs on the machine
+	@$(BIN)/python -m pytest -m long $(ALONE:%=--ignore %) $(PARALLEL) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -m long $(ALONE) $(ARGS)
 
 conformance: $(VENV)/.test
 	@$(BIN)/python -m tests.conformance $(ARGS)

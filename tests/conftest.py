@@ -5,12 +5,38 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 
 from tests.databases import PostgresServer, shared_postgres_server
 from tests.serving import ServerProcess
+
+LONGEST_FIRST = (
+    "sandbox/test_daemon.py",
+    "ingestion/test_worker.py",
+    "engine/test_code_interpreter.py",
+    "test_examples.py",
+    "ingestion/test_parser.py",
+    "cli/test_demo.py",
+    "cli/test_doctor.py",
+    "ingestion/test_supervisor.py",
+    "api/test_fuzz.py",
+    "cli/test_serve.py",
+    "api/test_vector_stores.py",
+    "sandbox/test_tiers.py",
+    "engine/test_lifecycle.py",
+    "sandbox/test_probe.py",
+    "api/test_additions.py",
+)
+"""Files whose tests take longest. Workers take whole files: a long one at the end would keep a single worker busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST_FIRST
+
 ROOT = Path(__file__).parents[1] / "locum"
 MAX_LINES = 40
 
@@ -20,3 +22,8 @@ def test_functions_of_composition_roots_fit_on_a_screen(path: Path) -> None:
     ]
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_every_file_that_is_tested_first_exists() -> None:
+    tests = Path(__file__).parent
+    assert [name for name in LONGEST_FIRST if not (tests / name).exists()] == []

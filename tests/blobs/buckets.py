@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what comes with the store
-    import boto3
-    from moto.server import ThreadedMotoServer
-
 BUCKET = "locum-tests"
 
 
@@ -20,6 +15,8 @@ class S3Server:
 
     def __enter__(self) -> S3Server:
         self.start()
+        import boto3  # which the store has imported without a word
+
         self._client = boto3.client("s3", region_name="us-east-1", endpoint_url=self.url, **_KEYS)
         self._client.create_bucket(Bucket=BUCKET)
         return self
@@ -45,6 +42,10 @@ class S3Server:
 
     def start(self) -> None:
         """Start, or come back where it was with all it had."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what comes with the store
+            from moto.server import ThreadedMotoServer  # here: every worker collects all tests, and few need the store
+
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self._server.start()
         _, self.port = self._server.get_host_and_port()

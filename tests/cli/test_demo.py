@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.cli.commands import assert_one_line, locum, processes_naming, said
@@ -66,6 +65,8 @@ def test_the_demo_speaks_korean(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_file_of_ones_own_is_described(tmp_path: Path) -> None:
+    import pandas as pd
+
     own = tmp_path / "내 데이터 (1).xlsx"
     pd.DataFrame({"city": ["Seoul", "Busan"], "people": [9400000, 3300000]}).to_excel(own, index=False)
     text = said("demo", "--file", str(own), "--ask", "Plot this data as a chart", cwd=tmp_path)

@@ -91,6 +91,7 @@ class Ingestion:
         self.parser = parser or PlainText()
         self.blobs = DiskBlobs(directory / "blobs")
         self.compute = compute or ComputeProcess()
+        self._owns_compute = compute is None
         self.indexes = KeywordIndexes(data, self.compute, lambda store_id: directory / "search" / store_id)
         self.builder = DocumentBuilder(db, data, self.blobs, clock, self.parser, embedder, self.compute, sleep=sleep)
         self.signals = LocalSignals()
@@ -162,7 +163,8 @@ class Ingestion:
     async def close(self) -> None:
         await self.maintenance.stop()
         await self.worker.stop()
-        await self.compute.close()
+        if self._owns_compute:
+            await self.compute.close()
         if self.embedder is not None:
             await self.embedder.close()
 

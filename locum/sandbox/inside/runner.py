@@ -20,7 +20,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from locum.sandbox.inside.shell import PlainShell, Shell
 from locum.sandbox.isolation import jail, linux
