@@ -1,7 +1,7 @@
 """What happens to a run, in the order a streaming client sees it.
 
-Events about objects follow a commit and carry the object as committed; deltas are only ever streamed. How an event
-looks on the wire is the edge's business.
+Events about objects follow a commit and carry the object as committed; deltas are only ever streamed. `deltas.py` makes
+the deltas of an object, and the edge renders events.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from locum.domain.messages import (
-    Annotation,
     FileCitation,
-    FileCitationAnnotation,
     FilePath,
     ImageFile,
     Message,
@@ -52,10 +50,6 @@ class MessageEvent(msgspec.Struct, frozen=True):
     message: Message
 
 
-# Every entry of a list in a delta has its index in the final list; strings under one path are concatenated by clients,
-# so `id` and `file_id` appear once.
-
-
 class FilePathAnnotationDelta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="file_path"):
     index: int
     text: str
@@ -73,18 +67,6 @@ class FileCitationAnnotationDelta(msgspec.Struct, frozen=True, kw_only=True, tag
 
 
 AnnotationDelta = FileCitationAnnotationDelta | FilePathAnnotationDelta
-
-
-def annotation_delta(index: int, annotation: Annotation) -> AnnotationDelta:
-    """An annotation as the `index`-th of its text."""
-    text, start, end = annotation.text, annotation.start_index, annotation.end_index
-    if isinstance(annotation, FileCitationAnnotation):
-        return FileCitationAnnotationDelta(
-            index=index, text=text, start_index=start, end_index=end, file_citation=annotation.file_citation
-        )
-    return FilePathAnnotationDelta(
-        index=index, text=text, start_index=start, end_index=end, file_path=annotation.file_path
-    )
 
 
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,45 +7,26 @@ questions of a run that have been answered, and what of an open message has been
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import assert_never
 
 from msgspec.structs import replace
 
+from locum.domain import deltas
 from locum.domain.events import (
     CodeInterpreterCallDelta,
-    CodeInterpreterDelta,
     Event,
-    FileSearchCallDelta,
-    FileSearchDelta,
-    FunctionCallDelta,
-    FunctionDelta,
     ImageFilePartDelta,
-    ImageOutputDelta,
-    LogOutputDelta,
     MessageDelta,
     MessageEvent,
     RefusalPartDelta,
     RunEvent,
     StepDelta,
     StepEvent,
-    TextDelta,
     TextPartDelta,
     ToolCallDelta,
-    annotation_delta,
 )
-from locum.domain.messages import ImageFilePart, ImageURLPart, Message, RefusalPart, TextPart
+from locum.domain.messages import Message
 from locum.domain.runs import Run
-from locum.domain.steps import (
-    CodeInterpreterCall,
-    CodeOutput,
-    FileSearchCall,
-    FunctionCall,
-    ImageOutput,
-    LogOutput,
-    Step,
-    ToolCall,
-    ToolCallsDetails,
-)
+from locum.domain.steps import Step, ToolCallsDetails
 
 Key = tuple[object, ...]
 """What an event tells: two events of one key tell the same."""
@@ -112,9 +93,9 @@ def deltas_of(event: Event) -> tuple[Event, ...]:
     """The deltas that add up to the object of an event that closes it."""
     match event:
         case StepEvent():
-            return tuple(_step_deltas(event.step))
+            return tuple(deltas.of_step(event.step))
         case MessageEvent():
-            return tuple(_message_deltas(event.message))
+            return tuple(deltas.of_message(event.message))
         case _:
             return ()
 
@@ -188,7 +169,7 @@ def _step(step: Step, messages: Mapping[str, Message]) -> Iterator[Event]:
     )
     yield StepEvent("created", opened)
     yield StepEvent("in_progress", opened)
-    yield from _step_deltas(step)
+    yield from deltas.of_step(step)
     if step.message_id is not None and (message := messages.get(step.message_id)):
         yield from _message(message)
     if not step.is_open:
@@ -208,73 +189,8 @@ def _message(message: Message) -> Iterator[Event]:
     yield MessageEvent("created", opened)
     yield MessageEvent("in_progress", opened)
     if message.status != "in_progress":
-        yield from _message_deltas(message)
+        yield from deltas.of_message(message)
         yield MessageEvent(message.status, message)
-
-
-def _message_deltas(message: Message) -> Iterator[Event]:
-    for index, part in enumerate(message.content):
-        match part:
-            case TextPart(text=text):
-                shown = TextDelta(value=text.value, annotations=())
-                yield MessageDelta(message.id, (TextPartDelta(index=index, text=shown),))
-                for position, each in enumerate(text.annotations):
-                    shown = TextDelta(annotations=(annotation_delta(position, each),))
-                    yield MessageDelta(message.id, (TextPartDelta(index=index, text=shown),))
-            case ImageFilePart(image_file=image_file):
-                yield MessageDelta(message.id, (ImageFilePartDelta(index=index, image_file=image_file),))
-            case RefusalPart(refusal=refusal):
-                yield MessageDelta(message.id, (RefusalPartDelta(index=index, refusal=refusal),))
-            case ImageURLPart():
-                pass  # runs do not write these
-            case _:
-                assert_never(part)
-
-
-def _step_deltas(step: Step) -> Iterator[Event]:
-    for index, call in enumerate(step.tool_calls):
-        for delta in _call_deltas(index, call):
-            yield StepDelta(step.id, (delta,))
-
-
-def _call_deltas(index: int, call: ToolCall) -> Iterator[ToolCallDelta]:
-    match call:
-        case CodeInterpreterCall(id=id_, code_interpreter=cell):
-            opening = CodeInterpreterDelta(input="", outputs=())
-            yield CodeInterpreterCallDelta(index=index, id=id_, code_interpreter=opening)
-            if cell.input:
-                yield CodeInterpreterCallDelta(index=index, code_interpreter=CodeInterpreterDelta(input=cell.input))
-            for position, output in enumerate(cell.outputs or ()):
-                shown = CodeInterpreterDelta(outputs=(_output(position, output),))
-                yield CodeInterpreterCallDelta(index=index, code_interpreter=shown)
-        case FileSearchCall(id=id_):
-            yield FileSearchCallDelta(index=index, id=id_)
-            if call.is_done:
-                yield found(index, call)
-        case FunctionCall(id=id_, function=function):
-            begun = FunctionDelta(name=function.name, arguments="", output=None)
-            yield FunctionCallDelta(index=index, id=id_, function=begun)
-            if function.arguments:
-                yield FunctionCallDelta(index=index, function=FunctionDelta(arguments=function.arguments))
-        case _:
-            assert_never(call)
-
-
-def found(index: int, call: FileSearchCall) -> FileSearchCallDelta:
-    """What a search has found, as its second delta tells it."""
-    search = call.file_search
-    shown = FileSearchDelta(ranking_options=search.ranking_options, results=search.results or ())
-    return FileSearchCallDelta(index=index, file_search=shown)
-
-
-def _output(index: int, output: CodeOutput) -> LogOutputDelta | ImageOutputDelta:
-    match output:
-        case LogOutput(logs=logs):
-            return LogOutputDelta(index=index, logs=logs)
-        case ImageOutput(image=image):
-            return ImageOutputDelta(index=index, image=image)
-        case _:
-            assert_never(output)
 
 
 def _part_key(part: TextPartDelta | ImageFilePartDelta | RefusalPartDelta) -> Key:

@@ -14,21 +14,9 @@ import structlog
 from msgspec.structs import replace
 
 from locum.blobs.base import Blobs
-from locum.domain.events import (
-    CodeInterpreterCallDelta,
-    CodeInterpreterDelta,
-    ImageOutputDelta,
-    LogOutputDelta,
-    MessageDelta,
-    StepDelta,
-    StepEvent,
-    TextDelta,
-    TextPartDelta,
-    ToolCallDelta,
-    annotation_delta,
-)
+from locum.domain import deltas
+from locum.domain.events import MessageDelta, StepDelta, StepEvent, ToolCallDelta
 from locum.domain.messages import ContentPart, FilePathAnnotation, TextPart, annotated
-from locum.domain.replay import found
 from locum.domain.runs import LastError, Run
 from locum.domain.steps import (
     CodeInterpreterCall,
@@ -271,12 +259,8 @@ class Execution:
         """Make one call of the code interpreter, and tell what it prints while it does."""
         run = journal.run
 
-        def show(output: LogOutputDelta | ImageOutputDelta) -> None:
-            code = CodeInterpreterDelta(outputs=(output,))
-            self._show(step, CodeInterpreterCallDelta(index=index, code_interpreter=code))
-
         live = LiveOutput(
-            lambda piece: show(LogOutputDelta(index=0, logs=piece)),
+            lambda piece: self._show(step, deltas.more_logs(index, piece)),
             lambda: self._streams.is_read(run.id),
             asyncio.get_running_loop(),
         )
@@ -297,8 +281,8 @@ class Execution:
             match output:
                 case LogOutput(logs=logs):
                     live.end(logs)
-                case ImageOutput(image=image):
-                    show(ImageOutputDelta(index=position, image=image))
+                case ImageOutput():
+                    self._show(step, deltas.output_of(index, position, output))
         return outcome
 
     async def _search(self, journal: Journal, step: Step, index: int, call: FileSearchCall) -> FileSearchCall:
@@ -315,7 +299,7 @@ class Execution:
             options=_search_options(run),
             model=run.model,
         )
-        self._show(step, found(index, made))
+        self._show(step, deltas.results_of(index, made))
         return made
 
     def _show(self, step: Step, delta: ToolCallDelta) -> None:
@@ -363,15 +347,13 @@ class Execution:
 
 def _end_of_text(opened: Opened, said: tuple[ContentPart, ...], *, is_empty: bool) -> tuple[MessageDelta, ...]:
     """What a stream shows of the answer beyond its pieces: a part for a text without any, and the links of files."""
-    first = len(opened.message.content)
-    parts = [TextPartDelta(index=first, text=TextDelta(value="", annotations=()))] if is_empty else []
-    for position, part in enumerate(said, first):
-        annotations = part.text.annotations if isinstance(part, TextPart) else ()
-        for index, each in enumerate(annotations):
-            if isinstance(each, FilePathAnnotation):
-                delta = TextDelta(annotations=(annotation_delta(index, each),))
-                parts.append(TextPartDelta(index=position, text=delta))
-    return tuple(MessageDelta(opened.message.id, (part,)) for part in parts)
+    message_id, first = opened.message.id, len(opened.message.content)
+    rest = [deltas.first_text(message_id, first, "")] if is_empty else []
+    for index, part in enumerate(said, first):
+        for position, annotation in enumerate(part.text.annotations if isinstance(part, TextPart) else ()):
+            if isinstance(annotation, FilePathAnnotation):
+                rest.append(deltas.annotation_of(message_id, index, position, annotation))
+    return tuple(rest)
 
 
 def _search_options(run: Run) -> FileSearchOptions:

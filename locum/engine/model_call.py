@@ -12,21 +12,8 @@ from contextlib import aclosing
 from typing import Literal
 
 from locum import crashpoints, ids
-from locum.domain.events import (
-    CodeInterpreterCallDelta,
-    CodeInterpreterDelta,
-    FileSearchCallDelta,
-    FunctionCallDelta,
-    FunctionDelta,
-    ImageFilePartDelta,
-    MessageDelta,
-    RefusalPartDelta,
-    StepDelta,
-    TextDelta,
-    TextPartDelta,
-    ToolCallDelta,
-    annotation_delta,
-)
+from locum.domain import deltas
+from locum.domain.events import MessageDelta, StepDelta, ToolCallDelta
 from locum.domain.messages import (
     ContentPart,
     FileCitationAnnotation,
@@ -37,7 +24,16 @@ from locum.domain.messages import (
     TextPart,
 )
 from locum.domain.runs import Run, Usage
-from locum.domain.steps import Step
+from locum.domain.steps import (
+    CodeInterpreter,
+    CodeInterpreterCall,
+    FileSearch,
+    FileSearchCall,
+    Function,
+    FunctionCall,
+    Step,
+    ToolCall,
+)
 from locum.engine.recorder import Opened, Recorder, Unanswered
 from locum.engine.turn import Reply
 from locum.models import chat
@@ -62,6 +58,15 @@ class _Call:
         self.reader = CodeReader() if kind == "code_interpreter" else None
         self.is_search = kind == "file_search"
         self.shown = ""
+
+    @property
+    def begun(self) -> ToolCall:
+        """The call before its first argument."""
+        if self.reader is not None:
+            return CodeInterpreterCall(self.id, CodeInterpreter(input=""))
+        if self.is_search:
+            return FileSearchCall(self.id, FileSearch(queries=()))
+        return FunctionCall(self.id, Function(name=self.name, arguments=""))
 
 
 class ModelCall:
@@ -140,8 +145,8 @@ class ModelCall:
             self.opened = await self._recorder.open_message(self._run, self._images, again)
             for index, part in enumerate(self.opened.message.content):
                 if isinstance(part, ImageFilePart):
-                    delta = ImageFilePartDelta(index=index, image_file=ImageFile(part.image_file.file_id))
-                    self._show(MessageDelta(self.opened.message.id, (delta,)))
+                    image_file = ImageFile(part.image_file.file_id)
+                    self._show(deltas.image_part(self.opened.message.id, index, image_file))
         return self.opened
 
     def outputs_shown(self, index: int) -> None:
@@ -165,32 +170,26 @@ class ModelCall:
         """Words as they are; a citation as its marker, whole, together with its annotation."""
         for piece in pieces:
             opened = await self.open_message()
+            message_id, index = opened.message.id, self._index(opened, "text")
             if isinstance(piece, Cited):
                 start, end = len(self._text), len(self._text) + len(piece.text)
                 annotation = FileCitationAnnotation(
                     text=piece.text, start_index=start, end_index=end, file_citation=piece.citation
                 )
-                shown = annotation_delta(len(self._annotations), annotation)
-                self._annotations.append(annotation)
                 if not self._text:
-                    self._show_text(opened, TextDelta(value="", annotations=()))
-                self._show_text(opened, TextDelta(value=piece.text, annotations=(shown,)))
+                    self._show(deltas.first_text(message_id, index, ""))
+                self._show(deltas.cited_text(message_id, index, len(self._annotations), annotation))
+                self._annotations.append(annotation)
                 self._text += piece.text
             else:
-                # Its first piece carries the empty annotations.
-                self._show_text(
-                    opened, TextDelta(value=piece) if self._text else TextDelta(value=piece, annotations=())
-                )
+                show = deltas.more_text if self._text else deltas.first_text
+                self._show(show(message_id, index, piece))
                 self._text += piece
 
     async def _end_text(self) -> None:
         """No more words come: what has been held back, as it might have become a citation, is told."""
         if self._citations is not None:
             await self._tell(self._citations.close())
-
-    def _show_text(self, opened: Opened, delta: TextDelta) -> None:
-        part = TextPartDelta(index=self._index(opened, "text"), text=delta)
-        self._show(MessageDelta(opened.message.id, (part,)))
 
     async def _refuse(self, text: str) -> None:
         if self._calls:
@@ -199,7 +198,7 @@ class ModelCall:
         opened = await self.open_message()
         self._refusal += text
         index = self._index(opened, "refusal")
-        self._show(MessageDelta(opened.message.id, (RefusalPartDelta(index=index, refusal=text),)))
+        self._show(deltas.more_refusal(opened.message.id, index, text))
 
     def _index(self, opened: Opened, kind: Literal["text", "refusal"]) -> int:
         """Where in the message a part stands: behind the images, in the order in which the parts began."""
@@ -217,7 +216,7 @@ class ModelCall:
         if call.reader is not None:
             self._show_code(call, call.reader.feed(delta.arguments))
         elif delta.arguments and not call.is_search:
-            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments=delta.arguments)))
+            self._show_call(deltas.more_arguments(call.index, delta.arguments))
 
     async def _open_call(self, index: int, name: str) -> _Call:
         if self.step is None:
@@ -231,18 +230,9 @@ class ModelCall:
             self._fill_in(before)  # nothing is told of it once the next one has begun
         call = _Call(len(self._calls), name, kind=self._offer.kind(name))
         self._calls[index] = call
-        opening: ToolCallDelta
         if call.reader is not None or call.is_search:
             self._unmade.add(call.index)
-        if call.reader is not None:
-            code = CodeInterpreterDelta(input="", outputs=())
-            opening = CodeInterpreterCallDelta(index=call.index, id=call.id, code_interpreter=code)
-        elif call.is_search:
-            opening = FileSearchCallDelta(index=call.index, id=call.id)
-        else:
-            function = FunctionDelta(name=name, arguments="", output=None)
-            opening = FunctionCallDelta(index=call.index, id=call.id, function=function)
-        self._show_call(opening)
+        self._show_call(deltas.opening(call.index, call.begun))
         return call
 
     def _arguments(self, call: _Call) -> str:
@@ -260,13 +250,12 @@ class ModelCall:
         """Models call a function without parameters with nothing at all; callers parse what they are given."""
         if call.reader is None and not call.is_search and not call.arguments.strip():
             call.arguments += "{}"
-            self._show_call(FunctionCallDelta(index=call.index, function=FunctionDelta(arguments="{}")))
+            self._show_call(deltas.more_arguments(call.index, "{}"))
 
     def _show_code(self, call: _Call, piece: str) -> None:
         if piece:
             call.shown += piece
-            code = CodeInterpreterDelta(input=piece)
-            self._show_call(CodeInterpreterCallDelta(index=call.index, code_interpreter=code))
+            self._show_call(deltas.more_code(call.index, piece))
 
     def _show_call(self, delta: ToolCallDelta) -> None:
         """Clients take the first word of the next call for the end of the one before, whose outputs are to come yet."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from locum.domain import deltas
 from locum.domain.events import (
     CodeInterpreterCallDelta,
-    CodeInterpreterDelta,
     Event,
     FunctionCallDelta,
-    FunctionDelta,
     LogOutputDelta,
     MessageDelta,
     RefusalPartDelta,
     StepDelta,
-    TextDelta,
     TextPartDelta,
 )
 
@@ -53,13 +51,11 @@ def join(place: Place, text: str) -> Event:
     """The delta again."""
     kind, about, index = place
     if kind is TextPartDelta:
-        return MessageDelta(about, (TextPartDelta(index=index, text=TextDelta(value=text)),))
+        return deltas.more_text(about, index, text)
     if kind is RefusalPartDelta:
-        return MessageDelta(about, (RefusalPartDelta(index=index, refusal=text),))
+        return deltas.more_refusal(about, index, text)
     if kind is CodeInterpreterCallDelta:
-        code = CodeInterpreterDelta(input=text)
-        return StepDelta(about, (CodeInterpreterCallDelta(index=index, code_interpreter=code),))
+        return StepDelta(about, (deltas.more_code(index, text),))
     if kind is LogOutputDelta:
-        code = CodeInterpreterDelta(outputs=(LogOutputDelta(index=0, logs=text),))
-        return StepDelta(about, (CodeInterpreterCallDelta(index=index, code_interpreter=code),))
-    return StepDelta(about, (FunctionCallDelta(index=index, function=FunctionDelta(arguments=text)),))
+        return StepDelta(about, (deltas.more_logs(index, text),))
+    return StepDelta(about, (deltas.more_arguments(index, text),))

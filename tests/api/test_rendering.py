@@ -22,6 +22,7 @@ from locum.api.v2.objects import (
     render_thread,
 )
 from locum.domain.assistants import Assistant
+from locum.domain.deltas import results_of
 from locum.domain.events import (
     CodeInterpreterCallDelta,
     CodeInterpreterDelta,
@@ -56,7 +57,6 @@ from locum.domain.messages import (
     TextPart,
 )
 from locum.domain.pages import Listing, Page
-from locum.domain.replay import found
 from locum.domain.runs import LastError, Run, Usage
 from locum.domain.steps import (
     CodeInterpreter,
@@ -337,7 +337,7 @@ def test_a_search_that_found_nothing_has_no_results() -> None:
 
 
 def test_what_was_found_is_told_in_one_delta() -> None:
-    told = StepDelta("step_1", (found(1, FileSearchCall("call_1", SEARCHED)),))
+    told = StepDelta("step_1", (results_of(1, FileSearchCall("call_1", SEARCHED)),))
     for render, content in (
         (render_event, {}),
         (render_event_with_content, {"content": [{"type": "text", "text": "The text."}]}),
