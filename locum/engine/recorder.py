@@ -7,7 +7,7 @@ event of something that was committed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -61,6 +61,24 @@ class Unanswered(msgspec.Struct, frozen=True):
         return (*(step for step, _ in self.messages), *((self.tool_calls,) if self.tool_calls else ()), *self.useless)
 
 
+def split_turns(steps: Sequence[Step], messages: dict[str, Message]) -> tuple[tuple[Step, ...], Unanswered]:
+    """Split the steps of a run that is not over into those of its finished turns and those of the turn that was cut.
+
+    A turn is finished once its tool_calls step has its calls: the message that ends a run is written together with the
+    run's end. messages: those that the run wrote, by id.
+    """
+    done = max((at for at, step in enumerate(steps, 1) if step.tool_calls), default=0)
+    left = steps[done:]
+    # Two, where a turn was cut, began again with words, called, and was cut once more.
+    opened_for_calls = [step for step in left if not step.message_id]
+    of_deleted_messages = [step for step in left if step.message_id and step.message_id not in messages]
+    return tuple(steps[:done]), Unanswered(
+        messages=tuple((step, messages[step.message_id]) for step in left if step.message_id in messages),
+        tool_calls=opened_for_calls[0] if opened_for_calls else None,
+        useless=(*opened_for_calls[1:], *of_deleted_messages),
+    )
+
+
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A message in progress and its step. The message's images are its content so far."""
 
@@ -93,12 +111,7 @@ class Recorder:
         conversation = before.conversation if before else self._conversation(conn, run, tokens)
         steps = step_store.of_run(conn, resource, run.id)
         own = {message.id: message for message in message_store.of_run(conn, resource, run.id)} if steps else {}
-        # A run that is not over has its last turn unanswered where that turn is not a tool_calls step with its calls:
-        # the message that ends a run is written together with the run's end.
-        done = len(steps)
-        while done and not (steps[done - 1].tool_calls):
-            done -= 1
-        left = steps[done:]
+        done, unanswered = split_turns(steps, own)
         thread_files = thread.tool_resources.code_interpreter_file_ids
         wanted = (*run.tool_resources.code_interpreter_file_ids, *thread_files)
         known = (
@@ -107,20 +120,13 @@ class Recorder:
         journal = Journal(
             run=run,
             conversation=conversation,
-            steps=tuple(steps[:done]),
+            steps=done,
             messages=own,
             mounted=visible_files(run, thread_files, known),
             made=file_store.made_in_thread(conn, resource, thread_id),
             images=before.images if before else {},
             thread_stores=thread.tool_resources.vector_store_ids,
             attached=before.attached if before else self._attached(conn, conversation),
-        )
-        # Two, where a turn was cut, began again with words, called, and was cut once more.
-        called = [step for step in left if not step.message_id]
-        unanswered = Unanswered(
-            messages=tuple((step, own[step.message_id]) for step in left if step.message_id in own),
-            tool_calls=called[0] if called else None,
-            useless=(*called[1:], *(step for step in left if step.message_id and step.message_id not in own)),
         )
         return journal, unanswered
 
