@@ -16,7 +16,6 @@ from locum.api import (
     files,
     messages,
     models,
-    openapi,
     runs,
     steps,
     threads,
@@ -27,6 +26,7 @@ from locum.api import (
 from locum.api.dialect import Call, UnknownRoute
 from locum.api.edge import Authenticate, Edge, Metrics, Ready
 from locum.api.errors import WrongMethod
+from locum.api.openapi.document import document
 from locum.api.replies import Json
 from locum.api.requests import ApiRequest
 from locum.api.v1 import assistant_files, message_files
@@ -39,7 +39,7 @@ Handler = Callable[[ApiRequest], Awaitable[ASGIApp]]
 
 async def describe(request: ApiRequest) -> ASGIApp:
     """The OpenAPI document of the API in the dialect that is spoken."""
-    return Json(openapi.document(offered(request.call), request.call))
+    return Json(document(offered(request.call), request.call))
 
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (

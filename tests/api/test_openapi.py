@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from locum.api.openapi import OPERATIONS
+from locum.api.openapi.operations import OPERATIONS
 from locum.api.routes import ROUTES
 from tests.api.edge import EdgeServer
 from tests.engine.searching import SearchingServer
