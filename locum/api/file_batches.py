@@ -6,7 +6,7 @@ from locum.api.paging import listing
 from locum.api.replies import Json
 from locum.api.requests import HOLD_SECONDS, ApiRequest
 from locum.api.v2.objects import render_file_batch, render_vector_store_file
-from locum.api.v2.vector_stores import FileBatchBody
+from locum.api.v2.requests.vector_stores import FileBatchBody
 from locum.api.vector_store_files import status_of
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from locum.api import multipart, validation
@@ -16,7 +15,8 @@ from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
 from locum.api.v2.objects import render_file
-from locum.domain.files import MAX_EXPIRES_AFTER_SECONDS, MIN_EXPIRES_AFTER_SECONDS, File, UploadPurpose
+from locum.api.v2.requests.files import FileFields
+from locum.domain.files import File
 from locum.errors import InvalidRequest
 
 CONTENT_TYPES = {
@@ -51,24 +51,6 @@ CONTENT_TYPES = {
     "zip": "application/zip",
 }
 """By extension only: what a file's bytes look like is its author's word, and authors may be hostile."""
-
-
-class ExpiresAfter(BaseModel):
-    """How long a file is there."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=MIN_EXPIRES_AFTER_SECONDS, le=MAX_EXPIRES_AFTER_SECONDS)]
-
-
-class FileFields(BaseModel):
-    """What comes with the file in `POST /files`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    purpose: UploadPurpose
-    expires_after: ExpiresAfter | None = None
 
 
 _FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")

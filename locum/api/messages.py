@@ -6,7 +6,7 @@ from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
 from locum.api.runs import MAX_QUEUE_SECONDS
-from locum.api.v2.requests import MetadataBody
+from locum.api.v2.requests.base import MetadataBody
 
 
 async def create(request: ApiRequest) -> Json:

@@ -9,7 +9,8 @@ from locum.api.replies import Json
 from locum.api.requests import HOLD_SECONDS, ApiRequest
 from locum.api.shapes import Shapes
 from locum.api.sse import Sse
-from locum.api.v2.requests import MetadataBody, ToolOutputsBody
+from locum.api.v2.requests.base import MetadataBody
+from locum.api.v2.requests.runs import ToolOutputsBody
 
 if TYPE_CHECKING:
     from locum.services.runs import Started

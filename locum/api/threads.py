@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import StringConstraints
-
 from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
-from locum.api.v2.requests import MetadataBody
-
-
-class ForkBody(MetadataBody):
-    """Without `message_id` all messages are copied, without `metadata` it is the old thread's."""
-
-    message_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+from locum.api.v2.requests.threads import ForkBody
 
 
 async def create(request: ApiRequest) -> Json:

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from locum.api import multipart
-from locum.api.files import ExpiresAfter
 from locum.api.replies import Json
 from locum.api.requests import ApiRequest
 from locum.api.v2.objects import render_upload, render_upload_part
-from locum.domain.files import UploadPurpose
-from locum.domain.uploads import MAX_BYTES
-
-
-class UploadBody(BaseModel):
-    """`POST /uploads`. `mime_type` is required and not used: a file's type is what its name says."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    filename: str
-    purpose: UploadPurpose
-    bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)]
-    mime_type: str
-    expires_after: ExpiresAfter | None = None
-
-
-class CompleteBody(BaseModel):
-    """`POST /uploads/{upload_id}/complete`"""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    part_ids: Annotated[list[str], Field(min_length=1, fail_fast=True)]
-    md5: str | None = None
+from locum.api.v2.requests.uploads import CompleteBody, UploadBody
 
 
 async def create(request: ApiRequest) -> Json:

@@ -8,7 +8,7 @@ from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import HOLD_SECONDS, ApiRequest
 from locum.api.v2.objects import render_file_content, render_vector_store_file
-from locum.api.v2.vector_stores import AttributesBody, VectorStoreFileBody
+from locum.api.v2.requests.vector_stores import AttributesBody, VectorStoreFileBody
 from locum.domain.vector_stores import FileStatus
 
 if TYPE_CHECKING:

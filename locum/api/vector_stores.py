@@ -6,7 +6,7 @@ from locum.api.paging import listing
 from locum.api.replies import Json, deleted
 from locum.api.requests import ApiRequest
 from locum.api.v2.objects import render_search_results, render_vector_store
-from locum.api.v2.vector_stores import SearchBody, VectorStoreBody, VectorStoreChangesBody
+from locum.api.v2.requests.vector_stores import SearchBody, VectorStoreBody, VectorStoreChangesBody
 
 
 async def create(request: ApiRequest) -> Json:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from locum.api.routes import ROUTES
 from locum.api.v2.requests import AssistantBody, MessageBody, RunBody
-from locum.api.v2.vector_stores import FileBatchBody, SearchBody, VectorStoreBody, VectorStoreFileBody
+from locum.api.v2.requests.vector_stores import FileBatchBody, SearchBody, VectorStoreBody, VectorStoreFileBody
 from tests.api.edge import Answer, EdgeServer
 from tests.models.upstream import Call, Cut, Reply, ScriptedUpstream, Status, Text
 from tests.serving import ServerProcess

@@ -8,18 +8,11 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from locum.api.v2.requests import (
-    AssistantBody,
-    AssistantChanges,
-    Body,
-    MessageBody,
-    MetadataBody,
-    RunBody,
-    ThreadAndRunBody,
-    ThreadBody,
-    ThreadChangesBody,
-    ToolOutputsBody,
-)
+from locum.api.v2.requests.assistants import AssistantBody, AssistantChanges
+from locum.api.v2.requests.base import Body, MetadataBody
+from locum.api.v2.requests.messages import MessageBody
+from locum.api.v2.requests.runs import RunBody, ThreadAndRunBody, ToolOutputsBody
+from locum.api.v2.requests.threads import ThreadBody, ThreadChangesBody
 from locum.api.validation import parse
 from locum.domain.files import File, Surface
 from locum.domain.messages import Attachment, TextPart

@@ -9,14 +9,15 @@ import msgspec
 from pydantic import BaseModel
 
 from locum.api.dialect import Version
-from locum.api.files import FileFields
 from locum.api.runs import MAX_QUEUE_SECONDS, MAX_WAIT_SECONDS
 from locum.api.shapes import SHAPES, Shapes
-from locum.api.threads import ForkBody
-from locum.api.uploads import CompleteBody, UploadBody
 from locum.api.v1.requests import AssistantFileBody
-from locum.api.v2.requests import MetadataBody, ToolOutputsBody
-from locum.api.v2.vector_stores import (
+from locum.api.v2.requests.base import MetadataBody
+from locum.api.v2.requests.files import FileFields
+from locum.api.v2.requests.runs import ToolOutputsBody
+from locum.api.v2.requests.threads import ForkBody
+from locum.api.v2.requests.uploads import CompleteBody, UploadBody
+from locum.api.v2.requests.vector_stores import (
     AttributesBody,
     FileBatchBody,
     SearchBody,

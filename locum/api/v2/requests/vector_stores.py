@@ -1,4 +1,4 @@
-"""Request bodies of vector stores, and what they mean to the services. They are the same in every version."""
+"""Bodies of vector stores, their files, file batches and searches. They are the same in every version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from msgspec import UNSET
 from pydantic import Discriminator, Field, PlainValidator, Tag, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from locum.api.v2.requests import MAX_TEXT, Body, ChunkingBody, FileId, Metadata
+from locum.api.v2.requests.base import MAX_TEXT, Body, FileId, Metadata
+from locum.api.v2.requests.chunking import ChunkingBody
 from locum.api.validation import OTHER, STRING, missing, tag, wrong_type
 from locum.domain import search
 from locum.domain.search import MAX_CONDITIONS, MAX_RESULTS, Filter, Query
