@@ -5,6 +5,7 @@ Statements are made once, at import: building one costs SQLAlchemy more than run
 
 from __future__ import annotations
 
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,13 +24,16 @@ def encode(value: msgspec.Struct) -> str:
 
 
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
 
 
 def decode(doc: str, kind: type[T]) -> T:
     """The object a doc holds."""
     decoder = _decoders.get(kind)
     if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+        # msgspec publishes a struct's fields before it has their types: a second thread would crash the process.
+        with _making:
+            decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     return decoder.decode(doc)  # type: ignore[no-any-return]
 
 
