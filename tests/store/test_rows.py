@@ -1,4 +1,4 @@
-"""What all store functions share."""
+"""Rules of all store functions."""
 
 from __future__ import annotations
 
