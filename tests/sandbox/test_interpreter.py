@@ -123,7 +123,7 @@ def test_multiprocessing_forks_by_default_where_python_prefers_forkserver(cell: 
         "import multiprocessing\n"
         "from multiprocessing import context\n"
         "context._default_context._default_context = multiprocessing.get_context('forkserver')\n"  # as in Python 3.14
-        "from locum.sandbox.runner import fork_by_default\n"
+        "from locum.sandbox.inside.runner import fork_by_default\n"
         f"fork_by_default()\n{cell}\nprint(multiprocessing.get_start_method())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
