@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+import httpx2
 import openai
 
 from locum.sandbox.client import end as end_sandbox
@@ -38,6 +41,20 @@ COMMANDS = ForkServer(
     reload=["locum.crashpoints"],
 )
 """Starts `locum` commands, servers above all, without importing them anew."""
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
+def http_client() -> openai.DefaultHttpxClient:
+    """The SDK's own default, but the certificates are read once: that takes 25 ms, and there are a thousand clients."""
+    return openai.DefaultHttpxClient(verify=_certificates())
+
+
+def _client_options(options: dict[str, object]) -> dict[str, object]:
+    return options if "http_client" in options else {"http_client": http_client(), **options}
 
 
 def clean_environment(**env: str) -> dict[str, str]:
@@ -148,11 +165,11 @@ class ServerProcess:
     def azure(self, **options: object) -> openai.AzureOpenAI:
         """The unmodified Azure client."""
         defaults = {"azure_endpoint": self.azure_endpoint, "api_key": "any", "api_version": "2024-05-01-preview"}
-        return openai.AzureOpenAI(**{**defaults, **options})  # type: ignore[arg-type]
+        return openai.AzureOpenAI(**{**defaults, **_client_options(options)})  # type: ignore[arg-type]
 
     def openai(self, **options: object) -> openai.OpenAI:
         """The unmodified OpenAI client."""
-        return openai.OpenAI(**{"base_url": self.base_url, "api_key": "any", **options})  # type: ignore[arg-type]
+        return openai.OpenAI(**{"base_url": self.base_url, "api_key": "any", **_client_options(options)})  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from locum.domain.files import blob_key
 from locum.domain.vector_stores import FileError
 from locum.store import vector_store_files as rows
 from tests.api.edge import Answer, EdgeServer, HandClock, wait_until
+from tests.serving import http_client
 
 OWNER = "sk-owner-key-of-this-test"
 
@@ -29,7 +30,7 @@ class Here:
         self.resource = f"resource-{secrets.token_hex(4)}"
         key = server.do(server.keys.create(self.resource, None))[1]
         self._key = {"authorization": f"Bearer {key}"}
-        self.sdk = openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=0)
+        self.sdk = openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=0, http_client=http_client())
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         said = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -41,6 +41,7 @@ from locum.streams.hub import Streams
 from locum.tools.code_interpreter import CodeInterpreterTool
 from locum.tools.file_search import FileSearchTool
 from locum.tools.hosted import HostedTools
+from tests.serving import http_client
 
 T = TypeVar("T")
 
@@ -166,11 +167,16 @@ class SearchingServer:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
     def openai(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(**{"base_url": self.base_url, "api_key": "any", "max_retries": 0, **options})
+        defaults = {"base_url": self.base_url, "api_key": "any", "max_retries": 0, "http_client": http_client()}
+        return openai.OpenAI(**{**defaults, **options})
 
     def azure(self, api_version: str = "2024-05-01-preview") -> openai.AzureOpenAI:
         return openai.AzureOpenAI(
-            azure_endpoint=self.azure_endpoint, api_key="any", api_version=api_version, max_retries=0
+            azure_endpoint=self.azure_endpoint,
+            api_key="any",
+            api_version=api_version,
+            max_retries=0,
+            http_client=http_client(),
         )
 
     # ---- what callers do through the API of vector stores
