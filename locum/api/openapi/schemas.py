@@ -328,8 +328,8 @@ def _structs(info: Any) -> set[type[msgspec.Struct]]:
 def _require(schema: Schema, struct: type[msgspec.Struct]) -> None:
     """An answer has every field of a struct, but where defaults are left out; there is nothing to default to."""
     schema["description"] = inspect.cleandoc(struct.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-    for each in schema["properties"].values():
-        each.pop("default", None)
+    for property_ in schema["properties"].values():
+        property_.pop("default", None)
     if not struct.__struct_config__.omit_defaults:
         schema["required"] = list(schema["properties"])
 
@@ -337,10 +337,10 @@ def _require(schema: Schema, struct: type[msgspec.Struct]) -> None:
 def _known_members(node: Any) -> Any:
     """Without the members of unions that exist for the words of a refusal."""
     if isinstance(node, list):
-        return [_known_members(each) for each in node]
+        return [_known_members(item) for item in node]
     if not isinstance(node, dict):
         return node
     if "oneOf" in node:
-        kept = [each for each in node["oneOf"] if "/Unknown" not in each.get("$ref", "")]
+        kept = [member for member in node["oneOf"] if "/Unknown" not in member.get("$ref", "")]
         node = {**node, "oneOf": kept}
-    return {name: _known_members(each) for name, each in node.items()}
+    return {name: _known_members(value) for name, value in node.items()}

@@ -27,8 +27,10 @@ _Detail = Literal["auto", "low", "high"]
 
 
 def _image_address(value: str) -> str:
-    """Only what a model server can open: its content is never fetched from here. An address without blanks, or those
-    who repeat it in their errors would seem to say what stands behind one."""
+    """Accept only an address that a model server can open: its content is never fetched here.
+
+    Blanks are refused: where an error repeats the address, text behind one would look like a part of the error.
+    """
     is_one = value.isprintable() and " " not in value
     if not is_one or not value.startswith(("http://", "https://", "data:image/")):
         raise PydanticCustomError(
@@ -61,8 +63,8 @@ class AttachmentBody(Body):
     tools: Annotated[list[AttachmentToolBody], Field(fail_fast=True)] | None = None
 
     def to_domain(self) -> Attachment:
-        known = (each for each in self.tools or () if not isinstance(each, UnknownAttachmentToolBody))
-        return Attachment(file_id=self.file_id, tools=tuple(dict.fromkeys(each.to_domain() for each in known)))
+        known = (tool for tool in self.tools or () if not isinstance(tool, UnknownAttachmentToolBody))
+        return Attachment(file_id=self.file_id, tools=tuple(dict.fromkeys(tool.to_domain() for tool in known)))
 
 
 class TextPartBody(Body):
@@ -132,7 +134,7 @@ class MessageBody(Body):
         return NewMessage(
             role=self.role,
             content=content,
-            attachments=tuple(each.to_domain() for each in self.attachments or ()),
+            attachments=tuple(attachment.to_domain() for attachment in self.attachments or ()),
             file_ids=tuple(self.file_ids or ()),
             metadata=self.metadata or {},
         )

@@ -82,7 +82,7 @@ class RunBody(_RunSettings):
         return msgspec.structs.replace(
             super().to_params(),
             additional_instructions=self.additional_instructions,
-            additional_messages=tuple(each.to_params() for each in self.additional_messages or ()),
+            additional_messages=tuple(message.to_params() for message in self.additional_messages or ()),
         )
 
 
@@ -117,4 +117,4 @@ class ToolOutputsBody(Body):
     stream: bool | None = None
 
     def to_params(self) -> tuple[tuple[str, str], ...]:
-        return tuple((each.tool_call_id, each.output or "") for each in self.tool_outputs)
+        return tuple((output.tool_call_id, output.output or "") for output in self.tool_outputs)

@@ -22,7 +22,7 @@ class ThreadBody(Body):
 
     def to_params(self) -> NewThread:
         return NewThread(
-            messages=tuple(each.to_params() for each in self.messages or ()),
+            messages=tuple(message.to_params() for message in self.messages or ()),
             tool_resources=resources_of(self.tool_resources),
             new_stores=new_stores_of(self.tool_resources),
             metadata=self.metadata or {},

@@ -28,7 +28,7 @@ class VectorStoreOfObject(Body):
 
     def to_params(self) -> NewVectorStore:
         chunking = self.chunking_strategy.to_domain() if self.chunking_strategy else None
-        files = tuple(NewVectorStoreFile(file_id=each, chunking=chunking) for each in self.file_ids or ())
+        files = tuple(NewVectorStoreFile(file_id=file_id, chunking=chunking) for file_id in self.file_ids or ())
         return NewVectorStore(files=files, metadata=self.metadata or {})
 
 
@@ -63,7 +63,7 @@ class ToolResourcesBody(Body):
     def _canonical_keys(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        return {canonical(key): each for key, each in value.items()}
+        return {canonical(key): resources for key, resources in value.items()}
 
     def to_domain(self) -> ToolResources:
         resources = ToolResources()
@@ -77,7 +77,7 @@ class ToolResourcesBody(Body):
     def new_stores(self) -> tuple[NewVectorStore, ...]:
         """The stores it describes."""
         described = (self.file_search and self.file_search.vector_stores) or ()
-        return tuple(each.to_params() for each in described)
+        return tuple(store.to_params() for store in described)
 
 
 def resources_of(body: ToolResourcesBody | None) -> ToolResources:
