@@ -1,7 +1,7 @@
 """What `/metrics` says: figures of the whole server in Prometheus' format, gathered when somebody asks for them.
 
-Nothing is counted here. Runs are counted in the database, files by the ingestion worker, sessions and cells by
-sandboxd; no figure names a resource, a thread or a key.
+Nothing is counted here. Runs are counted in the database, files by the ingestion worker, rejected keys by
+`access/rejections.py`, sessions and cells by sandboxd; no figure names a resource, a thread or a key.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from locum import __version__
+from locum.access.rejections import Rejections
 from locum.domain.runs import ACTIVE
 from locum.domain.vector_stores import ErrorCode
 from locum.sandbox.session import Status
@@ -36,6 +37,7 @@ class Metrics:
         sandbox_status: Callable[[], Status],
         sandbox_stats: Callable[[], Awaitable[Stats | None]],
         ingested: Mapping[str, int],
+        rejections: Rejections,
     ) -> None:
         """ingested: how many files became what: `completed`, or the code of their error."""
         self._db = db
@@ -43,6 +45,7 @@ class Metrics:
         self._sandbox_status = sandbox_status
         self._sandbox_stats = sandbox_stats
         self._ingested = ingested
+        self._rejections = rejections
         self._process = ProcessCollector(registry=None)
 
     async def __call__(self) -> bytes:
@@ -68,6 +71,9 @@ class Metrics:
             active.add_metric([status], runs.get(status, 0))
         yield active
         yield GaugeMetricFamily("locum_streams", "Clients that follow a run here.", value=self._streams.count_readers())
+        yield CounterMetricFamily(
+            "locum_rejected_keys", "Requests with an unknown API key.", value=self._rejections.total
+        )
 
     def _of_ingestion(self, waiting: int) -> Iterator[Metric]:
         yield GaugeMetricFamily(

@@ -88,7 +88,11 @@ class Settings(BaseSettings):
         None,
         description="Where files are kept: s3://bucket/prefix or file:///folder. Unset: the data directory.",
     )
-    api_key: OptionalText = Field(None, description="The default resource's key. Only its digest is stored.")
+    api_key: OptionalText = Field(
+        None,
+        description="The default resource's key. Only its digest is stored. At least 16 characters unless "
+        "LOCUM_HOST is a loopback address.",
+    )
     model_base_url: OptionalText = Field(
         None,
         description="Base URL of an OpenAI-compatible server, e.g. http://localhost:11434/v1. Unset: the demo model.",

@@ -155,6 +155,8 @@ def test_figures_of_all_resources_need_the_owners_key_or_one_made_for_it(tmp_pat
         made_for_it = said("keys", "create", "--allow", "metrics:read", *where, cwd=tmp_path).strip()
         keys = [None, "wrong", other, made_for_it, "secret"]
         assert [status_of(server, key) for key in keys] == [401, 401, 403, 200, 200]
+        assert value(scrape(server, "secret"), "locum_rejected_keys_total") == 1
+    assert server.output.count("API keys rejected") == 1
 
 
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"host": "127.0.0.1", "origin": "https://evil.example"}])

@@ -1,16 +1,19 @@
-"""Keys: what a caller presents, and whose it is. At rest only digests are kept."""
+"""Keys of callers and their resources. The database and this process keep digests only."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import secrets
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from locum import ids
 from locum.access.principals import DEFAULT_RESOURCE, PERMISSIONS, Principal
+from locum.access.rejections import Rejections
 from locum.clock import Clock
 from locum.domain.keys import StoredKey
 from locum.errors import InvalidRequest, NotFound, Unauthenticated
@@ -24,14 +27,19 @@ _KEY_LENGTH = 40
 _RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_NAME = 128
 _FRESH_SECONDS = 5.0
-"""For so long a key that another server on the same database revoked, or made, may go unnoticed here."""
+"""Age at which digests in memory are read again: a key revoked by another server may work for that long."""
+_SPACING_SECONDS = 1.0
+"""Pause between two reads caused by unknown keys, however many arrive."""
 
 
 class Keys:
-    """The keys of a server; on a keyless one (loopback only) everybody is the default resource.
+    """The keys of a server. A keyless one (loopback only) treats every caller as the default resource.
 
-    `keyless` holds as long as no key exists, and is never gone back to: a server that has asked for keys may be
-    listening where everybody can reach it, so revoking the last key closes it instead of opening it.
+    All digests are in memory. An unknown key waits for digests read after its arrival, which slows guesses and finds
+    keys that another server has just created. A known key never waits for that.
+
+    `keyless` holds as long as no key exists, and never returns: a server that has required keys may be listening on a
+    public address, so revoking the last key closes it instead of opening it.
     """
 
     def __init__(
@@ -41,18 +49,27 @@ class Keys:
         self._clock = clock
         self._monotonic = monotonic
         self._keyless = keyless
-        self._keyless_until = 0.0
-        self._known: dict[str, tuple[Principal, float]] = {}
+        self._principals: Mapping[str, Principal] = {}
+        self._fresh_until = float("-inf")
+        self._last_read_at = float("-inf")
+        self._reads_begun = 0
+        self._newest_read = 0
+        self._refresh: asyncio.Task[None] | None = None
+        self._spaced_read: asyncio.Task[None] | None = None
+        self.rejections = Rejections()
 
     @property
     def is_keyless(self) -> bool:
         return self._keyless
 
     async def apply_setting(self, key: str | None) -> None:
-        """Make `LOCUM_API_KEY` the default resource's key: a key it had before stops working."""
+        """Make `LOCUM_API_KEY` the default resource's key, which replaces an earlier one; then read all keys."""
+        await self._store_setting(key)
+        await self._read_digests()
+
+    async def _store_setting(self, key: str | None) -> None:
         if key is None:
             await self._db.write(lambda conn: store.remove(conn, _SETTING_KEY_ID))
-            await self._look_for_keys()
             return
         digest = _digest(key)
         if await self._db.read(lambda conn: store.owner(conn, digest)) != (_SETTING_KEY_ID, DEFAULT_RESOURCE):
@@ -87,50 +104,80 @@ class Keys:
                 conn, resource, row.id, _digest(key), name=name, now=row.created_at, permissions=row.permissions
             )
         )
-        self._keyless = False
+        await self._read_digests()
         return row, key
 
     async def every(self) -> list[StoredKey]:
         return await self._db.read(store.every)
 
     async def revoke(self, key_id: str) -> int:
-        """The key stops working at once; how many keys are left."""
+        """Revoke a key, at once on this server; return how many keys are left."""
         if key_id == _SETTING_KEY_ID:
             raise InvalidRequest(f"{key_id} comes from {_SETTING}: change or unset that, and restart the server.")
         if not await self._db.write(lambda conn: store.remove(conn, key_id)):
             raise NotFound(f"There is no key {key_id!r}. `locum keys list` shows them all.")
-        self._known = {}  # a look-up that began before writes into the dictionary it began with
-        return len(await self.every())
+        await self._read_digests()
+        return len(self._principals)
 
     async def authenticate(self, presented: list[str]) -> Principal:
-        """The caller behind the key of a request (the edge has seen to it that there is one at most)."""
-        if self._keyless and self._monotonic() >= self._keyless_until:
-            await self._look_for_keys()
+        """Return the caller behind the keys of a request, which the edge has reduced to one at most."""
+        if self._monotonic() >= self._fresh_until:
+            await self._read_stale_digests()
         if self._keyless:
             return Principal(resource=DEFAULT_RESOURCE)
         if not presented:
             raise Unauthenticated("No API key was provided.")
         digest = _digest(presented[0])
-        known = self._known
-        principal, fresh_until = known.get(digest, (None, 0.0))
-        if principal is None or self._monotonic() >= fresh_until:
-            known.pop(digest, None)
-            fresh_until = self._monotonic() + _FRESH_SECONDS
-            found = await self._db.read(lambda conn: store.find(conn, digest))
-            if found is None:
-                raise Unauthenticated("The API key is not known.", presented=presented[0])
-            # The setting's key is the owner's, like a server without keys.
-            permissions = PERMISSIONS if found.id == _SETTING_KEY_ID else found.permissions
-            principal = Principal(resource=found.resource, key_id=found.id, permissions=frozenset(permissions))
-            known[digest] = principal, fresh_until
+        if digest not in self._principals:
+            await self._read_new_digests()
+        principal = self._principals.get(digest)
+        if principal is None:
+            self.rejections.add()
+            raise Unauthenticated("The API key is not known.", presented=presented[0])
         return principal
 
-    async def _look_for_keys(self) -> None:
-        """Another server on the same database may have made the first key."""
-        fresh_until = self._monotonic() + _FRESH_SECONDS
-        if await self._db.read(store.exist):
+    async def _read_stale_digests(self) -> None:
+        """Read the digests, in one read for all callers that wait."""
+        if self._refresh is None or self._refresh.done():
+            self._refresh = _started(self._read_digests())
+        await asyncio.shield(self._refresh)
+
+    async def _read_new_digests(self) -> None:
+        """Wait for digests whose read begins after this call."""
+        if self._spaced_read is None:
+            self._spaced_read = _started(self._read_digests_later())
+        await asyncio.shield(self._spaced_read)
+
+    async def _read_digests_later(self) -> None:
+        await asyncio.sleep(self._last_read_at + _SPACING_SECONDS - self._monotonic())
+        self._spaced_read = None  # later callers need a later read
+        await self._read_digests()
+
+    async def _read_digests(self) -> None:
+        self._reads_begun += 1
+        read, began_at = self._reads_begun, self._monotonic()
+        self._last_read_at = began_at
+        digests = await self._db.read(store.digests)
+        if read < self._newest_read:  # a later read has finished, and this one may still have a revoked key
+            return
+        self._newest_read = read
+        self._principals = {digest: _principal(key) for digest, key in digests.items()}
+        self._fresh_until = began_at + _FRESH_SECONDS
+        if digests:
             self._keyless = False
-        self._keyless_until = fresh_until
+
+
+def _principal(key: StoredKey) -> Principal:
+    # The setting's key is the owner's, like a server without keys.
+    permissions = PERMISSIONS if key.id == _SETTING_KEY_ID else key.permissions
+    return Principal(resource=key.resource, key_id=key.id, permissions=frozenset(permissions))
+
+
+def _started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task for several callers, each of which may be cancelled."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, even if no caller is left
+    return task
 
 
 def _digest(key: str) -> str:

@@ -17,6 +17,8 @@ from locum.signals.local import LocalSignals
 from locum.store.database import Database
 from locum.store.sqlite import SQLite
 
+_MIN_KEY_LENGTH = 16
+
 
 async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     """Open PostgreSQL where an address is set, else SQLite in the data directory; closed with the stack."""
@@ -78,6 +80,16 @@ def node_name(data_dir: Path) -> str:
         draft.write_text(ids.new("node_"))
         draft.replace(file)
     return file.read_text()
+
+
+def check_key_length(settings: Settings) -> None:
+    """Raise StartupError for a short LOCUM_API_KEY on an address that other machines can reach."""
+    key = settings.api_key
+    if key is not None and len(key) < _MIN_KEY_LENGTH and not is_loopback(settings.host):
+        raise StartupError(
+            f"LOCUM_API_KEY has {len(key)} characters, and other machines can reach {settings.host}. Set one of at "
+            f"least {_MIN_KEY_LENGTH}, for instance the output of `openssl rand -hex 24`."
+        )
 
 
 def is_loopback(host: str) -> bool:

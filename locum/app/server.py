@@ -15,7 +15,7 @@ from locum.access.keys import Keys
 from locum.admin.handler import AdminHandler
 from locum.admin.server import admin_socket
 from locum.api.routes import build
-from locum.app.adapters import is_loopback, node_name, open_database, open_routes, open_signals
+from locum.app.adapters import check_key_length, is_loopback, node_name, open_database, open_routes, open_signals
 from locum.app.search import FileSearch, open_file_search, open_rewriter
 from locum.blobs.base import Blobs
 from locum.blobs.open import open_blobs
@@ -126,7 +126,8 @@ async def _open_adapters(settings: Settings, clock: Clock, stack: AsyncExitStack
 
 
 async def _open_keys(settings: Settings, db: Database, clock: Clock) -> Keys:
-    """Return the keys. Raises StartupError where a keyless server could be reached from elsewhere."""
+    """Return the keys. Raises StartupError where a server without a strong key could be reached from elsewhere."""
+    check_key_length(settings)
     keys = Keys(db, clock, keyless=settings.api_key is None)
     await keys.apply_setting(settings.api_key)
     if keys.is_keyless and not is_loopback(settings.host):
@@ -254,7 +255,10 @@ def _build_app(
         authenticate=adapters.keys.authenticate,
         guard_hosts=adapters.keys.is_keyless,
         ready=check_ready,
-        metrics=Metrics(adapters.db, adapters.streams, code.status, code.sandbox.stats, search.outcomes),
+        metrics=Metrics(
+            *(adapters.db, adapters.streams, code.status, code.sandbox.stats, search.outcomes),
+            rejections=adapters.keys.rejections,
+        ),
         strict=settings.strict,
         origins=settings.origins,
     )

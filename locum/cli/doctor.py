@@ -89,6 +89,8 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _data_directory(settings.data_dir, server):
         yield finding
     yield await _database(settings, server)
+    for finding in _api_key(settings):
+        yield finding
     async for finding in _code_interpreter(settings):
         yield finding
     async for finding in _models(settings):
@@ -188,6 +190,16 @@ async def _database(settings: Settings, server: protocol.Health | None) -> Findi
         words = f"{called}, revision {revision}, was written by a newer version of Locum: install that one"
         return Finding("fix", about, words)
     return Finding("ok", about, f"{called}, revision {revision}")
+
+
+def _api_key(settings: Settings) -> Iterator[Finding]:
+    """Yield a fix for a key that the server refuses to start with."""
+    from locum.app.adapters import check_key_length
+
+    try:
+        check_key_length(settings)
+    except StartupError as error:
+        yield Finding("fix", "API key", error.message)
 
 
 # ---- the code interpreter, its Python and its fonts

@@ -39,21 +39,15 @@ def every(conn: Connection) -> list[StoredKey]:
     return [_key(row) for row in conn.execute(_KEYS.order_by(table.c.created_at, table.c.id))]
 
 
-def exist(conn: Connection) -> bool:
-    """Whether there is a key at all."""
-    return conn.execute(sa.select(sa.exists(sa.select(table.c.id)))).scalar_one()
-
-
 def owner(conn: Connection, sha256: str) -> tuple[str, str] | None:
     """(key id, resource) of a key, or None."""
     row = conn.execute(sa.select(table.c.id, table.c.resource).where(table.c.sha256 == sha256)).one_or_none()
     return (row.id, row.resource) if row else None
 
 
-def find(conn: Connection, sha256: str) -> StoredKey | None:
-    """What is known of a key, or None."""
-    row = conn.execute(_KEYS.where(table.c.sha256 == sha256)).one_or_none()
-    return _key(row) if row else None
+def digests(conn: Connection) -> dict[str, StoredKey]:
+    """Return all keys by the SHA-256 of each."""
+    return {row.sha256: _key(row) for row in conn.execute(_KEYS.add_columns(table.c.sha256))}
 
 
 def _key(row: Any) -> StoredKey:

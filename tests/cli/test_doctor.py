@@ -48,7 +48,9 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     )
     assert list(found) == things.split(", ")
     documented = re.findall(r"^\| ([^|]+) \|", OPERATIONS.read_text().partition("## What is wrong")[2], re.MULTILINE)
-    assert {*found, "Reranker", "Query rewriting"} <= {about for line in documented for about in line.split(", ")}
+    assert {*found, "API key", "Reranker", "Query rewriting"} <= {
+        about for line in documented for about in line.split(", ")
+    }
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
     assert "will be made" in found["Data directory"][1]
     assert "demo model" in found["Model"][1]
@@ -113,6 +115,12 @@ def test_a_running_server_is_recognised_and_not_disturbed(tmp_path: Path) -> Non
     found = examined("--data-dir", "data", cwd=tmp_path)
     assert "no server is running" in found["Data directory"][1]
     assert found["Database"] == ("ok", f"SQLite in data/locum.db, revision {HEAD}")
+
+
+def test_short_key_is_to_be_replaced_on_an_address_others_can_reach(tmp_path: Path) -> None:
+    findings = examined("--host", "0.0.0.0", cwd=tmp_path, fails=True, LOCUM_API_KEY="short")
+    assert_fix(findings["API key"], "LOCUM_API_KEY has 5 characters", "at least 16")
+    assert "API key" not in examined(cwd=tmp_path, LOCUM_API_KEY="short")
 
 
 def test_a_port_taken_by_another_program_is_to_be_changed(tmp_path: Path) -> None:

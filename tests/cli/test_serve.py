@@ -21,7 +21,7 @@ from locum.settings import Settings
 from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
 from tests.sandbox.conftest import wait_until
-from tests.serving import ServerProcess
+from tests.serving import ServerProcess, serving
 
 
 def test_the_console_says_where_to_go_and_what_answers(server: ServerProcess) -> None:
@@ -56,6 +56,15 @@ def test_a_data_directory_in_use_is_said_in_one_line(server: ServerProcess, tmp_
 
 def test_an_address_others_can_reach_needs_a_key(tmp_path: Path) -> None:
     assert_one_line(locum("serve", "--port", "0", "--host", "0.0.0.0", cwd=tmp_path), "LOCUM_API_KEY")
+
+
+def test_short_key_is_refused_on_an_address_others_can_reach(tmp_path: Path) -> None:
+    done = locum("serve", "--port", "0", "--host", "0.0.0.0", cwd=tmp_path, LOCUM_API_KEY="15-characters..")
+    assert_one_line(done, "LOCUM_API_KEY has 15 characters", "0.0.0.0", "at least 16")
+    with serving(
+        tmp_path / "data", LOCUM_SANDBOX="off", LOCUM_HOST="0.0.0.0", LOCUM_API_KEY="of-16-characters"
+    ) as server:
+        wait_until(lambda: "your LOCUM_API_KEY" in server.output)
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ class SearchingServer:
             authenticate=keys.authenticate,
             guard_hosts=True,
             ready=lambda: sandbox.status,
-            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.stats, {}),
+            metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.stats, {}, keys.rejections),
             strict=False,
             origins=(),
         )

@@ -13,9 +13,8 @@ import locum.store
 WITHOUT_RESOURCE = {
     "files.expired": "the sweep removes the files of every resource; it returns the resource of each",
     "files.known_ids": "the blob sweep compares all blobs with all rows",
+    "keys.digests": "authentication: the digest determines the resource",
     "keys.every": "`locum keys list` runs as the operator",
-    "keys.exist": "the server refuses to listen publicly while no resource has a key",
-    "keys.find": "authentication: the digest determines the resource",
     "keys.owner": "authentication: the digest determines the resource",
     "keys.remove": "`locum keys revoke` runs as the operator",
     "rows.page_of": "its `where` holds the resource",
