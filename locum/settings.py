@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("locum-data"), description="Directory of everything Locum keeps.")
     database_url: OptionalText = Field(
         None,
-        description="PostgreSQL database, postgresql://user:password@host/name. Unset: SQLite in the data directory.",
+        description="PostgreSQL database, postgresql://user:password@host/name, with parameters such as sslmode as in "
+        "libpq. Unset: SQLite in the data directory.",
     )
     blob_url: OptionalText = Field(
         None,

@@ -10,17 +10,15 @@ from locum.errors import StartupError
 from locum.settings import Settings
 from locum.store.migrations import current_revision
 
-_CONNECT_SECONDS = 5
-
 
 def name(settings: Settings) -> str:
     """How to call it in front of people: without a password."""
     if settings.database_url is None:
         return f"SQLite in {settings.data_dir / 'locum.db'}"
     try:
-        from locum.store.postgres import address_of, shown
+        from locum.postgres_url import PostgresURL
 
-        return f"PostgreSQL at {shown(address_of(settings.database_url))}"
+        return f"PostgreSQL at {PostgresURL.parse(settings.database_url)}"
     except (ImportError, StartupError):
         return "PostgreSQL"
 
@@ -48,20 +46,17 @@ def _sqlite_revision(path: Path) -> str | None:
 
 async def _postgres_revision(url: str) -> str | None:
     try:
-        import asyncpg
+        from locum.postgres_url import PostgresURL
+        from locum.store.postgres import create_engine
     except ImportError:
         raise StartupError("LOCUM_DATABASE_URL needs PostgreSQL's client: pip install 'locum[postgres]'.") from None
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    from locum.store.postgres import address_of, shown
-
-    address = address_of(url)
-    engine = create_async_engine(address, connect_args={"timeout": _CONNECT_SECONDS}, hide_parameters=True)
+    address = PostgresURL.parse(url)
+    engine = create_engine(address)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(current_revision)
-    except (OSError, TimeoutError, asyncpg.PostgresError, sa.exc.SQLAlchemyError) as error:
+    except (OSError, sa.exc.SQLAlchemyError) as error:
         reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
-        raise StartupError(f"The database at {shown(address)} cannot be used: {reason}") from None
+        raise StartupError(f"The database at {address} cannot be used: {reason}") from None
     finally:
         await engine.dispose()

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from locum.postgres_url import PostgresURL
 from locum.signals.local import LocalSignals
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class PostgresSignals(LocalSignals):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._url = url
+        self._address = PostgresURL.parse(url)
         self._pending: dict[str, None] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +71,7 @@ class PostgresSignals(LocalSignals):
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _converse(self) -> None:
-        connection: Any = await asyncpg.connect(self._url, timeout=5)
+        connection: Any = await self._address.connect()
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             own = connection.get_server_pid()

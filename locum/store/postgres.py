@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from locum import crashpoints
 from locum.errors import OutcomeUnknown, StartupError, Unavailable
+from locum.postgres_url import PostgresURL
 from locum.store.migrations import upgrade
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 5
 _POOL_SECONDS = 15
 _CONNECTIONS = 20
 _MIGRATION_LOCK = 0x10C07
@@ -31,20 +31,14 @@ _TRY_AGAIN = ("40001", "40P01")
 _AWAY = (OSError, TimeoutError, sa.exc.InterfaceError, sa.exc.OperationalError)
 
 
-def address_of(url: str) -> sa.URL:
-    """LOCUM_DATABASE_URL for the driver; StartupError when it is not PostgreSQL's."""
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise StartupError("LOCUM_DATABASE_URL must look like postgresql://user:password@host/database.") from None
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise StartupError(f"LOCUM_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://.")
-    return parsed.set(drivername="postgresql+asyncpg")
-
-
-def shown(address: sa.URL) -> str:
-    """The address for people: without the password."""
-    return address.set(drivername="postgresql").render_as_string(hide_password=True)
+def create_engine(address: PostgresURL, **options: Any) -> AsyncEngine:
+    """Return an engine whose connections are opened by the address."""
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=address.connect,
+        hide_parameters=True,  # they are people's words, and errors end up in logs
+        **options,
+    )
 
 
 class Postgres:
@@ -58,14 +52,12 @@ class Postgres:
     @classmethod
     async def open(cls, url: str, *, connections: int = _CONNECTIONS) -> Postgres:
         """Connect and bring the schema to this release; StartupError when the database cannot be reached."""
-        address = address_of(url)
-        engine = create_async_engine(
+        address = PostgresURL.parse(url)
+        engine = create_engine(
             address,
             pool_size=connections,
             max_overflow=0,  # a connection beyond the pool would be closed after its use, and all it has prepared
             pool_timeout=_POOL_SECONDS,
-            connect_args={"timeout": _CONNECT_SECONDS},
-            hide_parameters=True,  # they are people's words, and errors end up in logs
         )
         try:
             async with engine.begin() as connection:
@@ -75,7 +67,7 @@ class Postgres:
         except (*_AWAY, sa.exc.DBAPIError) as error:
             await engine.dispose()
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StartupError(f"The database at {shown(address)} cannot be used: {reason}") from None
+            raise StartupError(f"The database at {address} cannot be used: {reason}") from None
         return cls(engine)
 
     async def write(self, fn: Callable[[Connection], T]) -> T:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import re
 import ssl
 import subprocess
@@ -12,12 +10,10 @@ from pathlib import Path
 
 import openai
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from tests.api.edge import Answer, EdgeServer
+from tests.certificates import Certificate
 from tests.cli.commands import assert_one_line, locum
 from tests.programs import run_code
 from tests.serving import ServerProcess
@@ -26,42 +22,6 @@ KEY = "sk-right-key-of-this-test"
 APP = "https://app.example.com"
 OTHER = "https://evil.example.com"
 STAINLESS = "authorization,content-type,openai-beta,x-stainless-arch,x-stainless-lang,x-stainless-retry-count"
-
-
-class Certificate:
-    """A self-signed certificate for 127.0.0.1 and localhost, in two files."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.cert, self.key = folder / "cert.pem", folder / "key.pem"
-        self._private = ec.generate_private_key(ec.SECP256R1())
-        self.cert.write_bytes(self._signed().public_bytes(serialization.Encoding.PEM))
-        self.write_key(serialization.NoEncryption())
-
-    def write_key(self, encryption: serialization.KeySerializationEncryption) -> None:
-        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        self.key.write_bytes(self._private.private_bytes(pem, pkcs8, encryption))
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {"LOCUM_TLS_CERT": str(self.cert), "LOCUM_TLS_KEY": str(self.key)}
-
-    def _signed(self) -> x509.Certificate:
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "locum")])
-        now = datetime.datetime.now(datetime.UTC)
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(self._private.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._private, hashes.SHA256())
-        )
 
 
 # ---- https
