@@ -6,7 +6,12 @@ A flag wins over a variable, a variable over the file. Documentation and CLI hel
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import stat
+import sys
+import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,6 +73,34 @@ class ModelTable(BaseModel):
     max_tokens_parameter: MaxTokensParameter | None = Field(
         None, description="Name of the limit of an answer: auto, max_completion_tokens or max_tokens."
     )
+
+
+def refuse_untrusted(path: str, status: os.stat_result, *, user: int) -> None:
+    """Raise StartupError for a file that another user may have written: it could send keys to an address of theirs."""
+    if status.st_uid not in (user, 0):
+        raise StartupError(
+            f"{path} belongs to another user (uid {status.st_uid}), and this process runs as uid {user}. "
+            f"If its content is yours: chown {user} {path}. Otherwise start in another directory."
+        )
+    if status.st_mode & stat.S_IWOTH:
+        mode = stat.S_IMODE(status.st_mode)
+        raise StartupError(
+            f"{path} can be written by every user (mode {mode:04o}). Check its content, then: chmod o-w {path}"
+        )
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """`locum.toml`, read only if no other user can have written it."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        path = str(file_path.absolute() if isinstance(file_path, Path) else file_path)
+        try:
+            with file_path.open("rb") as file:
+                if sys.platform != "win32":  # there, os.stat knows neither owners nor modes
+                    refuse_untrusted(path, os.fstat(file.fileno()), user=os.geteuid())
+                return tomllib.load(file)
+        except OSError as error:
+            raise StartupError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 class Settings(BaseSettings):
@@ -237,7 +270,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _TomlFile(settings_cls)
 
     @classmethod
     def load(cls, **flags: Any) -> Settings:

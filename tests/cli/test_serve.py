@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -16,8 +18,9 @@ import openai
 import pytest
 
 from locum.app.server import running
+from locum.errors import StartupError
 from locum.sandbox.client import end as end_sandbox
-from locum.settings import Settings
+from locum.settings import Settings, refuse_untrusted
 from tests.cli.commands import assert_one_line, locum, processes_naming
 from tests.models.upstream import Hang, ScriptedUpstream
 from tests.sandbox.conftest import wait_until
@@ -85,6 +88,50 @@ def test_a_setting_that_cannot_be_is_named_in_one_line(
 def test_a_file_of_settings_that_is_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "locum.toml").write_text("port = ")
     assert_one_line(locum("serve", cwd=tmp_path), "locum.toml")
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor", "models"])
+def test_toml_file_of_another_user_is_refused_and_gets_no_key(command: str, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("Only root can give a file to another user.")
+    with ScriptedUpstream() as upstream:
+        file = tmp_path / "locum.toml"
+        file.write_text(f'model_base_url = "{upstream.base_url}"')
+        os.chown(file, 65534, 65534)
+        done = locum(command, cwd=tmp_path, LOCUM_MODEL_API_KEY="secret")
+        assert_one_line(done, f"{file} belongs to another user (uid 65534)", "uid 0", f"chown 0 {file}")
+        assert upstream.connections == 0
+
+
+def test_toml_file_that_every_user_can_write_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "locum.toml"
+    file.write_text('model = "m"')
+    file.chmod(0o666)
+    assert_one_line(
+        locum("models", cwd=tmp_path), f"{file} can be written by every user (mode 0666)", f"chmod o-w {file}"
+    )
+    file.chmod(0o664)
+    assert locum("models", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "words"),
+    [
+        (1000, 0o600, None),
+        (0, 0o644, None),
+        (1000, 0o664, None),
+        (1001, 0o600, "uid 1001"),
+        (1000, 0o602, "mode 0602"),
+        (0, 0o666, "mode 0666"),
+    ],
+)
+def test_settings_file_is_trusted_by_its_owner_and_mode(owner: int, mode: int, words: str | None) -> None:
+    status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+    if words is None:
+        refuse_untrusted("locum.toml", status, user=1000)
+    else:
+        with pytest.raises(StartupError, match=words):
+            refuse_untrusted("locum.toml", status, user=1000)
 
 
 def test_health_and_readiness_answer_without_a_key(tmp_path: Path) -> None:
