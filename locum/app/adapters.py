@@ -15,7 +15,7 @@ from locum.settings import Settings
 from locum.signals.base import Signals
 from locum.signals.local import LocalSignals
 from locum.store.database import Database
-from locum.store.sqlite import SQLite
+from locum.store.sqlite import SQLite, refuse_emptied
 
 _MIN_KEY_LENGTH = 16
 
@@ -23,7 +23,9 @@ _MIN_KEY_LENGTH = 16
 async def open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     """Open PostgreSQL where an address is set, else SQLite in the data directory; closed with the stack."""
     if settings.database_url is None:
-        db = SQLite(settings.data_dir / "locum.db")
+        path = settings.data_dir / "locum.db"
+        refuse_emptied(path)
+        db = SQLite(path)
         stack.push_async_callback(db.close)
         return db
     try:

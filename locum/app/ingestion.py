@@ -25,7 +25,7 @@ from locum.search.keyword.index import directory_of
 from locum.settings import Settings
 from locum.store.data_dir import lock_derived
 from locum.store.database import Database
-from locum.store.sqlite import SQLite, SQLiteReader
+from locum.store.sqlite import REBUILD, SQLite, SQLiteReader
 
 _POSTGRES_CONNECTIONS = 5
 """Beside those of the server."""
@@ -94,7 +94,12 @@ async def _open_databases(
         return postgres, postgres
     rows = ServerDatabase(SQLiteReader(settings.data_dir / "locum.db"), server)
     stack.push_async_callback(rows.close)
-    # Not synced with each file: whatever a power failure takes is rebuilt.
-    data = SQLite(settings.data_dir / "search.db", document_store.prepare, durable=False)
+    data = SQLite(
+        settings.data_dir / "search.db",
+        document_store.prepare,
+        durable=False,  # not synced with each file: whatever a power failure takes is rebuilt
+        check_seconds=0,  # the server has checked it at its start
+        remedy=REBUILD,
+    )
     stack.push_async_callback(data.close)
     return rows, data

@@ -28,7 +28,7 @@ from locum.settings import Settings
 from locum.signals.base import Signals
 from locum.store.data_dir import lock_derived
 from locum.store.database import Database, Reader
-from locum.store.sqlite import SQLite, SQLiteReader
+from locum.store.sqlite import REBUILD, SQLite, SQLiteReader
 
 log = structlog.get_logger(__name__)
 
@@ -157,12 +157,8 @@ async def _open_derived_data(settings: Settings, db: Database, stack: AsyncExitS
         await db.write(document_store.prepare)
         return db
     path = settings.data_dir / "search.db"
-    try:
-        with await lock_derived(settings.data_dir):
-            await SQLite(path, document_store.prepare).close()
-    except StartupError as error:
-        hint = "All of it can be made again: remove the file."
-        raise StartupError(f"{error.message} {hint}") from None
+    with await lock_derived(settings.data_dir):
+        await SQLite(path, document_store.prepare, remedy=REBUILD).close()
     data = SQLiteReader(path)
     stack.push_async_callback(data.close)
     return data

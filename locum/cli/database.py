@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from locum.errors import StartupError
 from locum.settings import Settings
 from locum.store.migrations import current_revision
+
+T = TypeVar("T")
+
+_CHECK_SECONDS = 60.0
+"""More than a start takes: nobody waits for the doctor to answer requests."""
 
 
 def name(settings: Settings) -> str:
@@ -31,15 +38,34 @@ async def revision(settings: Settings) -> str | None:
     return _sqlite_revision(path) if path.exists() else None
 
 
+def check_search_data(settings: Settings) -> None:
+    """Raise StartupError for damaged derived data. The caller holds the data directory."""
+    path = settings.data_dir / "search.db"
+    if settings.database_url is None and path.exists():
+        from locum.store.sqlite import REBUILD
+
+        _read_sqlite(path, lambda _: None, remedy=REBUILD)
+
+
 def _sqlite_revision(path: Path) -> str | None:
-    from locum.store.sqlite import sqlite_engine
+    from locum.store.sqlite import RESTORE, refuse_emptied
+
+    refuse_emptied(path)
+    return _read_sqlite(path, current_revision, remedy=RESTORE)
+
+
+def _read_sqlite(path: Path, fn: Callable[[sa.Connection], T], *, remedy: str) -> T:
+    """Check the integrity of a database and read it, without changing it."""
+    from locum.store.sqlite import check_integrity, sqlite_engine, unusable
 
     engine = sqlite_engine(path, read_only=True)
     try:
+        with engine.connect() as connection:
+            check_integrity(connection, path, seconds=_CHECK_SECONDS, remedy=remedy)
         with engine.begin() as connection:
-            return current_revision(connection)
+            return fn(connection)
     except sa.exc.DatabaseError as error:
-        raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None
+        raise unusable(path, error.orig, remedy) from None
     finally:
         engine.dispose()
 

@@ -89,6 +89,9 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _data_directory(settings.data_dir, server):
         yield finding
     yield await _database(settings, server)
+    if server is None:
+        for finding in _search_data(settings):
+            yield finding
     for finding in _api_key(settings):
         yield finding
     async for finding in _code_interpreter(settings):
@@ -190,6 +193,15 @@ async def _database(settings: Settings, server: protocol.Health | None) -> Findi
         words = f"{called}, revision {revision}, was written by a newer version of Locum: install that one"
         return Finding("fix", about, words)
     return Finding("ok", about, f"{called}, revision {revision}")
+
+
+def _search_data(settings: Settings) -> Iterator[Finding]:
+    """Yield a fix for damaged derived data."""
+    if _is_free(settings.data_dir):
+        try:
+            database.check_search_data(settings)
+        except StartupError as error:
+            yield Finding("fix", "Search data", error.message)
 
 
 def _api_key(settings: Settings) -> Iterator[Finding]:

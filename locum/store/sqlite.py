@@ -15,12 +15,14 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import Connection, event
 
 from locum import crashpoints
@@ -29,8 +31,19 @@ from locum.store.migrations import upgrade
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 _MAX_BATCH = 128
 _READERS = 4
+_CHECK_SECONDS = 5.0
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+RESTORE = (
+    "Stop Locum, keep a copy of this file and of those beside it that end in -wal and -shm, and restore a backup. "
+    "Without one, `sqlite3 locum.db .recover` prints what can still be read."
+)
+"""Remedy for rows."""
+REBUILD = "All of it can be made again: remove the file."
+"""Remedy for derived data."""
 
 
 def sqlite_engine(path: Path, *, read_only: bool = False, durable: bool = True) -> sa.Engine:
@@ -66,6 +79,48 @@ def sqlite_engine(path: Path, *, read_only: bool = False, durable: bool = True) 
     return engine
 
 
+def check_integrity(connection: Connection, path: Path, *, seconds: float, remedy: str = RESTORE) -> None:
+    """Raise StartupError for a damaged database. A check that takes longer than `seconds` ends without a result."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    is_late = threading.Event()
+
+    def interrupt() -> None:
+        is_late.set()
+        driver.interrupt()
+
+    began = time.monotonic()
+    timer = threading.Timer(seconds, interrupt)
+    timer.start()
+    try:
+        (result,) = driver.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_late.is_set():
+            raise unusable(path, error, remedy) from None
+        result = "ok"
+    finally:
+        timer.cancel()
+    if is_late.is_set():  # then even a result is none: pages that were not visited count as lost
+        log.info("integrity check of the database stopped", path=str(path), seconds=round(time.monotonic() - began, 1))
+    elif result != "ok":
+        raise StartupError(f"The database {path} is damaged ({result.splitlines()[-1]}). {remedy}")
+
+
+def unusable(path: Path, error: BaseException | None, remedy: str = RESTORE) -> StartupError:
+    """Return the error of a start, with the remedy if the file is damaged and not just locked or out of reach."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and (code & 0xFF in _DAMAGED or code == sqlite3.SQLITE_IOERR_SHORT_READ):
+        return StartupError(f"The database {path} is damaged ({error}). {remedy}")
+    return StartupError(f"The database {path} cannot be used: {error}.")
+
+
+def refuse_emptied(path: Path) -> None:
+    """Raise StartupError for an emptied file in a used data directory, which SQLite would take for a new database."""
+    if path.exists() and path.stat().st_size == 0 and path.with_name("node").exists():
+        reason = "the file is empty, and this directory has been used"
+        raise StartupError(f"The database {path} is damaged ({reason}). {RESTORE}")
+
+
 _Job = tuple[Callable[[Connection], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 _Answer = tuple[_Job, Any, BaseException | None]
 
@@ -98,17 +153,30 @@ class SQLiteReader:
 
 
 class SQLite:
-    """A `Database` in one file. Opening it brings it to the schema of this release: what `prepare` does."""
+    """A `Database` in one file. Opening it checks its integrity and brings it to the schema of this release: what
+    `prepare` does."""
 
-    def __init__(self, path: Path, prepare: Callable[[Connection], None] = upgrade, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        prepare: Callable[[Connection], None] = upgrade,
+        *,
+        durable: bool = True,
+        check_seconds: float = _CHECK_SECONDS,
+        remedy: str = RESTORE,
+    ) -> None:
+        """check_seconds: longest duration of the integrity check, 0 for none. remedy: advice for a damaged file."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer_engine = sqlite_engine(path, durable=durable)
         try:
+            if check_seconds:
+                with self._writer_engine.connect() as connection:
+                    check_integrity(connection, path, seconds=check_seconds, remedy=remedy)
             with self._writer_engine.begin() as connection:
                 prepare(connection)
         except sa.exc.DatabaseError as error:
             self._writer_engine.dispose()
-            raise StartupError(f"The database {path} cannot be used: {error.orig}.") from None
+            raise unusable(path, error.orig, remedy) from None
         except StartupError:
             self._writer_engine.dispose()
             raise

@@ -48,7 +48,7 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     )
     assert list(found) == things.split(", ")
     documented = re.findall(r"^\| ([^|]+) \|", OPERATIONS.read_text().partition("## What is wrong")[2], re.MULTILINE)
-    assert {*found, "API key", "Reranker", "Query rewriting"} <= {
+    assert {*found, "API key", "Search data", "Reranker", "Query rewriting"} <= {
         about for line in documented for about in line.split(", ")
     }
     assert found["Code interpreter"] == ("ok", "namespaces: each session has its own namespaces and system call filter")
@@ -115,6 +115,17 @@ def test_a_running_server_is_recognised_and_not_disturbed(tmp_path: Path) -> Non
     found = examined("--data-dir", "data", cwd=tmp_path)
     assert "no server is running" in found["Data directory"][1]
     assert found["Database"] == ("ok", f"SQLite in data/locum.db, revision {HEAD}")
+
+
+def test_damaged_databases_are_to_be_restored_or_removed(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off"}):
+        pass
+    for name in ("locum.db", "search.db"):
+        (tmp_path / "data" / name).write_bytes(b"not a database" * 1000)
+    findings = examined("--data-dir", "data", cwd=tmp_path, fails=True)
+    assert_fix(findings["Database"], "data/locum.db is damaged (file is not a database)", "restore a backup")
+    assert_fix(findings["Search data"], "data/search.db is damaged", "remove the file")
+    assert_one_line(locum("keys", "list", "--data-dir", "data", cwd=tmp_path), "data/locum.db is damaged")
 
 
 def test_short_key_is_to_be_replaced_on_an_address_others_can_reach(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_write_after_the_end_is_refused(tmp_path: Path, runner: asyncio.Runner
 
 def test_a_file_that_is_no_database_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "locum.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StartupError, match="cannot be used"):
+    with pytest.raises(StartupError, match="is damaged .file is not a database."):
         SQLite(tmp_path / "locum.db")
 
 
