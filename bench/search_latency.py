@@ -26,6 +26,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import uvloop
+from locum.api.v2.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 from tantivy import Document, Index
@@ -34,11 +35,10 @@ from bench import measuring, retrieval_data
 from bench.measuring import MIB, Target, quantile
 from bench.retrieval_data import MINILM
 from bench.server import scratch
-from locum.api.v2.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
 from locum.documents import store as document_store
 from locum.documents.store import DocumentReader
 from locum.documents.types import Unit, Windows
-from locum.domain.files import File
+from locum.domain.files import File, blob_key
 from locum.domain.search import DEFAULT_RESULTS, Comparison, Query
 from locum.domain.vector_stores import Chunking, VectorStore, VectorStoreFile
 from locum.search.keyword import terms
@@ -46,7 +46,7 @@ from locum.search.keyword.index import _SCHEMA as SCHEMA
 from locum.search.keyword.index import KeywordReader, KeywordWriter, directory_of
 from locum.search.search import Search, candidates_for
 from locum.search.vectors import VectorIndex, quantise
-from locum.store import files, vector_store_files, vector_stores
+from locum.store import files, staged_blobs, vector_store_files, vector_stores
 from locum.store.sqlite import SQLite
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -207,6 +207,7 @@ def fill(conn: Connection, documents: int) -> None:
     vector_stores.insert(conn, "default", store)
     for number in range(documents):
         name = f"file-{number}"
+        staged_blobs.note(conn, blob_key(name), now=0)
         files.insert(
             conn,
             "default",

@@ -122,6 +122,13 @@ class Settings(BaseSettings):
         None,
         description="Where files are kept: s3://bucket/prefix or file:///folder. Unset: the data directory.",
     )
+    blob_keep_days: int = Field(
+        7,
+        ge=0,
+        le=36500,
+        description="Days for which the bytes of deleted files stay in the trash of the place above; 0 removes them at "
+        "once.",
+    )
     api_key: OptionalText = Field(
         None,
         description="The default resource's key. Only its digest is stored. At least 16 characters unless "

@@ -8,7 +8,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -131,6 +132,14 @@ class ServerProcess:
                     listening.set()
         listening.set()
 
+    def wait_for(self, text: str, seconds: float = 20) -> None:
+        """Wait until the server has printed a text."""
+        _wait_until(lambda: text in self.output, seconds, f"no {text!r} in:\n{self.output}")
+
+    def wait_for_file(self, path: Path, seconds: float = 20) -> None:
+        """Wait until the server has written a file."""
+        _wait_until(path.exists, seconds, f"no {path}")
+
     def wait_until_dead(self, seconds: float = 60) -> int:
         """The exit code once it has ended by itself."""
         assert self._process is not None
@@ -170,6 +179,13 @@ class ServerProcess:
     def openai(self, **options: object) -> openai.OpenAI:
         """The unmodified OpenAI client."""
         return openai.OpenAI(**{"base_url": self.base_url, "api_key": "any", **_client_options(options)})  # type: ignore[arg-type]
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float, failure: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, failure
+        time.sleep(0.01)
 
 
 @contextmanager

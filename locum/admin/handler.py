@@ -27,6 +27,7 @@ from locum.admin.protocol import (
 )
 from locum.errors import InvalidRequest, LocumError
 from locum.models.routes import Routes
+from locum.store import identity
 from locum.store import usage as usage_store
 from locum.store.database import Database
 from locum.store.migrations import current_revision
@@ -62,8 +63,8 @@ class AdminHandler:
             case SumUsage():
                 return await self._sum_usage(request)
             case Check():
-                revision = await self._db.read(current_revision)
-                return Health(version=__version__, process=os.getpid(), revision=revision)
+                revision, database_id = await self._db.read(lambda conn: (current_revision(conn), identity.get(conn)))
+                return Health(version=__version__, process=os.getpid(), revision=revision, database_id=database_id)
             case _:
                 assert_never(request)
 

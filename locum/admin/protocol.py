@@ -83,6 +83,7 @@ class Health(msgspec.Struct, frozen=True, tag="health"):
     version: str
     process: int
     revision: str | None
+    database_id: str | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

@@ -17,7 +17,6 @@ from locum.admin.server import admin_socket
 from locum.api.routes import build
 from locum.app.adapters import check_key_length, is_loopback, node_name, open_database, open_routes, open_signals
 from locum.app.search import FileSearch, open_file_search, open_rewriter
-from locum.blobs.base import Blobs
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
 from locum.engine.worker import Worker
@@ -27,8 +26,10 @@ from locum.models.routes import Routes
 from locum.sandbox.client import Sandbox
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
+from locum.services.blob_sweep import BlobSweep
 from locum.services.catalog import Services
 from locum.services.files import Files
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.services.uploads import Uploads
 from locum.settings import Settings
 from locum.signals.base import Signals
@@ -77,7 +78,8 @@ async def running(
         worker = _start_worker(settings, adapters, code, search, stack)
         if keep_sessions:
             stack.callback(code.sandbox.leave)  # before the worker stops: its cells go on
-        sweeping = _sweep_forever(services.files, services.uploads, clock, shared=settings.blob_url is not None)
+        blob_sweep = BlobSweep(adapters.db, adapters.blobs, clock)
+        sweeping = _sweep_forever(services.files, services.uploads, blob_sweep)
         stack.callback(asyncio.create_task(sweeping, name="blob sweep").cancel)
         admin = AdminHandler(adapters.db, adapters.keys, adapters.routes)
         await stack.enter_async_context(admin_socket(settings.data_dir, admin))
@@ -96,7 +98,7 @@ class _Adapters:
     db: Database
     clock: Clock
     keys: Keys
-    blobs: Blobs
+    blobs: TrackedBlobs
     signals: Signals
     streams: Streams
     routes: Routes
@@ -112,8 +114,9 @@ async def _open_adapters(settings: Settings, clock: Clock, stack: AsyncExitStack
     stack.enter_context(lock_data_dir(settings.data_dir))
     db = await open_database(settings, stack)
     keys = await _open_keys(settings, db, clock)
-    blobs = open_blobs(settings.blob_url, settings.data_dir)
-    stack.push_async_callback(blobs.close)
+    blob_store = open_blobs(settings.blob_url, settings.data_dir)
+    stack.push_async_callback(blob_store.close)
+    blobs = TrackedBlobs(db, blob_store, clock, keep_days=settings.blob_keep_days)
     signals = open_signals(settings, stack)
     owner = node_name(settings.data_dir)
     # This process holds the lock on the data directory: an earlier one of this name is gone, and its runs are free.
@@ -264,21 +267,16 @@ def _build_app(
     )
 
 
-async def _sweep_forever(files: Files, uploads: Uploads, clock: Clock, *, shared: bool) -> None:
-    """Every hour, remove what has expired and blobs without a row that are an hour old; at start also younger ones.
-
-    shared: other servers use these blobs, and a young one may be about to get its row.
-    """
-    before = clock() - _SWEEP_SECONDS if shared else clock()
+async def _sweep_forever(files: Files, uploads: Uploads, blob_sweep: BlobSweep) -> None:
+    """At start and every hour, remove what has expired, and noted bytes without a row."""
     while True:
         try:
             for file_id in await files.expire():
                 log.info("removed an expired file", file_id=file_id)
             for upload_id in await uploads.expire():
                 log.info("closed an expired upload", upload_id=upload_id)
-            for key in await files.sweep(before):
+            for key in await blob_sweep.sweep():
                 log.info("removed a blob without a row", key=key)
         except Exception:  # whatever it was this time, the next hour may be better
             log.exception("files could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)
-        before = clock() - _SWEEP_SECONDS

@@ -14,7 +14,14 @@ from locum.errors import TooLarge
 CHUNK = 1024 * 1024
 """Blobs go in and come out in pieces of about this size: worth a thread hop, harmless in memory."""
 
+MARKER = "database-id"
+"""Name of the marker, which has not the form of a key."""
+
+TRASH = "deleted"
+"""Folder of retired blobs, by the day on which they were retired."""
+
 _KEY = re.compile("[A-Za-z0-9]{24}")
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +46,28 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Remove a blob; one that is not there is no error."""
 
-    async def keys_before(self, moment: float) -> list[str]:
-        """Keys of the blobs written before `moment` (seconds since the epoch, by the clock of whatever stores them):
-        what the sweeper looks through. Never the name of something that is not ours."""
+
+class BlobStore(Blobs, Protocol):
+    """A place of blobs, with its trash and the name of the database that it belongs to."""
+
+    marker: str
+    """The marker that names the database, as the operator finds it."""
+
+    async def retire(self, key: str, day: str) -> None:
+        """Move a blob to the trash, `deleted/<day>/`; a blob that is not there is no error."""
+
+    async def purge(self, *, deleted_before: str, drafts_before: float) -> None:
+        """Remove blobs that were retired before that day (YYYY-MM-DD), and what a dead process left half-written before
+        that time (seconds since the epoch)."""
+
+    async def keys(self) -> set[str]:
+        """Return the keys of all blobs; neither those in the trash nor names of another form."""
+
+    async def owner(self) -> str | None:
+        """Return the id of the database that the blobs belong to; None without a marker."""
+
+    async def set_owner(self, database_id: str) -> None:
+        """Write the marker."""
 
     async def close(self) -> None:
         """Let go of what is open."""
@@ -83,3 +109,8 @@ def is_key(name: str) -> bool:
     """Whether a name has the form of our keys (24 characters of `ids.new`): a folder or bucket may hold other things
     too, and those must never be swept away."""
     return _KEY.fullmatch(name) is not None
+
+
+def is_day(name: str) -> bool:
+    """Return whether a name has the form of a folder in the trash."""
+    return _DAY.fullmatch(name) is not None

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from locum.blobs.base import Blobs
+from locum.blobs.base import BlobStore
 from locum.blobs.disk import DiskBlobs
 from locum.errors import StartupError
 
@@ -15,7 +15,7 @@ _FOLDER = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9!_.*'()-]+"
 _PREFIX = re.compile(f"(?:{_FOLDER}(?:/{_FOLDER})*)?")
 
 
-def open_blobs(url: str | None, data_dir: Path) -> Blobs:
+def open_blobs(url: str | None, data_dir: Path) -> BlobStore:
     """`file:///folder`, `s3://bucket/prefix`, or None for a folder in the data directory. StartupError says what is
     wrong with a URL."""
     if url is None:
@@ -35,7 +35,7 @@ def open_blobs(url: str | None, data_dir: Path) -> Blobs:
             raise _bad(url, "expected file:///folder or s3://bucket/prefix")
 
 
-def _on_disk(url: str, host: str, path: str) -> Blobs:
+def _on_disk(url: str, host: str, path: str) -> BlobStore:
     if host not in ("", "localhost") or path in ("", "/"):
         raise _bad(url, "expected file:///folder, with three slashes")
     try:
@@ -44,7 +44,7 @@ def _on_disk(url: str, host: str, path: str) -> Blobs:
         raise _bad(url, f"the folder cannot be used ({error.strerror})") from error
 
 
-def _in_s3(url: str, bucket: str, prefix: str) -> Blobs:
+def _in_s3(url: str, bucket: str, prefix: str) -> BlobStore:
     if not _BUCKET.fullmatch(bucket):
         raise _bad(url, "expected s3://bucket/prefix; a bucket has 3 to 63 small letters, digits, '.' and '-'")
     if not _PREFIX.fullmatch(prefix):

@@ -1,5 +1,7 @@
 """Blobs in an S3-compatible store: `s3://bucket/prefix`, one object per blob.
 
+Retired blobs are below `deleted/<day>/`. The object `database-id` names the database that the prefix belongs to.
+
 Endpoint, region and credentials come from the usual `AWS_*` variables. Many servers may share a prefix, as long as they
 share the database too.
 """
@@ -17,7 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from locum import crashpoints
-from locum.blobs.base import CHUNK, SizeAndDigest, Written, is_key, pieces
+from locum.blobs.base import CHUNK, MARKER, TRASH, SizeAndDigest, Written, is_day, is_key, pieces
 from locum.errors import LocumError, NotFound, StartupError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -25,12 +27,17 @@ log = structlog.get_logger(__name__)
 _PART = 8 * CHUNK
 _PARTS_AT_ONCE = 3
 """With the part that is being filled, 32 MiB for an upload. S3 takes 10,000 parts: 80 GB."""
+_MOST_COPIED = 5 * 1024**3
+"""S3 copies no larger object by itself."""
 
 
 class S3Blobs:
     """The blobs below one prefix of a bucket."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, *, most_copied: int = _MOST_COPIED) -> None:
+        """most_copied: the largest object, in bytes, that the store copies by itself."""
+        self.marker = f"s3://{bucket}/{prefix}/{MARKER}" if prefix else f"s3://{bucket}/{MARKER}"
+        self._most_copied = most_copied
         try:
             self._store = S3Store(
                 bucket,
@@ -45,6 +52,11 @@ class S3Blobs:
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Written:
         measured = SizeAndDigest(max_bytes)
+        await self._write(key, chunks, measured)
+        crashpoints.reach("blob written")
+        return measured.written(key)
+
+    async def _write(self, key: str, chunks: AsyncIterator[bytes], measured: SizeAndDigest) -> None:
         writer = obstore.open_writer_async(self._store, key, buffer_size=_PART, max_concurrency=_PARTS_AT_ONCE)
         try:
             async for piece in pieces(chunks):
@@ -57,8 +69,6 @@ class S3Blobs:
         except BaseException:  # a cancelled task, too
             await asyncio.shield(asyncio.ensure_future(self._undo(writer, key)))
             raise
-        crashpoints.reach("blob written")
-        return measured.written(key)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         with _reading(key):
@@ -78,14 +88,51 @@ class S3Blobs:
         with _storing(), suppress(FileNotFoundError):
             await self._store.delete_async(key)
 
-    async def keys_before(self, moment: float) -> list[str]:
+    async def retire(self, key: str, day: str) -> None:
+        target = f"{TRASH}/{day}/{key}"
+        with _storing(), suppress(FileNotFoundError):
+            size = (await self._store.head_async(key))["size"]
+            if size > self._most_copied:
+                await self._write(target, self._chunks(key, 0, size), SizeAndDigest(size))
+            else:
+                await self._store.copy_async(key, target)
+        await self.delete(key)
+
+    async def purge(self, *, deleted_before: str, drafts_before: float) -> None:
+        """The bucket's lifecycle rule for incomplete uploads removes those."""
         with _storing():
-            return [
-                each["path"]
+            days = await self._store.list_with_delimiter_async(TRASH)
+            for folder in days["common_prefixes"]:
+                day = folder.rpartition("/")[2]
+                if is_day(day) and day < deleted_before:
+                    await self._remove_all(folder)
+
+    async def _remove_all(self, folder: str) -> None:
+        async for batch in self._store.list(folder, chunk_size=1000):
+            for item in batch:
+                if is_key(item["path"].rpartition("/")[2]):
+                    await self._store.delete_async(item["path"])
+
+    async def keys(self) -> set[str]:
+        with _storing():
+            return {
+                item["path"]
                 async for batch in self._store.list(chunk_size=1000)
-                for each in batch
-                if is_key(each["path"]) and each["last_modified"].timestamp() < moment
-            ]
+                for item in batch
+                if is_key(item["path"])
+            }
+
+    async def owner(self) -> str | None:
+        with _storing():
+            try:
+                content = await (await self._store.get_async(MARKER)).bytes_async()
+            except FileNotFoundError:
+                return None
+        return bytes(content).decode().strip() or None
+
+    async def set_owner(self, database_id: str) -> None:
+        with _storing():
+            await self._store.put_async(MARKER, f"{database_id}\n".encode())
 
     async def close(self) -> None:
         pass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from locum.errors import StartupError
 from locum.settings import Settings
+from locum.store import identity
 from locum.store.migrations import current_revision
 
 T = TypeVar("T")
@@ -30,12 +31,25 @@ def name(settings: Settings) -> str:
         return "PostgreSQL"
 
 
-async def revision(settings: Settings) -> str | None:
-    """The revision of its schema, None when it is empty or not there yet. The caller holds the data directory."""
+class State(NamedTuple):
+    """The revision of the schema, None when the database is empty or not there yet, and the id of the database."""
+
+    revision: str | None = None
+    database_id: str | None = None
+
+
+async def state(settings: Settings) -> State:
+    """Return the state of the configured database. The caller holds the data directory."""
     if settings.database_url is not None:
-        return await _postgres_revision(settings.database_url)
+        return await _postgres_state(settings.database_url)
     path = settings.data_dir / "locum.db"
-    return _sqlite_revision(path) if path.exists() else None
+    return _sqlite_state(path) if path.exists() else State()
+
+
+def _state(connection: sa.Connection) -> State:
+    revision = current_revision(connection)
+    has_identity = revision is not None and sa.inspect(connection).has_table("database_identity")
+    return State(revision, identity.get(connection) if has_identity else None)
 
 
 def check_search_data(settings: Settings) -> None:
@@ -47,11 +61,11 @@ def check_search_data(settings: Settings) -> None:
         _read_sqlite(path, lambda _: None, remedy=REBUILD)
 
 
-def _sqlite_revision(path: Path) -> str | None:
+def _sqlite_state(path: Path) -> State:
     from locum.store.sqlite import RESTORE, refuse_emptied
 
     refuse_emptied(path)
-    return _read_sqlite(path, current_revision, remedy=RESTORE)
+    return _read_sqlite(path, _state, remedy=RESTORE)
 
 
 def _read_sqlite(path: Path, fn: Callable[[sa.Connection], T], *, remedy: str) -> T:
@@ -70,7 +84,7 @@ def _read_sqlite(path: Path, fn: Callable[[sa.Connection], T], *, remedy: str) -
         engine.dispose()
 
 
-async def _postgres_revision(url: str) -> str | None:
+async def _postgres_state(url: str) -> State:
     try:
         from locum.postgres_url import PostgresURL
         from locum.store.postgres import create_engine
@@ -80,7 +94,7 @@ async def _postgres_revision(url: str) -> str | None:
     engine = create_engine(address)
     try:
         async with engine.begin() as connection:
-            return await connection.run_sync(current_revision)
+            return await connection.run_sync(_state)
     except (OSError, sa.exc.SQLAlchemyError) as error:
         reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
         raise StartupError(f"The database at {address} cannot be used: {reason}") from None

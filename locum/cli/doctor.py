@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -89,6 +90,7 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _data_directory(settings.data_dir, server):
         yield finding
     yield await _database(settings, server)
+    yield await _stored_files(settings, server)
     if server is None:
         for finding in _search_data(settings):
             yield finding
@@ -172,14 +174,14 @@ async def _database(settings: Settings, server: protocol.Health | None) -> Findi
     about, called = "Database", database.name(settings)
     try:
         if settings.database_url is not None:
-            revision = await database.revision(settings)
+            revision = (await database.state(settings)).revision
         elif server is not None:  # the file is its own: it was asked
             revision = server.revision
         elif not (settings.data_dir / "locum.db").exists():
             return Finding("ok", about, f"{called}, made at the first start")
         else:
             with lock_data_dir(settings.data_dir):
-                revision = await database.revision(settings)
+                revision = (await database.state(settings)).revision
     except StartupError as error:
         if settings.database_url is None and not _is_free(settings.data_dir):
             return Finding("note", about, f"{called}, not looked at while another process uses it")
@@ -212,6 +214,67 @@ def _api_key(settings: Settings) -> Iterator[Finding]:
         check_key_length(settings)
     except StartupError as error:
         yield Finding("fix", "API key", error.message)
+
+
+async def _stored_files(settings: Settings, server: protocol.Health | None) -> Finding:
+    """Compare the database that the stored files belong to with the configured one."""
+    from locum.blobs.open import open_blobs
+
+    about = "Stored files"
+    folder = settings.data_dir / "blobs" if settings.blob_url is None else _folder_of(settings.blob_url)
+    if folder is not None and not folder.exists():
+        return Finding("ok", about, f"{folder}, made at the first start")
+    try:
+        store = open_blobs(settings.blob_url, settings.data_dir)
+        try:
+            owner = await store.owner()
+            is_empty = owner is None and not await store.keys()
+        finally:
+            await store.close()
+    except (LocumError, OSError) as error:
+        return Finding("fix", about, error.message if isinstance(error, LocumError) else str(error))
+    try:
+        database_id = await _database_id(settings, server)
+    except StartupError:
+        return Finding("note", about, "not examined, because the database cannot be read now")
+    return about_stored_files(owner, database_id, marker=store.marker, is_empty=is_empty, is_served=server is not None)
+
+
+def about_stored_files(
+    owner: str | None, database_id: str | None, *, marker: str, is_empty: bool, is_served: bool
+) -> Finding:
+    """Judge the id in the marker beside that of the configured database."""
+    from locum.services.blob_sweep import REMEDY, explain
+
+    about = "Stored files"
+    if owner is None and is_empty:
+        return Finding("ok", about, "none yet: a start claims the place for the configured database")
+    if owner is None and is_served:
+        return Finding("fix", about, f"{explain('unmarked')} ({marker} is missing). {REMEDY}")
+    if owner is None:
+        words = f"{marker} is missing: the next start writes it if the configured database knows these files"
+        return Finding("note", about, words)
+    if owner == database_id:
+        return Finding("ok", about, "they belong to the configured database")
+    other = f"{database_id} is configured" if database_id else "the configured one is new"
+    return Finding("fix", about, f"{explain('foreign')}: {marker} names {owner}, and {other}. {REMEDY}")
+
+
+async def _database_id(settings: Settings, server: protocol.Health | None) -> str | None:
+    if settings.database_url is not None:
+        return (await database.state(settings)).database_id
+    if server is not None:  # the file is its own
+        return server.database_id
+    if not (settings.data_dir / "locum.db").exists():
+        return None
+    with lock_data_dir(settings.data_dir):
+        return (await database.state(settings)).database_id
+
+
+def _folder_of(blob_url: str) -> Path | None:
+    """Return the folder of a file:// URL."""
+    parts = urlsplit(blob_url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
 
 
 # ---- the code interpreter, its Python and its fonts

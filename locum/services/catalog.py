@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.search import Rewriter, Search, Texts
 from locum.services.assistants import Assistants
@@ -18,6 +17,7 @@ from locum.services.queue import ThreadQueue
 from locum.services.runs import Runs
 from locum.services.steps import Steps
 from locum.services.threads import Threads
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.services.uploads import Uploads
 from locum.services.vector_store_files import VectorStoreFiles
 from locum.services.vector_stores import VectorStores
@@ -54,7 +54,7 @@ class Services:
         clock: Clock,
         signals: Signals,
         streams: Streams,
-        blobs: Blobs,
+        blobs: TrackedBlobs,
         search: _SearchAndTexts,
         owner: str,
         run_expiry_seconds: int,

@@ -1,4 +1,4 @@
-"""Files: stage and create, retrieve, list, delete, content; remove expired files and orphaned bytes."""
+"""Files: stage and create, retrieve, list, delete, content; remove expired files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from locum.access.principals import Principal
-from locum.blobs.base import Blobs, Written
+from locum.blobs.base import Written
 from locum.clock import Clock
 from locum.domain.files import (
     MAX_BYTES,
@@ -23,21 +23,20 @@ from locum.domain.files import (
     safe_filename,
 )
 from locum.domain.pages import Listing, Page
-from locum.domain.uploads import part_blob_key
 from locum.errors import InvalidRequest
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.staging import Staged, stage
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.store import assistants as assistant_store
 from locum.store import file_uses
 from locum.store import files as store
 from locum.store import threads as thread_store
-from locum.store import uploads as upload_store
 from locum.store import vector_store_files as vector_store_file_store
 from locum.store.database import Database
 
 
 class Files:
-    def __init__(self, db: Database, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, db: Database, blobs: TrackedBlobs, clock: Clock) -> None:
         self._db = db
         self._blobs = blobs
         self._clock = clock
@@ -94,18 +93,18 @@ class Files:
 
         def remove(conn: Connection) -> None:
             store.get(conn, principal.resource, file_id, now=now)
-            _remove(conn, principal.resource, file_id)
+            _remove(conn, principal.resource, file_id, now=now)
 
         await self._db.write(remove)
-        await self._blobs.delete(blob_key(file_id))
+        await self._blobs.discard([blob_key(file_id)])
 
     async def expire(self) -> tuple[str, ...]:
         """Remove the files whose time has come, as `delete` does; their ids."""
         now = self._now()
         expired = await self._db.read(lambda conn: store.expired(conn, now))
         for resource, file_id in expired:
-            await self._db.write(partial(_remove, resource=resource, file_id=file_id))
-            await self._blobs.delete(blob_key(file_id))
+            await self._db.write(partial(_remove, resource=resource, file_id=file_id, now=now))
+            await self._blobs.discard([blob_key(file_id)])
         return tuple(file_id for _, file_id in expired)
 
     async def content(
@@ -115,15 +114,6 @@ class Files:
         files are theirs to read."""
         file = await self.retrieve(principal, file_id)
         return file, await self._blobs.get(blob_key(file_id), start, end)
-
-    async def sweep(self, before: float) -> tuple[str, ...]:
-        """Remove the bytes stored before `before` (seconds since the epoch) that have no row; their keys."""
-        candidates = await self._blobs.keys_before(before)
-        known = await self._db.read(_known_keys) if candidates else set()
-        orphans = tuple(key for key in candidates if key not in known)
-        for key in orphans:
-            await self._blobs.delete(key)
-        return orphans
 
     def _now(self) -> int:
         return int(self._clock())
@@ -169,7 +159,7 @@ def checked_filename(filename: str, *, at: str) -> str:
     return safe
 
 
-def _remove(conn: Connection, resource: str, file_id: str) -> None:
+def _remove(conn: Connection, resource: str, file_id: str, *, now: int) -> None:
     for object_id in file_uses.users(conn, resource, file_id):
         if object_id.startswith("asst_"):
             assistant = assistant_store.get(conn, resource, object_id, for_update=True)
@@ -179,11 +169,7 @@ def _remove(conn: Connection, resource: str, file_id: str) -> None:
             thread = thread_store.get(conn, resource, object_id, for_update=True)
             kept = thread.tool_resources.without_file(file_id)
             thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=kept))
-    store.delete(conn, resource, file_id)  # whoever is adding it to a vector store is waited for, and then seen
+    # Waits for a transaction that adds the file to a vector store; the next line sees that store.
+    store.delete(conn, resource, file_id, now=now)
     for store_id in vector_store_file_store.stores_of(conn, resource, file_id):
         vector_store_file_store.delete(conn, resource, store_id, file_id)
-
-
-def _known_keys(conn: Connection) -> set[str]:
-    """What is stored for a row, or for a part of an upload that may still be completed."""
-    return {*map(blob_key, store.known_ids(conn)), *map(part_blob_key, upload_store.known_part_ids(conn))}

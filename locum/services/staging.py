@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import structlog
 
 from locum import ids
-from locum.blobs.base import Blobs, Written
+from locum.blobs.base import Written
 from locum.errors import LocumError, OutcomeUnknown
+from locum.services.tracked_blobs import TrackedBlobs
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class Staged:
         made, _ = await asyncio.shield(committing)
         return made
 
-    async def close(self, blobs: Blobs) -> None:
+    async def close(self, blobs: TrackedBlobs) -> None:
         """Remove the bytes unless a row refers to them, or may do so."""
         if self._commit is not None:
             await asyncio.wait([self._commit])  # the transaction of a cancelled request still runs to its end
@@ -56,7 +57,7 @@ class Staged:
 
 
 @asynccontextmanager
-async def stage(blobs: Blobs, chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[Staged]:
+async def stage(blobs: TrackedBlobs, chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[Staged]:
     """Store bytes as they arrive; on leaving, remove them unless a committed row refers to them."""
     staged = Staged(await blobs.put(ids.new(""), chunks, max_bytes=max_bytes))
     try:

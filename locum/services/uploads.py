@@ -16,20 +16,21 @@ from sqlalchemy import Connection
 
 from locum import ids
 from locum.access.principals import Principal
-from locum.blobs.base import Blobs, Written
+from locum.blobs.base import Written
 from locum.clock import Clock
 from locum.domain.files import Purpose, Surface
 from locum.domain.uploads import MAX_BYTES, MAX_PART_BYTES, SECONDS, Upload, UploadPart, part_blob_key
 from locum.errors import InvalidRequest, NotFound
 from locum.services.files import checked_filename, file_of
 from locum.services.staging import Staged, stage
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.store import files as file_store
 from locum.store import uploads as store
 from locum.store.database import Database
 
 
 class Uploads:
-    def __init__(self, db: Database, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, db: Database, blobs: TrackedBlobs, clock: Clock) -> None:
         self._db = db
         self._blobs = blobs
         self._clock = clock
@@ -119,14 +120,14 @@ class Uploads:
         )
         file_store.insert(conn, resource, file)
         upload = replace(upload, status="completed", file=file)
-        return (upload, _close(conn, resource, upload)), True
+        return (upload, _close(conn, resource, upload, now=self._now())), True
 
     async def cancel(self, principal: Principal, upload_id: str) -> Upload:
         """From now on it takes no parts, and those it has are dropped."""
 
         def close(conn: Connection) -> tuple[Upload, list[UploadPart]]:
             upload = replace(self._pending(conn, principal.resource, upload_id, for_update=True), status="cancelled")
-            return upload, _close(conn, principal.resource, upload)
+            return upload, _close(conn, principal.resource, upload, now=self._now())
 
         upload, parts = await self._db.write(close)
         await self._drop(parts)
@@ -157,9 +158,8 @@ class Uploads:
                     yield chunk
 
     async def _drop(self, parts: Sequence[UploadPart]) -> None:
-        """The bytes of parts that have no rows any more; what a dying server leaves here is swept."""
-        for part in parts:
-            await self._blobs.delete(part_blob_key(part.id))
+        """Remove the bytes of parts that have no rows any more. They do not go to the trash: the file has them."""
+        await self._blobs.discard([part_blob_key(part.id) for part in parts], keep=False)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -209,14 +209,13 @@ def _invalid_part(index: int, why: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid '{path}': {why}.", param=path, code="invalid_value")
 
 
-def _close(conn: Connection, resource: str, upload: Upload) -> list[UploadPart]:
-    """Write its last status and remove the rows of its parts; the parts, whose bytes nobody needs any more."""
-    parts = store.parts(conn, resource, upload.id)
-    store.delete_parts(conn, resource, upload.id)
+def _close(conn: Connection, resource: str, upload: Upload, *, now: int) -> list[UploadPart]:
+    """Write its last status and remove the rows of its parts; return the parts, whose bytes are garbage."""
+    parts = store.remove_parts(conn, resource, upload.id, now=now)
     store.save(conn, resource, upload)
     return parts
 
 
 def _expire(conn: Connection, resource: str, upload_id: str, now: int) -> list[UploadPart]:
     upload = store.get(conn, resource, upload_id, for_update=True).at(now)
-    return _close(conn, resource, upload) if upload.status == "expired" else []
+    return _close(conn, resource, upload, now=now) if upload.status == "expired" else []

@@ -1,5 +1,7 @@
 """Rows of files. The bytes are in `blobs`, under the file's id; no row is written before its blob is.
 
+The transaction that inserts or deletes a row also keeps the notes of `staged_blobs.py`.
+
 `now` is in seconds since the epoch: a file whose time has come is not found, even before its row is removed.
 """
 
@@ -10,9 +12,10 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from locum.domain.files import File
+from locum.domain.files import File, blob_key
 from locum.domain.pages import Listing, Page
 from locum.errors import NotFound
+from locum.store import staged_blobs
 from locum.store.rows import decode, delete_row, encode, page_of, select_doc
 from locum.store.tables import files as table
 
@@ -39,6 +42,8 @@ _MADE = (
 
 
 def insert(conn: Connection, resource: str, file: File) -> None:
+    """Insert the row of a file whose bytes are staged. Raise Unavailable if they were swept meanwhile."""
+    staged_blobs.adopt(conn, blob_key(file.id))
     origin = {
         "thread_id": file.origin.thread_id if file.origin else None,
         "path": file.origin.path if file.origin else None,
@@ -54,8 +59,10 @@ def get(conn: Connection, resource: str, file_id: str, *, now: int) -> File:
     return decode(doc, File)
 
 
-def delete(conn: Connection, resource: str, file_id: str) -> None:
-    conn.execute(_DELETE, {"at": file_id, "of": resource})
+def delete(conn: Connection, resource: str, file_id: str, *, now: float) -> None:
+    """Delete the row of a file, if there is one, and note its bytes as garbage."""
+    if conn.execute(_DELETE, {"at": file_id, "of": resource}).rowcount > 0:
+        staged_blobs.note_garbage(conn, [blob_key(file_id)], now=now)
 
 
 def page(conn: Connection, resource: str, page: Page, *, now: int, purpose: str | None = None) -> Listing[File]:
@@ -104,5 +111,5 @@ def made_in_thread(conn: Connection, resource: str, thread_id: str) -> dict[str,
 
 
 def known_ids(conn: Connection) -> set[str]:
-    """Ids of all files of all resources: what the blob sweeper keeps."""
+    """Return the ids of all files of all resources."""
     return set(conn.execute(sa.select(table.c.id)).scalars())

@@ -246,3 +246,20 @@ file_batch_files = sa.Table(
     sa.Column("file_seq", sa.BigInteger, primary_key=True, autoincrement=False),
 )
 sa.Index("ix_file_batch_files_file", file_batch_files.c.file_seq)
+
+database_identity = sa.Table(
+    "database_identity",
+    metadata,
+    # One row. The blob store that belongs to this database carries the same id.
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String(64), nullable=False),
+)
+
+staged_blobs = sa.Table(
+    "staged_blobs",
+    metadata,
+    # Keys of bytes without a row: see staged_blobs.py.
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("staged_at", sa.Float, nullable=False),
+    sa.Column("is_garbage", sa.Boolean, nullable=False),
+)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from locum.domain.uploads import Upload, UploadPart
+from locum.domain.uploads import Upload, UploadPart, part_blob_key
 from locum.errors import NotFound
+from locum.store import staged_blobs
 from locum.store.rows import decode, encode, select_doc, update_doc
 from locum.store.tables import upload_parts
 from locum.store.tables import uploads as table
@@ -38,6 +39,8 @@ def save(conn: Connection, resource: str, upload: Upload) -> None:
 
 
 def add_part(conn: Connection, resource: str, part: UploadPart) -> None:
+    """Insert the row of a part whose bytes are staged. Raise Unavailable if they were swept meanwhile."""
+    staged_blobs.adopt(conn, part_blob_key(part.id))
     row = {"id": part.id, "resource": resource, "upload_id": part.upload_id}
     conn.execute(_INSERT_PART, {**row, "doc": encode(part)})
 
@@ -48,9 +51,13 @@ def parts(conn: Connection, resource: str, upload_id: str) -> list[UploadPart]:
     return [decode(doc, UploadPart) for doc in docs]
 
 
-def delete_parts(conn: Connection, resource: str, upload_id: str) -> None:
+def remove_parts(conn: Connection, resource: str, upload_id: str, *, now: float) -> list[UploadPart]:
+    """Delete the rows of the upload's parts and note their bytes as garbage; return the parts."""
+    removed = parts(conn, resource, upload_id)
     at = upload_parts.c.upload_id == upload_id
     conn.execute(sa.delete(upload_parts).where(at, upload_parts.c.resource == resource))
+    staged_blobs.note_garbage(conn, [part_blob_key(part.id) for part in removed], now=now)
+    return removed
 
 
 def overdue(conn: Connection, now: int) -> list[tuple[str, str]]:
@@ -62,5 +69,5 @@ def overdue(conn: Connection, now: int) -> list[tuple[str, str]]:
 
 
 def known_part_ids(conn: Connection) -> set[str]:
-    """Ids of all parts of all resources: what the blob sweeper keeps."""
+    """Return the ids of all parts of all resources."""
     return set(conn.execute(sa.select(upload_parts.c.id)).scalars())

@@ -23,7 +23,9 @@ from locum.clock import Clock, system_clock
 from locum.domain.events import Event
 from locum.errors import Unavailable
 from locum.sandbox.session import Status
+from locum.services.blob_sweep import BlobSweep
 from locum.services.catalog import Services
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
 from locum.store.database import Database
@@ -162,7 +164,9 @@ class EdgeServer:
         return self.streams.is_read(run_id)
 
     def blobs(self) -> list[Path]:
-        return [path for path in (self._directory / "blobs").rglob("*") if path.is_file()]
+        """Return everything that takes room and is not in the trash."""
+        folder = self._directory / "blobs"
+        return [path for path in folder.rglob("*") if path.is_file() and folder / "deleted" not in path.parents]
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -202,7 +206,8 @@ class EdgeServer:
         async def names() -> list[str]:
             return ["demo", "team/model"]
 
-        blobs = DiskBlobs(self._directory / "blobs")
+        blobs = TrackedBlobs(db, DiskBlobs(self._directory / "blobs"), self._clock)
+        self.blob_sweep = BlobSweep(db, blobs, self._clock)
         return Services.build(
             db=db,
             clock=self._clock,

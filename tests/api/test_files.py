@@ -14,6 +14,7 @@ from locum import ids
 from locum.api.files import download_headers
 from locum.domain.files import File
 from locum.store import files as store
+from locum.store import staged_blobs
 from locum.store.sqlite import SQLite
 from tests.api.edge import Answer, EdgeServer, HandClock, wait_until
 
@@ -284,6 +285,7 @@ def test_an_expired_file_cannot_be_used_any_more(tmp_path: Path) -> None:
     )
 
     def existing(conn: Connection) -> list[list[File]]:
+        staged_blobs.note(conn, "1", now=0)
         store.insert(conn, "default", made)
         return [store.existing(conn, "default", [made.id], now=now) for now in (3600, 3601)]
 

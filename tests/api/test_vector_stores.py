@@ -14,7 +14,9 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from locum.domain.files import blob_key
 from locum.store import files as file_rows
+from locum.store import tables
 from locum.store import vector_store_files as rows
 from tests.api.edge import EdgeServer, wait_until
 from tests.api.here import Here
@@ -569,6 +571,8 @@ def test_two_thousand_files_come_in_one_batch(here: Here) -> None:
     def copy(conn: sa.Connection) -> list[str]:
         first = file_rows.get(conn, here.resource, file, now=int(here.clock.now))
         names = [f"file-{n:024}" for n in range(2000)]
+        notes = [{"key": blob_key(name), "staged_at": 0.0, "is_garbage": False} for name in names]
+        conn.execute(sa.insert(tables.staged_blobs), notes)
         for name in names:
             file_rows.insert(conn, here.resource, replace(first, id=name))
         return names

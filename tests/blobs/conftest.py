@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from locum.blobs.base import Blobs
+from locum.blobs.base import BlobStore
 from locum.blobs.disk import DiskBlobs
 from locum.blobs.s3 import S3Blobs
 from tests.blobs.buckets import BUCKET, S3Server
@@ -19,10 +19,13 @@ class Place(Protocol):
     """Blobs, and what only a test may know of where they are."""
 
     url: str
-    blobs: Blobs
+    blobs: BlobStore
 
     def left(self) -> set[str]:
         """Everything that takes room there."""
+
+    def path(self, name: str) -> str:
+        """Return the name under which `left` lists it."""
 
     def add_foreign(self) -> None:
         """Put something there that is no blob."""
@@ -34,16 +37,20 @@ class Place(Protocol):
 class DiskPlace:
     def __init__(self, directory: Path) -> None:
         self.url = directory.as_uri()
-        self.blobs: Blobs = DiskBlobs(directory)
+        self.blobs: BlobStore = DiskBlobs(directory)
         self._directory = directory
         self._elsewhere = directory.with_name("elsewhere")
 
     def left(self) -> set[str]:
         return {str(path.relative_to(self._directory)) for path in self._directory.rglob("*") if path.is_file()}
 
+    def path(self, name: str) -> str:
+        return name
+
     def add_foreign(self) -> None:
-        (self._directory / "my").mkdir()
-        (self._directory / "my" / "thesis.doc").write_bytes(b"x")
+        for folder in ("my", "deleted/2026-01-01"):
+            (self._directory / folder).mkdir(parents=True)
+            (self._directory / folder / "thesis.doc").write_bytes(b"x")
 
     def take_away(self) -> None:
         self._directory.rename(self._elsewhere)
@@ -55,14 +62,18 @@ class DiskPlace:
 class S3Place:
     def __init__(self, server: S3Server) -> None:
         self.url = f"s3://{BUCKET}/some/prefix"
-        self.blobs: Blobs = S3Blobs(BUCKET, "some/prefix")
+        self.blobs: BlobStore = S3Blobs(BUCKET, "some/prefix")
         self._server = server
 
     def left(self) -> set[str]:
         return self._server.objects() | self._server.uploads()
 
+    def path(self, name: str) -> str:
+        return f"some/prefix/{name}"
+
     def add_foreign(self) -> None:
         self._server.put("some/prefix/thesis.doc")
+        self._server.put("some/prefix/deleted/2026-01-01/thesis.doc")
         self._server.put("a" * 24)  # above the prefix
 
     def take_away(self) -> None:

@@ -179,12 +179,58 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(place: Place) -> None:
     asyncio.run(check())
 
 
-def test_the_sweeper_sees_what_is_old_and_ours(place: Place) -> None:
+def test_keys_are_those_of_blobs_only(place: Place) -> None:
     async def check() -> None:
         keys = {await put(place.blobs, 5) for _ in range(3)}
+        retired = await put(place.blobs, 5)
+        await place.blobs.retire(retired, "2026-12-01")
+        await place.blobs.set_owner("db_1")
         place.add_foreign()
-        assert set(await place.blobs.keys_before(time.time() + 60)) == keys
-        assert await place.blobs.keys_before(time.time() - 60) == []
+        assert await place.blobs.keys() == keys
+
+    asyncio.run(check())
+
+
+def test_retired_blob_is_found_in_the_trash_only(place: Place) -> None:
+    async def check() -> None:
+        key, kept = await put(place.blobs, 5), await put(place.blobs, 6)
+        for _ in range(2):  # a sweep repeats what a dead server has begun
+            await place.blobs.retire(key, "2026-12-01")
+        with pytest.raises(NotFound):
+            await place.blobs.get(key)
+        assert len(await read(place.blobs, kept)) == 6
+        assert {name for name in place.left() if "deleted" in name} == {place.path(f"deleted/2026-12-01/{key}")}
+
+    asyncio.run(check())
+
+
+def test_blob_that_is_not_there_can_be_retired(place: Place) -> None:
+    asyncio.run(place.blobs.retire(ids.new(""), "2026-12-01"))
+    assert place.left() == set()
+
+
+def test_purge_removes_earlier_days_of_the_trash_and_nothing_else(place: Place) -> None:
+    async def check() -> None:
+        kept = await put(place.blobs, 5)
+        for day in ("2026-11-30", "2026-12-01", "2026-12-02"):
+            await place.blobs.retire(await put(place.blobs, 5), day)
+        place.add_foreign()
+        before = {name for name in place.left() if "2026-11-30" not in name and "2026-12-01" not in name}
+        await place.blobs.purge(deleted_before="2026-12-02", drafts_before=0)
+        assert place.left() == before
+        assert len(before) >= 3
+        assert len(await read(place.blobs, kept)) == 5
+
+    asyncio.run(check())
+
+
+def test_marker_names_the_owner(place: Place) -> None:
+    async def check() -> None:
+        assert await place.blobs.owner() is None
+        for name in ("db_1", "db_2"):
+            await place.blobs.set_owner(name)
+            assert await place.blobs.owner() == name
+        assert place.left() == {place.path("database-id")}
 
     asyncio.run(check())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -37,13 +38,18 @@ def test_a_file_without_room_is_refused_in_words_and_leaves_nothing(tmp_path: Pa
     assert len(asyncio.run(read(blobs, key))) == 4 * MB + 1000
 
 
-def test_what_was_half_written_is_gone_after_a_start_and_nothing_else(tmp_path: Path) -> None:
+def test_drafts_are_removed_once_they_are_old_and_nothing_else(tmp_path: Path) -> None:
     async def check() -> None:
         key = await put(DiskBlobs(tmp_path), 5)
-        (tmp_path / "tmp" / "put_of_an_earlier_process").write_bytes(b"x")
-        (tmp_path / "tmp" / "thesis.doc").write_bytes(b"x")
-        blobs = DiskBlobs(tmp_path)
-        assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["thesis.doc"]
+        draft, other = tmp_path / "tmp" / "put_of_an_earlier_process", tmp_path / "tmp" / "thesis.doc"
+        for path in (draft, other):
+            path.write_bytes(b"x")
+            os.utime(path, (1000, 1000))
+        blobs = DiskBlobs(tmp_path)  # another process opens the same place while this one writes
+        for drafts_before, is_left in ((999, True), (1001, False)):
+            await blobs.purge(deleted_before="", drafts_before=drafts_before)
+            assert draft.exists() == is_left
+        assert other.exists()
         assert len(await read(blobs, key)) == 5
 
     asyncio.run(check())

@@ -12,7 +12,7 @@ from locum import ids
 from locum.blobs.s3 import S3Blobs
 from locum.errors import Unavailable
 from tests.blobs.buckets import BUCKET, S3Server
-from tests.blobs.test_blobs import MB, content, put, read
+from tests.blobs.test_blobs import MB, content, put, read, whole
 
 
 def test_a_blob_is_one_object_below_the_prefix(s3: S3Server) -> None:
@@ -29,9 +29,20 @@ def test_prefixes_do_not_see_each_other(s3: S3Server) -> None:
     async def check() -> None:
         key = await put(S3Blobs(BUCKET, "a"), 5)
         await put(S3Blobs(BUCKET, "ab"), 5)
-        assert await S3Blobs(BUCKET, "a").keys_before(9e9) == [key]
+        assert await S3Blobs(BUCKET, "a").keys() == {key}
 
     asyncio.run(check())
+
+
+def test_object_that_the_store_does_not_copy_is_retired_whole(s3: S3Server) -> None:
+    async def check() -> None:
+        blobs = S3Blobs(BUCKET, "a", most_copied=9 * MB)
+        key = await put(blobs, 20 * MB)
+        await blobs.retire(key, "2026-12-01")
+        assert await read(S3Blobs(BUCKET, "a/deleted/2026-12-01"), key) == whole(20 * MB)
+
+    asyncio.run(check())
+    assert len(s3.objects()) == 1
 
 
 @pytest.mark.usefixtures("s3")

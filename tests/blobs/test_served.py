@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import openai
 import pytest
 
-from locum import ids
-from locum.access.principals import Principal
-from locum.services.files import Files
-from locum.store.sqlite import SQLite
 from tests.blobs.buckets import BUCKET, S3Server
-from tests.blobs.conftest import Place
 from tests.blobs.test_blobs import MB, whole
 from tests.serving import ServerProcess
 
@@ -24,7 +17,7 @@ def test_files_live_in_the_bucket_and_survive_an_outage(s3: S3Server, tmp_path: 
     env = {**s3.env, "LOCUM_BLOB_URL": f"s3://{BUCKET}/files", "LOCUM_SANDBOX": "off"}
     with ServerProcess(tmp_path / "data", env=env) as server, server.openai(max_retries=0) as api:
         file = api.files.create(file=("a.bin", whole(20 * MB)), purpose="assistants")
-        assert {key for key in s3.objects() if key.startswith("files/")} == {f"files/{file.id.removeprefix('file-')}"}
+        assert s3.objects() - {"files/database-id"} == {f"files/{file.id.removeprefix('file-')}"}
         assert api.files.content(file.id).read() == whole(20 * MB)
         part = api.files.content(file.id, extra_headers={"range": "bytes=9000000-9999999"}).read()
         assert part == whole(20 * MB)[9_000_000:10_000_000]
@@ -42,32 +35,9 @@ def test_files_live_in_the_bucket_and_survive_an_outage(s3: S3Server, tmp_path: 
             s3.start()
         assert api.files.content(file.id).read() == whole(20 * MB)
         api.files.delete(file.id)
-        assert s3.objects() == set()
+        day = datetime.now(UTC).date().isoformat()
+        assert s3.objects() == {"files/database-id", f"files/deleted/{day}/{file.id.removeprefix('file-')}"}
     assert not (tmp_path / "data" / "blobs").exists()
-
-
-def test_what_never_became_a_file_is_swept_once_it_is_old_enough_and_nothing_else(place: Place, tmp_path: Path) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"x"
-
-    async def scene() -> None:
-        db = SQLite(tmp_path / "locum.db")
-        files = Files(db, place.blobs, time.time)
-        me = Principal(resource="default")
-        async with files.staged(chunks()) as staged:
-            kept = await files.create(me, staged, filename="a", purpose="assistants", surface="openai")
-        orphan = await place.blobs.put(ids.new(""), chunks(), max_bytes=1)
-        place.add_foreign()
-        try:
-            assert await files.sweep(time.time() - 3600) == ()
-            assert await files.sweep(time.time() + 60) == (orphan.key,)
-            assert await files.sweep(time.time() + 60) == ()
-            _, content = await files.content(me, kept.id)
-            assert [piece async for piece in content] == [b"x"]
-        finally:
-            await db.close()
-
-    asyncio.run(scene())
 
 
 def test_a_bad_url_keeps_the_server_from_starting_and_says_why(tmp_path: Path) -> None:

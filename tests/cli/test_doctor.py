@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from locum.cli.doctor import about_sqlite
+from locum.cli.doctor import about_sqlite, about_stored_files
 from locum.store.migrations import HEAD, upgrade
 from locum.store.sqlite import sqlite_engine
 from tests.cli.commands import assert_one_line, locum
@@ -43,8 +43,8 @@ def test_a_healthy_machine_has_nothing_to_fix_and_nothing_is_left_behind(tmp_pat
     (tmp_path / "tmp").mkdir()
     found = examined(cwd=tmp_path, LOCUM_SANDBOX="auto", TMPDIR=str(tmp_path / "tmp"))
     things = (
-        "Python, SQLite, Data directory, Disk space, Database, Code interpreter, Its Python, CJK fonts, Model, "
-        "File search, File parser, Port"
+        "Python, SQLite, Data directory, Disk space, Database, Stored files, Code interpreter, Its Python, CJK fonts, "
+        "Model, File search, File parser, Port"
     )
     assert list(found) == things.split(", ")
     documented = re.findall(r"^\| ([^|]+) \|", OPERATIONS.read_text().partition("## What is wrong")[2], re.MULTILINE)
@@ -132,6 +132,26 @@ def test_short_key_is_to_be_replaced_on_an_address_others_can_reach(tmp_path: Pa
     findings = examined("--host", "0.0.0.0", cwd=tmp_path, fails=True, LOCUM_API_KEY="short")
     assert_fix(findings["API key"], "LOCUM_API_KEY has 5 characters", "at least 16")
     assert "API key" not in examined(cwd=tmp_path, LOCUM_API_KEY="short")
+
+
+@pytest.mark.parametrize(
+    ("owner", "database_id", "is_empty", "is_served", "mark", "words"),
+    [
+        (None, None, True, False, "ok", "none yet"),
+        (None, "db_1", False, False, "note", "/x/database-id is missing: the next start writes it if"),
+        (None, "db_1", False, True, "fix", "/x/database-id is missing"),
+        ("db_1", "db_1", False, True, "ok", "belong to the configured database"),
+        ("db_2", "db_1", False, True, "fix", "/x/database-id names db_2, and db_1 is configured"),
+        ("db_2", None, False, False, "fix", "/x/database-id names db_2, and the configured one is new"),
+    ],
+)
+def test_stored_files_of_another_database_are_to_be_fixed(
+    owner: str | None, database_id: str | None, is_empty: bool, is_served: bool, mark: str, words: str
+) -> None:
+    finding = about_stored_files(owner, database_id, marker="/x/database-id", is_empty=is_empty, is_served=is_served)
+    assert finding.mark == mark
+    assert words in finding.words
+    assert (mark == "fix") == ("locum migrate --adopt-blobs" in finding.words)
 
 
 def test_a_port_taken_by_another_program_is_to_be_changed(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from locum.models.chat import ToolCalling
 from locum.models.routes import Routes
 from locum.sandbox.client import Sandbox
 from locum.services.catalog import Services
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.signals.local import LocalSignals
 from locum.store import assistants as assistant_store
 from locum.store import threads as thread_store
@@ -216,7 +217,7 @@ class SearchingServer:
         keys = Keys(self._db, system_clock, keyless=True)
         routes, blobs = (
             Routes(demo=DemoModel(), base_url=self._model_base_url, tool_calling=self._tool_calling),
-            DiskBlobs(self._folder / "blobs"),
+            TrackedBlobs(self._db, DiskBlobs(self._folder / "blobs"), system_clock),
         )
         sandbox = Sandbox(self._folder / "sandbox", mode="off")
         tools = HostedTools(
@@ -249,7 +250,7 @@ class SearchingServer:
         listener.close()
         await self._db.close()
 
-    def _services(self, blobs: DiskBlobs, routes: Routes) -> Services:
+    def _services(self, blobs: TrackedBlobs, routes: Routes) -> Services:
         async def delete_session(resource: str, thread_id: str) -> None:
             pass
 

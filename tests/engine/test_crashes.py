@@ -23,6 +23,9 @@ from openai.types.beta.threads import Run
 from locum.admin import client as admin
 from locum.admin.protocol import SumUsage, UsageSums
 from locum.leases import LEASE_SECONDS
+from locum.store import staged_blobs
+from locum.store.postgres import Postgres
+from locum.store.sqlite import SQLiteReader
 from tests.blobs.buckets import BUCKET, S3Server
 from tests.models.upstream import Call, Calls, Reply, ScriptedUpstream, Text, Usage
 from tests.serving import ServerProcess
@@ -202,8 +205,7 @@ def metered(server: ServerProcess, thread: str) -> tuple[int, int]:
 
 
 def blobs(server: ServerProcess) -> set[str]:
-    folder = server.data_dir / "blobs"
-    return {path.name for path in folder.glob("*/*") if path.parent.name != "tmp"}
+    return {path.name for path in (server.data_dir / "blobs").glob("??/*")}
 
 
 def files(server: ServerProcess) -> set[str]:
@@ -211,17 +213,33 @@ def files(server: ServerProcess) -> set[str]:
         return {file.id.partition("-")[2] for file in api.files.list().data}
 
 
-def wait_until_swept(server: ServerProcess) -> None:
-    """Blobs without a row are removed soon after a start."""
-    deadline = time.monotonic() + 20
-    while blobs(server) != files(server):
-        assert time.monotonic() < deadline, (blobs(server), files(server))
+def noted(server: ServerProcess, database: dict[str, str]) -> set[str]:
+    """Return the keys that the sweep removes once their grace period is over."""
+    url = database.get("LOCUM_DATABASE_URL")
+
+    async def read() -> set[str]:
+        db = await Postgres.open(url, connections=1) if url else SQLiteReader(server.data_dir / "locum.db")
+        try:
+            return await db.read(staged_blobs.every)
+        finally:
+            await db.close()
+
+    return asyncio.run(read())
+
+
+def assert_no_blob_is_lost_or_forgotten(server: ServerProcess, database: dict[str, str]) -> None:
+    stored, rows = blobs(server), files(server)
+    assert rows <= stored
+    assert stored - rows <= noted(server, database)
 
 
 def try_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream, name: str, *, swept_at_start: bool = True
+    crashing: ServerProcess, upstream: ScriptedUpstream, name: str, database: dict[str, str] | None
 ) -> list[str]:
-    """Crash at point 1, 2, 3 … of the scenario; the points that were reached."""
+    """Crash at point 1, 2, 3 … of the scenario; return the points that were reached.
+
+    database: the setting that names it, where the blobs are on disk; None where they are in S3, and not examined.
+    """
     scenario = SCENARIOS[name]
     upstream.answer = scenario.answer
     assistant = make_assistant(crashing)
@@ -250,24 +268,28 @@ def try_every_point(
             if not api.beta.threads.runs.list(thread).data:  # it died before the run was acknowledged
                 assert start_run(crashing, assistant, thread)
         check(crashing, upstream, scenario, thread, asked)
-        if swept_at_start:
-            wait_until_swept(crashing)
+        if database is not None:
+            assert_no_blob_is_lost_or_forgotten(crashing, database)
         if passed:
             return reached
     raise AssertionError("the scenario never ends")
 
 
 @pytest.mark.timeout(600)
-def test_a_text_run_survives_a_crash_at_every_point(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
-    reached = try_every_point(crashing, upstream, "text")
+def test_a_text_run_survives_a_crash_at_every_point(
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
+) -> None:
+    reached = try_every_point(crashing, upstream, "text", database=own_database)
     assert reached.count("model answered") == 1
     assert reached.count("commit") >= 4
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_a_code_run_survives_a_crash_at_every_point(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
-    reached = try_every_point(crashing, upstream, "code")
+def test_a_code_run_survives_a_crash_at_every_point(
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
+) -> None:
+    reached = try_every_point(crashing, upstream, "code", database=own_database)
     assert reached.count("model answered") == 2
     assert reached.count("cell executed") == 1
     assert reached.count("blob written") == 2
@@ -276,9 +298,9 @@ def test_a_code_run_survives_a_crash_at_every_point(crashing: ServerProcess, ups
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_run_that_waits_for_its_caller_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
 ) -> None:
-    reached = try_every_point(crashing, upstream, "functions")
+    reached = try_every_point(crashing, upstream, "functions", database=own_database)
     assert reached.count("model answered") == 3
     assert reached.count("cell executed") == 1
 
@@ -286,9 +308,9 @@ def test_a_run_that_waits_for_its_caller_survives_a_crash_at_every_point(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_run_that_searches_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
 ) -> None:
-    reached = try_every_point(crashing, upstream, "search")
+    reached = try_every_point(crashing, upstream, "search", database=own_database)
     assert reached.count("model answered") == 2
     assert reached.count("files searched") == 1
 
@@ -296,9 +318,9 @@ def test_a_run_that_searches_survives_a_crash_at_every_point(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_run_that_corrects_itself_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
 ) -> None:
-    reached = try_every_point(crashing, upstream, "error then fix")
+    reached = try_every_point(crashing, upstream, "error then fix", database=own_database)
     assert reached.count("model answered") == 3
     assert reached.count("cell executed") == 2
 
@@ -318,8 +340,7 @@ def test_a_code_run_with_its_files_in_s3_survives_a_crash_at_every_point(
         server = ServerProcess(tmp_path / "data", env=env)
         server.start()
         try:
-            # Other servers may store there too: what a crash left behind is swept an hour later, not at the start.
-            reached = try_every_point(server, upstream, "code", swept_at_start=False)
+            reached = try_every_point(server, upstream, "code", database=None)
         finally:
             if server.is_running:
                 server.stop()
@@ -328,7 +349,9 @@ def test_a_code_run_with_its_files_in_s3_survives_a_crash_at_every_point(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_runs_survive_a_hundred_kills_at_random_moments(crashing: ServerProcess, upstream: ScriptedUpstream) -> None:
+def test_runs_survive_a_hundred_kills_at_random_moments(
+    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
+) -> None:
     dice = random.Random(20261121)
     upstream.answer = lambda body: SCENARIOS[body["messages"][0]["content"]].answer(
         {**body, "messages": body["messages"][1:]}
@@ -346,4 +369,4 @@ def test_runs_survive_a_hundred_kills_at_random_moments(crashing: ServerProcess,
         crashing.start()
         check(crashing, upstream, SCENARIOS[name], thread, asked)
         if number % 20 == 19:
-            wait_until_swept(crashing)
+            assert_no_blob_is_lost_or_forgotten(crashing, own_database)

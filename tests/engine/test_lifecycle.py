@@ -50,6 +50,7 @@ from locum.services.params import AssistantParams, NewMessage, NewRun, NewThread
 from locum.services.queue import ThreadQueue
 from locum.services.runs import Runs
 from locum.services.threads import Threads
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.signals.local import LocalSignals
 from locum.store import runs as run_store
 from locum.store import vector_stores as vector_store_store
@@ -246,7 +247,7 @@ class Node:
             wake_ingestion=_no_files,
         )
         self.threads = Threads(*args, forget_session=_forget, wake=_no_files)
-        blobs = DiskBlobs(world.folder)
+        blobs = TrackedBlobs(world.db, DiskBlobs(world.folder), world.clock)
         tools = HostedTools(
             code_interpreter=CodeInterpreterTool(world.stage, blobs, world.clock, ready=_ready),
             file_search=FileSearchTool(world.stage, world.clock),

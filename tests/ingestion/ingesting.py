@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from locum import ids
 from locum.blobs.disk import DiskBlobs
 from locum.clock import Clock, system_clock
@@ -32,6 +34,7 @@ from locum.search.embedders.base import Embedder
 from locum.search.embedders.remote import RemoteEmbedder
 from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
+from locum.store import staged_blobs
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
@@ -122,7 +125,12 @@ class Ingestion:
             yield content
 
         await self.blobs.put(blob_key(file.id), chunks(), max_bytes=1 << 30)
-        await self.db.write(lambda conn: file_rows.insert(conn, RESOURCE, file))
+
+        def insert(conn: Connection) -> None:
+            staged_blobs.note(conn, blob_key(file.id), now=0)
+            file_rows.insert(conn, RESOURCE, file)
+
+        await self.db.write(insert)
         return file.id
 
     async def add(

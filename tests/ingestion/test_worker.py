@@ -134,7 +134,7 @@ def test_one_bad_file_does_not_fail_the_others_and_says_what_is_wrong(play: Call
         good, bad, blank, gone = [
             await one.upload(content) for content in (TEXT.encode(), b"\xff\xfe\xff", b" \n ", b"deleted soon")
         ]
-        await one.db.write(lambda conn: files.delete(conn, RESOURCE, gone))
+        await one.db.write(lambda conn: files.delete(conn, RESOURCE, gone, now=0))
         await one.add(store, [good, bad, blank, gone])
         await one.settle(store)
         assert (await one.file(store, good)).status == "completed"

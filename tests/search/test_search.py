@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from locum.documents.types import Part, Ranges, Span, Unit, Windows
-from locum.domain.files import File
+from locum.domain.files import File, blob_key
 from locum.domain.search import Comparison, Passage, Query
 from locum.domain.vector_stores import Attribute, Chunking, ExpiresAfter, VectorStore, VectorStoreFile
 from locum.errors import NotFound
@@ -26,7 +26,7 @@ from locum.search.rerank import Reranker, RerankFailed
 from locum.search.search import Search, StoreExpired, candidates_for
 from locum.search.store_cache import StoreCache
 from locum.search.vectors import quantise
-from locum.store import files, vector_store_files, vector_stores
+from locum.store import files, staged_blobs, vector_store_files, vector_stores
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
@@ -183,6 +183,7 @@ class Corpus:
 
         def write(conn: Any) -> None:
             if not files.existing(conn, resource, [file_id], now=0):
+                staged_blobs.note(conn, blob_key(file_id), now=0)
                 files.insert(conn, resource, row)
             vector_store_files.insert(conn, resource, [member])
             (claim,) = vector_store_files.claim(conn, "worker", now=0, until=1e9, limit=1)
@@ -495,7 +496,7 @@ def test_what_is_lost_of_the_derived_data_is_left_out(corpus: Corpus) -> None:
 
 
 def test_a_file_that_is_no_more_is_not_found(corpus: Corpus) -> None:
-    corpus._write(lambda conn: files.delete(conn, "default", "file-cooking"))
+    corpus._write(lambda conn: files.delete(conn, "default", "file-cooking", now=0))
     assert "file-cooking" not in corpus.found("boiling rice")
 
 

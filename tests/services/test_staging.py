@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from locum.errors import InvalidRequest, OutcomeUnknown, TooLarge, Unavailable
 from locum.services.files import Files
 from locum.services.idempotency import IdempotencyKey
 from locum.services.staging import Staged, stage
+from locum.services.tracked_blobs import TrackedBlobs
 from locum.services.uploads import Uploads
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
@@ -40,7 +41,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "blobs"
         self.db = SQLite(directory / "locum.db")
-        self.blobs = DiskBlobs(self.directory)
+        self.blobs = TrackedBlobs(self.db, DiskBlobs(self.directory), time.time)
         self.files = Files(self.db, self.blobs, time.time)
         self.uploads = Uploads(self.db, self.blobs, time.time)
 
@@ -53,8 +54,8 @@ class Place:
         new: Any = {"filename": "a", "purpose": "assistants", "surface": "openai", **more}
         return await self.files.create(ME, staged, idempotency_key=idempotency_key, **new)
 
-    async def file(self, **more: Any) -> File:
-        async with self.files.staged(content()) as staged:
+    async def file(self, *, chunks: AsyncIterator[bytes] | None = None, **more: Any) -> File:
+        async with self.files.staged(chunks or content()) as staged:
             return await self.create_file(staged, **more)
 
     async def upload_id(self) -> str:
@@ -81,14 +82,25 @@ class Place:
             end.set()
             await occupying
 
-    async def cancelled(self, creating: Coroutine[Any, Any, object], *, times: int = 1) -> asyncio.Task[object]:
-        """Start a request and cancel it while its transaction waits for the writer."""
-        request = asyncio.create_task(creating)
-        await until(lambda: self.db._jobs.qsize() == 1)
-        for _ in range(times):
-            request.cancel()
-            await asyncio.sleep(0)
-        return request
+    @asynccontextmanager
+    async def cancelled_request(self, *, times: int = 1, **more: Any) -> AsyncIterator[asyncio.Task[File]]:
+        """A request for a file, cancelled while its transaction waits for the writer, which is busy until the end."""
+        is_read, is_sent = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            is_read.set()
+            await is_sent.wait()
+            yield b"abc"
+
+        request = asyncio.create_task(self.file(chunks=body(), **more))
+        await is_read.wait()
+        async with self.busy():
+            is_sent.set()
+            await until(lambda: self.db._jobs.qsize() == 1)
+            for _ in range(times):
+                request.cancel()
+                await asyncio.sleep(0)
+            yield request
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -187,8 +199,8 @@ def test_bytes_are_removed_when_the_transaction_fails_in_an_unforeseen_way(place
 
 def test_cancelled_request_keeps_the_bytes_of_a_file_that_is_committed(place: Place) -> None:
     async def scene() -> None:
-        async with place.busy():
-            request = await place.cancelled(place.file(key="k"))
+        async with place.cancelled_request(key="k") as request:
+            pass
         with pytest.raises(asyncio.CancelledError):
             await request
         (file,) = (await place.files.list(ME, Page(limit=10, order="asc"))).data
@@ -201,8 +213,8 @@ def test_cancelled_request_keeps_the_bytes_of_a_file_that_is_committed(place: Pl
 def test_cancelled_request_leaves_no_bytes_when_its_transaction_is_refused(place: Place) -> None:
     async def scene() -> None:
         first = await place.file(key="k")
-        async with place.busy():
-            request = await place.cancelled(place.file(key="k", body="another"))
+        async with place.cancelled_request(key="k", body="another") as request:
+            pass
         with pytest.raises(asyncio.CancelledError):
             await request
         assert place.blob_keys() == [first.id.removeprefix("file-")]
@@ -213,8 +225,7 @@ def test_cancelled_request_leaves_no_bytes_when_its_transaction_is_refused(place
 def test_request_that_is_cancelled_twice_leaves_no_bytes(place: Place) -> None:
     async def scene() -> None:
         first = await place.file(key="k")
-        async with place.busy():
-            request = await place.cancelled(place.file(key="k", body="another"), times=3)
+        async with place.cancelled_request(key="k", body="another", times=3) as request:
             with pytest.raises(asyncio.CancelledError):
                 await request
             assert len(place.blob_keys()) == 2
@@ -240,7 +251,8 @@ def test_bytes_are_kept_when_the_outcome_of_the_commit_is_unknown(tmp_path: Path
     url = postgres.create()
 
     async def scene() -> None:
-        db, blobs = await Postgres.open(url), DiskBlobs(tmp_path)
+        db = await Postgres.open(url)
+        blobs = TrackedBlobs(db, DiskBlobs(tmp_path), time.time)
 
         def lose_the_connection(conn: Connection) -> tuple[None, bool]:
             backend = conn.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
@@ -253,7 +265,7 @@ def test_bytes_are_kept_when_the_outcome_of_the_commit_is_unknown(tmp_path: Path
             with pytest.raises(OutcomeUnknown):
                 async with stage(blobs, content(), max_bytes=3) as staged:
                     await staged.adopt(db.write(lose_the_connection))
-            assert len(await blobs.keys_before(time.time() + 60)) == 1
+            assert len(await blobs.store.keys()) == 1
         finally:
             await db.close()
 

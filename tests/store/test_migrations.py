@@ -49,6 +49,7 @@ RELEASES["0003"] = [
     "INSERT INTO keys (id, resource, sha256, created_at, permissions) VALUES ('key_1', 'r', 'cd', 1, 'threads:list')",
 ]
 RELEASES["0004"] = RELEASES["0003"]
+RELEASES["0005"] = RELEASES["0004"]
 
 
 def build(conn: sa.Connection, revision: str) -> None:
