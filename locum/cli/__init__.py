@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib import import_module
 
@@ -40,6 +41,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: errors that keep a command from its work are one line, not a traceback."""
+    os.umask(0o077)  # every command may create files in the data directory: they are its owner's alone
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail

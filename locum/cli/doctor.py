@@ -150,7 +150,7 @@ def _data_directory(directory: Path, server: protocol.Health | None) -> list[Fin
         state = f"{directory}, no server is running"
     else:
         state = f"{directory}, in use by a Locum process that does not answer: it may be starting or stopping"
-    findings = [Finding("ok", about, state)]
+    findings = [Finding("ok", about, state), *_permissions(directory)]
     free = shutil.disk_usage(place).free
     if free < _SPACE_WANTED:
         words = f"{_size(free)} left on the disk of {place}: make room there, or {other}"
@@ -158,6 +158,21 @@ def _data_directory(directory: Path, server: protocol.Health | None) -> list[Fin
     else:
         findings.append(Finding("ok", "Disk space", f"{_size(free)} left"))
     return findings
+
+
+def _permissions(directory: Path) -> list[Finding]:
+    """Return a finding if other users of the machine may read or write the data directory."""
+    if os.name != "posix" or not directory.exists():
+        return []
+    mode = directory.stat().st_mode & 0o777
+    if mode & 0o077 == 0:
+        return []
+    others = "every user" if mode & 0o007 else "its group"
+    words = (
+        f"{directory} has the mode {mode:04o}: {others} of this machine may look into it. New files there have the "
+        f"mode 0600, those of earlier releases may be readable: chmod -R go-rwx {directory}"
+    )
+    return [Finding("fix" if mode & 0o007 else "note", "Permissions", words)]
 
 
 def _is_free(directory: Path) -> bool:
