@@ -34,6 +34,7 @@ class LeaseLoop:
         self._renew = renew
         self._next_duties = next_duties
         self._task: asyncio.Task[None] | None = None
+        self._reported: str | None = None
         # In the event loop's time, which nobody sets back.
         self._last_success = 0.0
         self._last_renewal = 0.0
@@ -68,12 +69,15 @@ class LeaseLoop:
             succeeded = [await self._attempt(duty) for duty in duties]
             if all(succeeded):
                 self._last_success = now
+                self._reported = None
 
     async def _attempt(self, duty: Duty) -> bool:
         try:
             await duty()
         except Unavailable as error:
-            log.warning("a worker's duty failed and is tried again", worker=self._name, reason=error.message)
+            if error.message != self._reported:  # one line per outage, not one per round
+                log.warning("a worker's duty failed and is tried again", worker=self._name, reason=error.message)
+            self._reported = error.message
             return False
         except Exception:
             log.exception("a worker's duty failed and is tried again", worker=self._name)

@@ -16,6 +16,7 @@ from locum.admin.handler import AdminHandler
 from locum.admin.server import admin_socket
 from locum.api.routes import build
 from locum.app.adapters import check_key_length, is_loopback, node_name, open_database, open_routes, open_signals
+from locum.app.readiness import DatabaseProbe
 from locum.app.search import FileSearch, open_file_search, open_rewriter
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
@@ -244,7 +245,10 @@ def _build_app(
     services: Services,
     worker: Worker,
 ) -> ASGIApp:
-    def check_ready() -> Status:
+    database = DatabaseProbe(adapters.db)
+
+    async def check_ready() -> Status:
+        await database.check()  # first: without the database, the others fail a little later
         if not worker.is_healthy:
             raise Unavailable("The worker that moves runs is not running.")
         if not search.is_healthy:

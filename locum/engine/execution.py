@@ -114,9 +114,10 @@ class Execution:
             await self._let_go("lease lost")
         except CannotSearch as error:
             await self._end("failed", error=LastError(code="server_error", message=error.message))
-        except Unavailable:
+        except Unavailable as error:
             # The database cannot be reached, or is full: the lease lapses, and the run is taken up where it stands.
-            log.exception("run interrupted", run_id=claim.run_id, thread_id=claim.thread_id)
+            # No traceback: an outage interrupts every run at the same place.
+            log.warning("run interrupted", run_id=claim.run_id, thread_id=claim.thread_id, reason=error.message)
             self._streams.break_off(claim.run_id, "the server goes on with it in a moment.")
         except Exception:
             log.exception("run failed", run_id=claim.run_id, thread_id=claim.thread_id)
@@ -328,6 +329,10 @@ class Execution:
             await self._recorder.end(ending, error=error, said=self._said(), printed=self._printed(), session=session)
         except LeaseLost:
             await self._let_go("lease lost")
+        except Unavailable as error:
+            reason = error.message
+            log.warning("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending, reason=reason)
+            self._streams.break_off(self._recorder.claim.run_id, "the server goes on with it in a moment.")
         except Exception:
             # The database cannot be written: the lease lapses and the run is claimed again.
             log.exception("run could not be ended", run_id=self._recorder.claim.run_id, ending=ending)

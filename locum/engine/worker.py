@@ -17,6 +17,7 @@ from locum.domain.runs import Run
 from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
 from locum.engine.recorder import Recorder
+from locum.errors import Unavailable
 from locum.leases import LEASE_SECONDS, ROUND_SECONDS, Duty, LeaseLoop
 from locum.models.routes import Routes
 from locum.signals.base import Signals
@@ -149,6 +150,8 @@ class Worker:
                 continue
             try:
                 await self._end(resource, run)
+            except Unavailable:
+                raise  # the loop reports an outage once
             except Exception:
                 log.exception("run could not be ended", run_id=run.id)
 

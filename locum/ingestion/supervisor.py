@@ -175,8 +175,9 @@ class Supervisor:
         """Return whether there is a store, which will want files, or derived data, which may be unreferenced."""
         try:
             return await self._db.read(stores.is_any) or not await self._data.read(document_store.is_empty)
-        except Exception:  # a database that is away, for instance
-            log.exception("cannot look for files to ingest")
+        except Exception as error:
+            if not isinstance(error, Unavailable):  # the run worker reports a database that is away
+                log.exception("cannot look for files to ingest")
             await asyncio.sleep(_RETRY_SECONDS)
             self._woken.set()
             return False

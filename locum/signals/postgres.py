@@ -35,6 +35,7 @@ class PostgresSignals(LocalSignals):
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
+        self._is_reported = False
 
     def start(self) -> None:
         """Begin to listen and to tell."""
@@ -66,7 +67,9 @@ class PostgresSignals(LocalSignals):
             try:
                 await self._converse()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("signals between servers are interrupted", reason=str(error))
+                if not self._is_reported:  # one line per outage, not one per second
+                    log.warning("signals between servers are interrupted", reason=str(error))
+                self._is_reported = True
             self.listening.clear()
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -78,6 +81,7 @@ class PostgresSignals(LocalSignals):
             connection.add_termination_listener(lambda _: lost.cancel())
             await connection.add_listener(CHANNEL, lambda _c, pid, _ch, payload: self._hear(payload, is_own=pid == own))
             self.listening.set()
+            self._is_reported = False
             while True:
                 news = asyncio.ensure_future(self._news.wait())
                 waits: set[asyncio.Future[Any]] = {news, lost}

@@ -134,6 +134,16 @@ def post_assistant(server: ServerProcess) -> tuple[int, dict[str, str]]:
             return error.code, dict(error.headers)
 
 
+def readiness(server: ServerProcess) -> tuple[int, str]:
+    """Return status and message of /readyz."""
+    try:
+        with urllib.request.urlopen(f"{server.azure_endpoint}/readyz", timeout=20) as response:
+            return response.status, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)["message"]
+
+
 @pytest.mark.long
 def test_a_database_that_goes_away_costs_503s_and_no_restart(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     held = Held(Text("Done."))
@@ -152,6 +162,9 @@ def test_a_database_that_goes_away_costs_503s_and_no_restart(upstream: ScriptedU
             status, headers = post_assistant(server)
             assert status == 503
             assert int({name.lower(): value for name, value in headers.items()}["retry-after"]) >= 1
+            deadline = time.monotonic() + 3  # several rounds of the workers, which report the outage once
+            while time.monotonic() < deadline:
+                assert readiness(server) == (503, "The database cannot be reached.")
             held.release()
             database.start()
             deadline = time.monotonic() + 30
@@ -159,7 +172,11 @@ def test_a_database_that_goes_away_costs_503s_and_no_restart(upstream: ScriptedU
                 assert time.monotonic() < deadline
             assert wait_for(api, run, "completed", "failed").status == "completed"
             assert texts(api, thread) == [("user", "x"), ("assistant", "Done.")]
+            assert readiness(server)[0] == 200
             api.close()
+        assert server.output.count("signals between servers are interrupted") == 1
+        assert server.output.count("a worker's duty failed and is tried again") <= 3
+        assert "Traceback" not in server.output
 
 
 async def drop_connections(url: str) -> int:
