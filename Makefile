@@ -11,8 +11,8 @@ WHEEL_VENV := .venv-wheel
 PYTHONS ?= 3.11 3.12 3.13
 # Tests start Locum hundreds of times; where no bytecode is written it would be compiled each time.
 export PYTHONDONTWRITEBYTECODE :=
-# Three for two cores: tests wait for servers, and servers for models. Files are started in the order of tests/conftest.py.
-PARALLEL := --numprocesses 3 --no-loadscope-reorder
+# Four for two cores: tests wait for servers, and servers for models. Files are started in the order of tests/conftest.py.
+PARALLEL := --numprocesses 4 --no-loadscope-reorder
 # They measure the memory of the machine, or keep all of it busy.
 ALONE := tests/sandbox/test_leaks.py tests/sandbox/test_floods.py
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check

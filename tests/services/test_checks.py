@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from locum.domain.files import File
+from locum.domain.files import File, blob_key
 from locum.errors import NotFound
 from locum.services.checks import read_files, select_files
 from locum.store import files as store
+from locum.store import staged_blobs
 from locum.store.database import Database
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLite
@@ -27,6 +28,7 @@ def test_more_files_are_read_than_one_statement_takes(
 
     def read(conn: Connection) -> list[str]:
         for file_id in (file_ids[0], file_ids[-1]):
+            staged_blobs.note(conn, blob_key(file_id), now=1)
             store.insert(conn, "default", new_file(file_id))
         return list(read_files(conn, "default", file_ids, now=1))
 
