@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from bench import measuring
 from bench.measuring import Target
 from bench.server import scratch
@@ -37,8 +39,8 @@ from locum.ingestion.supervisor import settled
 from locum.ingestion.worker import IngestionWorker
 from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
+from locum.store import staged_blobs, vector_stores
 from locum.store import vector_store_files as rows
-from locum.store import vector_stores
 from locum.store.sqlite import SQLite
 
 ROOT = Path(__file__).parents[1]
@@ -200,7 +202,12 @@ async def _stored(db: SQLite, blobs: DiskBlobs, text: str) -> File:
         yield content
 
     await blobs.put(blob_key(file.id), chunks(), max_bytes=len(content))
-    await db.write(lambda conn: file_rows.insert(conn, _RESOURCE, file))
+
+    def insert(conn: Connection) -> None:
+        staged_blobs.note(conn, blob_key(file.id), now=1)
+        file_rows.insert(conn, _RESOURCE, file)
+
+    await db.write(insert)
     return file
 
 

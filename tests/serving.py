@@ -49,9 +49,17 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+class _HttpClient(openai.DefaultHttpxClient):
+    """HTTP client that closes when it is collected, as the SDK's own does: tests may drop an SDK client unclosed."""
+
+    def __del__(self) -> None:
+        if not self.is_closed:
+            self.close()
+
+
 def http_client() -> openai.DefaultHttpxClient:
     """The SDK's own default, but the certificates are read once: that takes 25 ms, and there are a thousand clients."""
-    return openai.DefaultHttpxClient(verify=_certificates())
+    return _HttpClient(verify=_certificates())
 
 
 def _client_options(options: dict[str, object]) -> dict[str, object]:
