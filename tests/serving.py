@@ -121,7 +121,7 @@ class ServerProcess:
         arguments = ("serve", "--port", "0", "--data-dir", str(self.data_dir))
         output, theirs = os.pipe()
         self._process = start_command(
-            *arguments, env=clean_environment(**self._env, **env), cwd=self._cwd, stdout=theirs, stderr=theirs
+            *arguments, env=clean_environment(**{**self._env, **env}), cwd=self._cwd, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
         listening = threading.Event()

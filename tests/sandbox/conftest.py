@@ -175,7 +175,8 @@ def readable_python() -> Iterator[Path]:
         unneeded = shutil.ignore_patterns("*locum*", *_UNNEEDED.split())
         shutil.copytree(own, library, copy_function=_link, dirs_exist_ok=True, ignore=unneeded)
         (library / "tests").mkdir()
-        shutil.copy(ROOT / "tests/__init__.py", library / "tests")
+        for name in ("__init__.py", "environments.py"):
+            shutil.copy(ROOT / "tests" / name, library / "tests")
         for source, part in ((Path(locum.__file__).parent, "locum"), (ROOT / "tests/sandbox", "tests/sandbox")):
             shutil.copytree(source, library / part, ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run(["chmod", "-R", "o+rX", library / "locum", library / "tests"], check=True)

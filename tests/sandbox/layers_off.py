@@ -126,7 +126,8 @@ RUNS: list[tuple[str, ...]] = [
 def copy_without(layers: tuple[str, ...], folder: Path) -> None:
     shutil.copytree(Path(locum.__file__).parent, folder / "locum", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests/sandbox", folder / "tests/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests/__init__.py", folder / "tests")
+    for name in ("__init__.py", "environments.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, old, new in [_BLIND, *(edit for layer in layers for edit in EDITS[layer])]:
         path = folder / f"locum/sandbox/{name}.py"
         text = path.read_text()
@@ -151,7 +152,7 @@ def through(layers: tuple[str, ...]) -> dict[str, str]:
     return {
         row.name: outcomes[row.name]
         for row in TABLE
-        if row.name in outcomes and not row.is_stopped("isolation/namespaces", outcomes[row.name])
+        if row.name in outcomes and not row.is_stopped("namespaces", outcomes[row.name])
     }
 
 
