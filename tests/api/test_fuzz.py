@@ -257,7 +257,7 @@ def addressed(path: str, ids: dict[str, str]) -> str:
 
 def check(answer: Answer) -> None:
     """It is no failure of the server's, and a client can read it."""
-    assert answer.status in (200, 304, 400, 401, 403, 404, 405, 413), answer.body
+    assert answer.status in (200, 304, 400, 401, 403, 404, 405, 413, 414, 431), answer.body
     assert "x-injected" not in answer.headers
     kind = answer.headers.get("content-type", "")
     assert "html" not in kind
