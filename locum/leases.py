@@ -39,10 +39,11 @@ class LeaseLoop:
         self._last_success = 0.0
         self._last_renewal = 0.0
 
-    def start(self) -> None:
+    def start(self, *first: Duty) -> None:
+        """Begin with a round of the duties `first`."""
         loop = asyncio.get_running_loop()
         self._last_success = self._last_renewal = loop.time()
-        self._task = loop.create_task(self._run_forever(), name=self._name)
+        self._task = loop.create_task(self._run_forever(first), name=self._name)
 
     async def stop(self) -> bool:
         """End the loop in the middle of a round; return whether it had been started."""
@@ -59,17 +60,20 @@ class LeaseLoop:
             return False
         return asyncio.get_running_loop().time() - self._last_success < 3 * LEASE_SECONDS
 
-    async def _run_forever(self) -> None:
+    async def _run_forever(self, first: Sequence[Duty]) -> None:
+        await self._run_round(first)
         while True:
-            duties = await self._next_duties()
-            now = asyncio.get_running_loop().time()
-            if now - self._last_renewal >= LEASE_SECONDS / 3:
-                duties = [self._renew, *duties]
-                self._last_renewal = now
-            succeeded = [await self._attempt(duty) for duty in duties]
-            if all(succeeded):
-                self._last_success = now
-                self._reported = None
+            await self._run_round(await self._next_duties())
+
+    async def _run_round(self, duties: Sequence[Duty]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._last_renewal >= LEASE_SECONDS / 3:
+            duties = [self._renew, *duties]
+            self._last_renewal = now
+        succeeded = [await self._attempt(duty) for duty in duties]
+        if all(succeeded):
+            self._last_success = now
+            self._reported = None
 
     async def _attempt(self, duty: Duty) -> bool:
         try:

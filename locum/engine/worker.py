@@ -69,9 +69,8 @@ class Worker:
         self._last_sweep = 0.0
 
     def start(self) -> None:
-        """Begin to claim, first of all what an earlier process left."""
-        self._signals.wake()
-        self._loop.start()
+        """Start claiming, first of all the runs of an earlier process. Without any, a start writes nothing."""
+        self._loop.start(self._sweep, self._look_and_claim)
 
     async def stop(self) -> None:
         """Claim nothing more and give back what is held: it is taken up where it stands."""
@@ -95,7 +94,6 @@ class Worker:
         now = asyncio.get_running_loop().time()
         if cancels - self._held.keys() or now - self._last_sweep >= ROUND_SECONDS:
             duties.insert(0, self._sweep)
-            self._last_sweep = now
         return duties
 
     async def _look_and_claim(self) -> None:
@@ -143,6 +141,7 @@ class Worker:
 
     async def _sweep(self) -> None:
         """End the runs whose time is over and those that were cancelled before anybody had them in hand."""
+        self._last_sweep = asyncio.get_running_loop().time()
         now = self._clock()
         for resource, run in await self._db.read(lambda conn: store.to_end(conn, self._owner, now=now)):
             if run.id in self._held:

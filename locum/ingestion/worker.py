@@ -95,8 +95,7 @@ class IngestionWorker:
 
     def start(self) -> None:
         """Start claiming, first of all the files of an earlier process."""
-        self._woken.set()
-        self._loop.start()
+        self._loop.start(self._claim)
 
     async def stop(self) -> None:
         """Stop claiming and release all claims: the next worker takes them up."""
