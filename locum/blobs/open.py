@@ -35,6 +35,17 @@ def open_blobs(url: str | None, data_dir: Path) -> BlobStore:
             raise _bad(url, "expected file:///folder or s3://bucket/prefix")
 
 
+def folder_of(url: str | None, data_dir: Path) -> Path | None:
+    """Return the folder of blobs on disk; None for a bucket, or a URL that `open_blobs` refuses."""
+    if url is None:
+        return data_dir / "blobs"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
+
+
 def _on_disk(url: str, host: str, path: str) -> BlobStore:
     if host not in ("", "localhost") or path in ("", "/"):
         raise _bad(url, "expected file:///folder, with three slashes")

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -233,10 +232,10 @@ def _api_key(settings: Settings) -> Iterator[Finding]:
 
 async def _stored_files(settings: Settings, server: protocol.Health | None) -> Finding:
     """Compare the database that the stored files belong to with the configured one."""
-    from locum.blobs.open import open_blobs
+    from locum.blobs.open import folder_of, open_blobs
 
     about = "Stored files"
-    folder = settings.data_dir / "blobs" if settings.blob_url is None else _folder_of(settings.blob_url)
+    folder = folder_of(settings.blob_url, settings.data_dir)
     if folder is not None and not folder.exists():
         return Finding("ok", about, f"{folder}, made at the first start")
     try:
@@ -284,12 +283,6 @@ async def _database_id(settings: Settings, server: protocol.Health | None) -> st
         return None
     with lock_data_dir(settings.data_dir):
         return (await database.state(settings)).database_id
-
-
-def _folder_of(blob_url: str) -> Path | None:
-    """Return the folder of a file:// URL."""
-    parts = urlsplit(blob_url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
 
 
 # ---- the code interpreter, its Python and its fonts
