@@ -93,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._has_completed = False  # a message, in the data that is being parsed
         self._head_bytes = 0
+        self._header_bytes = 0  # of the head's complete headers
         self._is_upgrade = False
         self._refusal: tuple[int, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -254,16 +255,11 @@ def _response(status: int, message: str) -> bytes:
     return STATUS_LINE[status] + head + body
 
 
-def default_connections(open_files: int) -> int:
-    """Return how many connections to accept: a stream takes two descriptors, and others are needed too."""
-    return max(16, (open_files - 64) // 2)
-
-
 def bounds_for(
     open_files: int, *, connections: int | None, per_address: int | None, trusted: Collection[str]
 ) -> Bounds:
-    """Return the bounds for a process that may have so many open files."""
-    total = connections or default_connections(open_files)
+    """Return the bounds for a process that may have so many open files: a stream takes two, and others are needed."""
+    total = connections or max(16, (open_files - 64) // 2)
     return Bounds(
         connections=total, connections_per_address=per_address or max(8, total // 2), trusted=frozenset(trusted)
     )
