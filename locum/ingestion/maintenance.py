@@ -13,7 +13,7 @@ The first searches of a large store on a server may find a part of it by words, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -32,6 +32,7 @@ from locum.store import vector_store_files as rows
 from locum.store import vector_stores as store_rows
 from locum.store.database import Database
 from locum.store.vector_store_files import Member
+from locum.tasks import TaskSet
 
 log = structlog.get_logger(__name__)
 
@@ -66,19 +67,15 @@ class Maintenance:
         self._is_shared = is_shared
         self._tidied: dict[str, int] = {}
         self._followed: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def start(self) -> None:
-        self._begin(self._run_forever(), "search maintenance")
+        self._tasks.start(self._run_forever(), name="search maintenance")
         if self._is_shared:
-            self._begin(self._follow_forever(), "following other servers")
+            self._tasks.start(self._follow_forever(), name="following other servers")
 
     async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.cancel()
 
     def wake(self) -> None:
         """Restore all stores now."""
@@ -88,17 +85,11 @@ class Maintenance:
         """Rebuild a missing or damaged keyword index in the background."""
         name = _index_of(store_id)
         if all(task.get_name() != name for task in self._tasks):
-            self._begin(self._build(resource, store_id), name)
+            self._tasks.start(self._build(resource, store_id), name=name)
 
     async def cover(self, resource: str, store_id: str) -> None:
         """Update the index here with the files of other servers. Goes on when the caller is cancelled."""
-        await asyncio.wait([self._begin(self._cover(resource, store_id), _index_of(store_id))])
-
-    def _begin(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        await asyncio.wait([self._tasks.start(self._cover(resource, store_id), name=_index_of(store_id))])
 
     async def _run_forever(self) -> None:
         while True:

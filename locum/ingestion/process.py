@@ -45,6 +45,7 @@ from locum.ingestion.protocol import (
 from locum.ingestion.worker import IngestionWorker
 from locum.ingestion.writes import RESULTS, Write
 from locum.store.database import Reader
+from locum.tasks import TaskSet
 
 log = structlog.get_logger(__name__)
 
@@ -202,7 +203,7 @@ async def _receive_forever(server: ServerConnection, ingestion: Ingestion, over:
         await ingestion.maintenance.cover(request.resource, request.store_id)
         server.send(Covered(request))
 
-    covering = set[asyncio.Task[None]]()
+    covering = TaskSet()
     while True:
         match await server.receive():
             case Wake():
@@ -210,9 +211,7 @@ async def _receive_forever(server: ServerConnection, ingestion: Ingestion, over:
             case Rebuild(resource, store_id):
                 ingestion.maintenance.rebuild(resource, store_id)
             case Cover() as request:
-                task = asyncio.create_task(cover(request))
-                covering.add(task)
-                task.add_done_callback(covering.discard)
+                covering.start(cover(request))
             case Stop():
                 over.set()
             case None:

@@ -44,6 +44,7 @@ from locum.signals.waiting import until
 from locum.store import vector_store_files as rows
 from locum.store import vector_stores as stores
 from locum.store.database import Database, Reader
+from locum.tasks import TaskSet
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class Supervisor:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count()
         self._covering: dict[Cover, asyncio.Event] = {}
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing = TaskSet()
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._running: asyncio.Task[None] | None = None
@@ -224,9 +225,7 @@ class Supervisor:
                 if is_healthy:
                     self._healthy_at = asyncio.get_running_loop().time()
             case ExecuteWrite():
-                writing = asyncio.create_task(self._execute(process, message))
-                self._writing.add(writing)
-                writing.add_done_callback(self._writing.discard)
+                self._writing.start(self._execute(process, message))
             case Finished():
                 self.outcomes.update(message.outcomes)
                 for store_id in message.stores:

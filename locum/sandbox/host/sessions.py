@@ -40,6 +40,7 @@ from locum.sandbox.session import (
     Tier,
 )
 from locum.sandbox.stats import CellOutcome, End, Stats
+from locum.tasks import TaskSet
 
 log = logging.getLogger("locum.sandbox")
 
@@ -122,13 +123,13 @@ class Sessions:
         self._stats = Stats()
         self._sessions: dict[str, Session] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()  # keys whose variables were lost
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def begin(self, zygote: Zygote) -> None:
         """Take over a zygote that the probe has started; it loads its libraries from here on."""
         self._zygotes.begin(zygote)
-        self._keep(self._watch())
-        self._keep(self._sweep())
+        self._tasks.start(self._watch())
+        self._tasks.start(self._sweep())
 
     async def open(self, key: str, *, lost: bool) -> Opened:
         self.expire_idle()  # the sweep may not have come round
@@ -178,7 +179,7 @@ class Sessions:
             while len(session.cells) > _KEPT_RESULTS:
                 session.cells.popitem(last=False)
             session.fresh = False
-            self._keep(self._run(session, cell, code, preface))
+            self._tasks.start(self._run(session, cell, code, preface))
         return cell
 
     async def _run(self, session: Session, cell: Cell, code: str, preface: str) -> None:
@@ -346,7 +347,7 @@ class Sessions:
             await asyncio.sleep(_WATCH_SECONDS)
             for session in list(self._sessions.values()):
                 if session.kernel is not None and (session.running or not session.kernel.consumption.is_current):
-                    self._keep(session.kernel.look())  # one that takes long holds up no other
+                    self._tasks.start(session.kernel.look())  # one that takes long holds up no other
             busy = [session for session in self._sessions.values() if session.running and session.kernel]
             if not busy:
                 continue
@@ -397,15 +398,8 @@ class Sessions:
             session.running -= 1
             session.last_used = self._clock()
 
-    def _keep(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for session in list(self._sessions.values()):
             self._drop(session)
         await self._zygotes.close()

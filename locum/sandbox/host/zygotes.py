@@ -11,12 +11,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 from locum.sandbox.host.kernel import KernelProcess
 from locum.sandbox.host.zygote import ForkFailed, Zygote
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import Tier
+from locum.tasks import TaskSet
 
 log = logging.getLogger("locum.sandbox")
 
@@ -36,13 +37,13 @@ class Zygotes:
         self._starting = asyncio.Lock()
         self._refilling = asyncio.Lock()
         self._spares: deque[KernelProcess] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def begin(self, zygote: Zygote) -> None:
         """Take over a zygote that the probe has started; it loads its libraries from here on."""
         self._current = zygote
         self._tier = zygote.tier
-        self._keep(self._warm_up(zygote))
+        self._tasks.start(self._warm_up(zygote))
 
     async def take(self) -> KernelProcess:
         zygote = await self._warm()
@@ -53,7 +54,7 @@ class Zygotes:
             kernel.release()
         else:
             kernel = await self._fork(zygote)
-        self._keep(self._refill(zygote))
+        self._tasks.start(self._refill(zygote))
         return kernel
 
     async def _fork(self, zygote: Zygote) -> KernelProcess:
@@ -77,7 +78,7 @@ class Zygotes:
                 await zygote.wait_warm()
                 if self._is_worn(zygote) and not self._is_replacing:
                     self._is_replacing = True
-                    self._keep(self._replace(zygote))
+                    self._tasks.start(self._replace(zygote))
             return zygote
 
     async def _start(self) -> Zygote:
@@ -130,16 +131,9 @@ class Zygotes:
                 while zygote is self._current and zygote.alive and len(self._spares) < self._limits.spare_sessions:
                     self._spares.append(await zygote.fork(spare=True))
 
-    def _keep(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
         """End all zygotes, and every session with them."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for spare in self._spares:
             spare.release()
         for zygote in (*self._retired, self._current):
