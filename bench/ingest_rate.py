@@ -35,7 +35,7 @@ from locum.ingestion.compute import ComputeProcess
 from locum.ingestion.document_builder import DocumentBuilder
 from locum.ingestion.extract.parser import Parsed
 from locum.ingestion.indexes import KeywordIndexes
-from locum.ingestion.supervisor import settled
+from locum.ingestion.supervisor import wait_until_ingested
 from locum.ingestion.worker import IngestionWorker
 from locum.signals.local import LocalSignals
 from locum.store import files as file_rows
@@ -179,13 +179,13 @@ def ingesting(folder: Path, text: str, count: int) -> dict[str, Any]:
         with meter.running():
             await db.write(lambda conn: rows.insert(conn, _RESOURCE, members))
             worker.start()
-            if not await settled(db, signals, _RESOURCE, store.id, seconds=600):
+            if not await wait_until_ingested(db, signals, _RESOURCE, store.id, seconds=600):
                 raise RuntimeError("the files were not ingested within ten minutes")
         if worker.outcomes["completed"] != count:
             raise RuntimeError(f"not all files were ingested: {dict(worker.outcomes)}")
         await worker.stop()
-        for each in (compute, data, db):
-            await each.close()
+        for resource in (compute, data, db):
+            await resource.close()
 
     asyncio.run(go())
     return {"ingested files": meter.rates(count)}

@@ -26,7 +26,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import uvloop
-from locum.api.v2.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 from tantivy import Document, Index
@@ -35,6 +34,7 @@ from bench import measuring, retrieval_data
 from bench.measuring import MIB, Target, quantile
 from bench.retrieval_data import MINILM
 from bench.server import scratch
+from locum.api.v2.requests.vector_stores import DEFAULT_RESULTS as RESULTS_OF_A_SEARCH
 from locum.documents import store as document_store
 from locum.documents.store import DocumentReader
 from locum.documents.types import Unit, Windows
