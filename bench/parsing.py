@@ -103,7 +103,9 @@ def parsers(folder: Path, rounds: int) -> dict[str, Any]:
     for name, korean in (("plain text, English", False), ("plain text, Korean", True)):
         data = "\n".join(lines(1_000_000, 3, korean=korean)).encode()
         size = len(data) / MIB
-        rates = [size / each for each in processor_seconds(lambda data=data: decode(data, MOST_TEXT_BYTES), rounds)]
+        rates = [
+            size / seconds for seconds in processor_seconds(lambda data=data: decode(data, MOST_TEXT_BYTES), rounds)
+        ]
         found[name] = {"unit": "MiB", "of": round(size, 1), "per_cpu_s": measuring.spread(rates, 1)}
     return found
 

@@ -102,8 +102,8 @@ class Bench:
         """How well a way of scoring ranks."""
         rankings = [
             [
-                int(each.chunk.unit.document)
-                for each in ranking.ranking(score(hits), self.chunks, self.windows, limit=TOP)
+                int(result.chunk.unit.document)
+                for result in ranking.ranking(score(hits), self.chunks, self.windows, limit=TOP)
             ]
             for hits in self.hits
         ]
@@ -201,8 +201,8 @@ def separation(bench: Bench, score: Callable[[Hits], Mapping[Chunk, Found]]) -> 
     relevant, others = [], []
     for number, (hits, answers) in enumerate(zip(bench.hits, bench.collection.relevant, strict=True)):
         asked = hits if number % 2 else without(hits, answers)
-        for each in ranking.ranking(score(asked), bench.chunks, bench.windows, limit=TOP):
-            (relevant if int(each.chunk.unit.document) in answers else others).append(each.score)
+        for result in ranking.ranking(score(asked), bench.chunks, bench.windows, limit=TOP):
+            (relevant if int(result.chunk.unit.document) in answers else others).append(result.score)
     ranks = np.searchsorted(np.sort(others), relevant, side="left") + np.searchsorted(
         np.sort(others), relevant, side="right"
     )

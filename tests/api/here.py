@@ -1,4 +1,4 @@
-"""What tests of vector stores begin with: a resource of a server without ingestion, and hands in the place of it."""
+"""Fixtures of vector store tests: resources of a server without ingestion, and functions that stand in for it."""
 
 from __future__ import annotations
 

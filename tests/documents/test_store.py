@@ -80,8 +80,8 @@ def test_cuts_and_vectors_come_back_as_they_were(write: Write[object]) -> None:
 
 def test_the_key_of_a_document_depends_on_content_kind_and_parser() -> None:
     keys = {
-        document_store.key_of(*each)
-        for each in (("a", "md", "1"), ("b", "md", "1"), ("a", "txt", "1"), ("a", "md", "2"))
+        document_store.key_of(*document)
+        for document in (("a", "md", "1"), ("b", "md", "1"), ("a", "txt", "1"), ("a", "md", "2"))
     }
     assert len(keys) == 4
 

@@ -288,7 +288,7 @@ def test_a_run_waits_for_the_files_of_its_threads_store(searching: SearchingServ
     searching._loop.call_soon_threadsafe(searching.search.end_reading, store)
     run = chat.sdk.beta.threads.runs.poll(run.id, thread_id=chat.thread)
     assert run.status == "completed"
-    assert file in [each.file_id for each in chat.steps(run)[0].step_details.tool_calls[0].file_search.results]
+    assert file in [result.file_id for result in chat.steps(run)[0].step_details.tool_calls[0].file_search.results]
 
 
 def test_an_expired_store_fails_the_run_in_words(searching: SearchingServer, chat: Chat) -> None:
@@ -351,7 +351,8 @@ def test_code_and_search_in_one_turn_are_told_one_after_the_other(chat: Chat) ->
     chat.upstream.script([Calls([Call("code_interpreter", {"code": "1"}), SEARCH]), Text("25 【0:0†source】.")])
     body = stream(chat.server, chat.thread, {"assistant_id": chat.assistant, "tools": tools})
     assert list(streams.check(body, opening="thread.run.created", spec_name="v2")) == []
-    assert [each.file_citation.file_id for each in chat.answer().content[0].text.annotations] == [chat.file]  # type: ignore[union-attr]
+    annotations: Any = chat.answer().content[0].text.annotations  # type: ignore[union-attr]
+    assert [annotation.file_citation.file_id for annotation in annotations] == [chat.file]
 
 
 def test_a_file_that_came_to_be_searched_is_named_to_the_model_and_not_put_into_the_sandbox(

@@ -49,7 +49,7 @@ class SubmitToolOutputs(msgspec.Struct):
 
 
 class RequiredAction(msgspec.Struct, tag_field="type", tag="submit_tool_outputs"):
-    """What a run waits for."""
+    """The action of the app that a run waits for."""
 
     submit_tool_outputs: SubmitToolOutputs
 
@@ -95,7 +95,7 @@ class SearchResult(msgspec.Struct):
 
 
 class SearchResults(msgspec.Struct, tag_field="object", tag="vector_store.search_results.page"):
-    """What was found, best first."""
+    """The passages that a search found, best first."""
 
     search_query: tuple[str, ...]
     data: tuple[SearchResult, ...]
@@ -112,13 +112,13 @@ class FileContent(msgspec.Struct, tag_field="object", tag="vector_store.file_con
 
 
 class StaticChunkingStrategy(msgspec.Struct, tag_field="type", tag="static"):
-    """How a file is cut, in tokens."""
+    """A chunking strategy of fixed chunk size and overlap, in tokens."""
 
     static: vector_stores.Chunking
 
 
 class Problem(msgspec.Struct):
-    """What is wrong, in words, and where."""
+    """An error in words, with the parameter it is about."""
 
     message: str
     type: str
@@ -127,7 +127,7 @@ class Problem(msgspec.Struct):
 
 
 class GatewayProblem(msgspec.Struct):
-    """What Azure's gateway says of keys, paths and methods."""
+    """An error of Azure's gateway, about keys, paths or methods."""
 
     message: str
     code: str
@@ -161,7 +161,7 @@ class FileSearchResult(msgspec.Struct, omit_defaults=True):
 
 
 class FileSearch(msgspec.Struct, omit_defaults=True):
-    """What was found; empty until the search has been made."""
+    """The results of a file search; empty until the search has been made."""
 
     ranking_options: tools.RankingOptions | msgspec.UnsetType = msgspec.UNSET
     results: tuple[FileSearchResult, ...] | msgspec.UnsetType = msgspec.UNSET

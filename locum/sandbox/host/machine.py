@@ -50,7 +50,7 @@ class Machine:
         await self._clear_away()
 
     async def _clear_away(self) -> None:
-        """What was made outside of our own folder goes, as soon as those that were killed let go of it."""
+        """Remove cells' home folders and control groups, as soon as the killed processes release them."""
         for _ in range(_CLOSE_ATTEMPTS):
             for home in [home for home in self.homes if _is_removed(home)]:
                 os.close(self.homes.pop(home))

@@ -1,4 +1,4 @@
-"""How a cell is executed: variables stay, the last expression is shown, figures become images.
+"""Execute cells: variables stay, the last expression is shown, figures become images.
 
 Covered: nothing here protects anybody. The code of a cell shares this process and can do to it what it likes.
 """
@@ -81,13 +81,13 @@ class PlainShell:
 
 
 def left(leave: SystemExit) -> str:
-    """What a cell says that ended with `exit()` or `sys.exit()`."""
+    """Return the output of a cell that ended with `exit()` or `sys.exit()`."""
     code = "" if leave.code is None else f": {leave.code}"
     return f"SystemExit{code}\nThe cell ended here. The session goes on, with its variables.\n"
 
 
 def hint(error: BaseException) -> str:
-    """What the model should know about an error that no change of its code's details will mend; "" for all others."""
+    """Return advice to the model on an error that no change of its code's details will mend; "" for all others."""
     if wants_network(error):
         return "[There is no network access in this sandbox. Work with the files in /mnt/data.]\n"
     if isinstance(error, ModuleNotFoundError):
@@ -98,7 +98,7 @@ def hint(error: BaseException) -> str:
 
 
 def wants_network(error: BaseException | None) -> bool:
-    """Whether a name that could not be looked up, or a socket that could not be had, is at the bottom of it."""
+    """Return True if the error was caused by a failed name lookup or a forbidden socket."""
     for _ in range(20):
         if error is None:
             return False

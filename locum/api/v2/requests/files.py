@@ -11,14 +11,14 @@ from locum.domain.files import MAX_EXPIRES_AFTER_SECONDS, MIN_EXPIRES_AFTER_SECO
 
 
 class ExpiresAfter(Body):
-    """How long a file is there."""
+    """The lifetime of a file, in seconds after its creation."""
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(ge=MIN_EXPIRES_AFTER_SECONDS, le=MAX_EXPIRES_AFTER_SECONDS)]
 
 
 class FileFields(Body):
-    """What comes with the file in `POST /files`."""
+    """The form fields beside the file in `POST /files`."""
 
     purpose: UploadPurpose
     expires_after: ExpiresAfter | None = None
