@@ -42,6 +42,7 @@ def test_the_folder_of_an_environment_stands_for_its_python(bare: Path, bare_box
     key = bare_box.session()
     assert bare_box.cell(key, "import sys\nsys.prefix").logs == f"{str(bare)!r}\n"
     assert bare_box.cell(key, "import tiny\ntiny.value").logs == "42\n"
+    assert bare_box.cell(key, "'.' in sys.path").logs == "False\n", "packages beside an installed locum are not its own"
 
 
 def test_without_numpy_and_ipython_a_cell_is_still_a_notebook_s(bare_box: Box) -> None:

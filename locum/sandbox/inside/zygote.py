@@ -33,6 +33,8 @@ from locum.sandbox.inside.shell import PlainShell, Shell
 from locum.sandbox.isolation import jail, linux, namespaces, shared_root
 
 CONTROL = 3
+CODE = "."
+"""The entry of `sys.path` that the server starts this process with: its working directory, which holds `locum`."""
 _MESSAGE_BYTES = 64 * 1024
 _DOORS = 8
 _LATE_MODULES = ("notebook.py", "figures.py", "fonts.py")
@@ -53,6 +55,7 @@ def main() -> NoReturn:
     try:
         for name in settings["profile"]["own"]:
             importlib.import_module(name)
+        sys.path.remove(CODE)  # where Locum is installed as a package, the server's other packages are beside it
         isolation = _isolation(settings)
         isolation.enter()
         if isolation.late_modules is not None:
