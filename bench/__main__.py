@@ -13,6 +13,7 @@ BENCHMARKS = (
     "streamed_overhead",
     "many_streams",
     "long_threads",
+    "neighbours",
     "session_start",
     "session_density",
     "session_floods",

@@ -17,11 +17,12 @@ class Connection(asyncio.Protocol):
     _answer: asyncio.Future[bytes]
 
     @classmethod
-    async def open(cls, base_url: str) -> Self:
+    async def open(cls, base_url: str, *, key: str = "any") -> Self:
         host, _, rest = base_url.removeprefix("http://").partition(":")
         port, _, path = rest.partition("/")
         connection = cls()
-        connection._prefix = f"/{path}"
+        connection._prefix = f"/{path}" if path else ""
+        connection._key = key
         await asyncio.get_running_loop().create_connection(lambda: connection, host, int(port))
         return connection
 
@@ -48,7 +49,7 @@ class Connection(asyncio.Protocol):
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
-            "Authorization: Bearer any\r\nOpenAI-Beta: assistants=v2\r\n"
+            f"Authorization: Bearer {self._key}\r\nOpenAI-Beta: assistants=v2\r\n"
             f"{headers}Content-Length: {len(content)}\r\n\r\n"
         )
         self._answer = asyncio.get_running_loop().create_future()
