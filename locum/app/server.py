@@ -29,9 +29,8 @@ from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
 from locum.services.blob_sweep import BlobSweep
 from locum.services.catalog import Services
-from locum.services.files import Files
+from locum.services.portions import sweep_remains
 from locum.services.tracked_blobs import TrackedBlobs
-from locum.services.uploads import Uploads
 from locum.settings import Settings
 from locum.signals.base import Signals
 from locum.store import runs as run_store
@@ -80,7 +79,7 @@ async def running(
         if keep_sessions:
             stack.callback(code.sandbox.leave)  # before the worker stops: its cells go on
         blob_sweep = BlobSweep(adapters.db, adapters.blobs, clock)
-        sweeping = _sweep_forever(services.files, services.uploads, blob_sweep)
+        sweeping = _sweep_forever(services, blob_sweep, adapters.db, clock)
         stack.callback(asyncio.create_task(sweeping, name="blob sweep").cancel)
         admin = AdminHandler(adapters.db, adapters.keys, adapters.routes)
         await stack.enter_async_context(admin_socket(settings.data_dir, admin))
@@ -271,16 +270,18 @@ def _build_app(
     )
 
 
-async def _sweep_forever(files: Files, uploads: Uploads, blob_sweep: BlobSweep) -> None:
-    """At start and every hour, remove what has expired, and noted bytes without a row."""
+async def _sweep_forever(services: Services, blob_sweep: BlobSweep, db: Database, clock: Clock) -> None:
+    """At start and every hour, remove what has expired, noted bytes without a row and noted rows without a thread."""
     while True:
         try:
-            for file_id in await files.expire():
+            for file_id in await services.files.expire():
                 log.info("removed an expired file", file_id=file_id)
-            for upload_id in await uploads.expire():
+            for upload_id in await services.uploads.expire():
                 log.info("closed an expired upload", upload_id=upload_id)
             for key in await blob_sweep.sweep():
                 log.info("removed a blob without a row", key=key)
+            for thread_id in await sweep_remains(db, clock):
+                log.info("removed the rows of a thread that does not exist", thread_id=thread_id)
         except Exception:  # whatever it was this time, the next hour may be better
             log.exception("files could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)

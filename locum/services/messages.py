@@ -154,8 +154,7 @@ def insert_messages(
         )
         for message in new
     ]
-    for message in messages:
-        store.insert(conn, resource, message)
+    store.append(conn, resource, thread_id, messages)
     return messages
 
 

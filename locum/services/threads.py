@@ -11,17 +11,17 @@ from sqlalchemy import Connection
 from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
-from locum.domain.messages import Message
 from locum.domain.pages import Listing, Page
 from locum.domain.threads import Thread
-from locum.errors import InvalidRequest
 from locum.services import tool_resources
+from locum.services.forks import Fork, fork
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.messages import attach_files, insert_messages
 from locum.services.params import NewThread, ThreadChanges, are_searched, said
+from locum.services.portions import portion, remove_remains
 from locum.signals.base import Signals
-from locum.store import messages as message_store
 from locum.store import runs as run_store
+from locum.store import thread_remains
 from locum.store import threads as store
 from locum.store.database import Database
 from locum.streams.hub import Streams
@@ -89,29 +89,9 @@ class Threads:
 
         It has the tool resources of the old one, and its metadata where `metadata` is not said.
         """
-        now, resource = self._clock(), principal.resource
-
-        def insert(conn: Connection) -> Thread:
-            origin = store.get(conn, resource, thread_id, for_update=True)
-
-            def make() -> Thread:
-                if message_id is not None:
-                    _check_whole(message_store.get(conn, resource, thread_id, message_id))
-                fork = msgspec.structs.replace(
-                    origin,
-                    id=ids.new("thread_"),
-                    created_at=int(now),
-                    metadata=origin.metadata if metadata is UNSET else metadata,
-                )
-                store.insert(conn, resource, fork)
-                message_store.copy(conn, resource, thread_id, to=fork.id, upto=message_id)
-                return fork
-
-            return create_or_find(
-                conn, resource, idempotency_key, make, lambda id_: store.get(conn, resource, id_), now=now
-            )[0]
-
-        return await self._db.write(insert)
+        changes = {} if metadata is UNSET else {"metadata": metadata}
+        request = Fork(principal.resource, thread_id, message_id, changes)
+        return await fork(self._db, self._clock, request, idempotency_key)
 
     async def update(self, principal: Principal, thread_id: str, changes: ThreadChanges) -> Thread:
         """Change metadata or tool resources; allowed while a run is active."""
@@ -140,27 +120,25 @@ class Threads:
     async def delete(self, principal: Principal, thread_id: str) -> None:
         """Remove the thread with its messages and runs; a run at work on it stops. Files it made stay."""
 
-        def remove(conn: Connection) -> str | None:
-            store.get(conn, principal.resource, thread_id, for_update=True)
-            active = run_store.active(conn, principal.resource, thread_id)
-            store.delete(conn, principal.resource, thread_id)
-            return active.id if active else None
+        resource = principal.resource
 
-        stopped = await self._db.write(remove)
+        def remove(conn: Connection) -> tuple[str | None, bool]:
+            store.get(conn, resource, thread_id, for_update=True)
+            active = run_store.active(conn, resource, thread_id)
+            store.delete(conn, resource, thread_id)
+            is_empty = store.remove_rows(conn, resource, thread_id, portion())
+            if not is_empty:
+                thread_remains.note(conn, resource, thread_id, due_at=self._clock())
+            return active.id if active else None, is_empty
+
+        stopped, is_empty = await self._db.write(remove)
         if stopped:
             self._streams.break_off(stopped, "its thread was deleted.")
             self._signals.cancel(stopped)
             self._signals.changed(stopped)
-        await self._forget_session(principal.resource, thread_id)
-
-
-def _check_whole(message: Message) -> None:
-    if message.status == "in_progress":
-        raise InvalidRequest(
-            f"Message {message.id} is still being written: a thread cannot be forked there.",
-            param="message_id",
-            code="invalid_value",
-        )
+        if not is_empty:
+            await remove_remains(self._db, resource, thread_id)
+        await self._forget_session(resource, thread_id)
 
 
 def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -15,15 +17,16 @@ from locum.errors import NotFound
 from locum.store.rows import decode, delete_row, encode, page_of, select_doc, update_doc
 from locum.store.tables import messages as table
 
-_newest = sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0) + 1).where(
+_next_seq = sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0) + 1).where(
     table.c.thread_id == sa.bindparam("in_thread")
 )
 _INSERT = sa.insert(table).values(
     {
         **{name: sa.bindparam(name) for name in ("id", "resource", "thread_id", "run_id", "doc")},
-        "seq": _newest.scalar_subquery(),
+        "seq": _next_seq.scalar_subquery(),
     }
 )
+_INSERT_ROWS = sa.insert(table)
 _GET = select_doc(table, table.c.id, table.c.thread_id)
 _LOCK = _GET.with_for_update()
 _SAVE = update_doc(table)
@@ -43,7 +46,7 @@ _BATCHES = (20, 200)
 """Rows are read so many at a time: few at first, as each may hold pictures of many megabytes."""
 _MAX_BYTES = 32 * 1024 * 1024
 """Of documents, pictures in them included; the message that goes beyond is the last."""
-_COPY_BATCH = 1000
+_COPY_BATCH = 20
 _COPIED = (
     sa.select(table.c.seq, table.c.doc)
     .where(
@@ -58,12 +61,24 @@ _COPIED = (
 _PLACE = sa.select(table.c.seq).where(
     *(table.c[name] == sa.bindparam(name) for name in ("id", "thread_id", "resource"))
 )
-_COPY = sa.insert(table)
 
 
 def insert(conn: Connection, resource: str, message: Message) -> None:
     row = {"id": message.id, "resource": resource, "thread_id": message.thread_id, "run_id": message.run_id}
     conn.execute(_INSERT, {**row, "doc": encode(message), "in_thread": message.thread_id})
+
+
+def append(conn: Connection, resource: str, thread_id: str, messages: Sequence[Message]) -> None:
+    """Insert messages at the end of a thread that the caller has locked or that nobody else knows yet."""
+    if messages:
+        seq = conn.execute(_next_seq, {"in_thread": thread_id}).scalar_one()
+        rows = [_row(resource, message, seq + at) for at, message in enumerate(messages)]
+        conn.execute(_INSERT_ROWS, rows)
+
+
+def _row(resource: str, message: Message, seq: int) -> dict[str, Any]:
+    row = {"id": message.id, "resource": resource, "thread_id": message.thread_id, "run_id": message.run_id}
+    return {**row, "seq": seq, "doc": encode(message)}
 
 
 def get(conn: Connection, resource: str, thread_id: str, message_id: str, *, for_update: bool = False) -> Message:
@@ -145,27 +160,36 @@ def of_run(conn: Connection, resource: str, run_id: str) -> list[Message]:
     return [decode(doc, Message) for doc in docs]
 
 
-def copy(conn: Connection, resource: str, thread_id: str, *, to: str, upto: str | None = None) -> None:
-    """Copy a thread's messages into another thread, in their order, with ids of their own; with `upto`, those up to
-    and including that message. The copies belong to no run. What is still being written is not copied."""
-    last = 2**62
-    if upto is not None:
-        row = {"id": upto, "thread_id": thread_id, "resource": resource}
-        last = conn.execute(_PLACE, row).scalar_one()
-    above = -1
+def position(conn: Connection, resource: str, thread_id: str, message_id: str) -> int:
+    """Return the place of an existing message in its thread."""
+    return int(conn.execute(_PLACE, {"id": message_id, "thread_id": thread_id, "resource": resource}).scalar_one())
+
+
+def last_position(conn: Connection, resource: str, thread_id: str) -> int:
+    """Return the place of the last message of a thread, 0 if it has none."""
+    return int(conn.execute(_next_seq, {"in_thread": thread_id}).scalar_one()) - 1
+
+
+def copy(
+    conn: Connection, resource: str, thread_id: str, *, to: str, above: int, upto: int, is_over: Callable[[], bool]
+) -> int:
+    """Copy a thread's messages with places above `above` and up to `upto` into another thread, in their order, with ids
+    of their own; return the place reached, which is `upto` unless `is_over` returned True before.
+
+    The copies belong to no run. Messages that are still being written are not copied.
+    """
+    place = {"thread_id": thread_id, "resource": resource, "upto": upto}
     while True:
-        batch = conn.execute(
-            _COPIED, {"thread_id": thread_id, "resource": resource, "above": above, "upto": last}
-        ).all()
-        rows = []
-        for seq, doc in batch:
-            message = decode(doc, Message)
-            if message.status != "in_progress":
-                message = msgspec.structs.replace(message, id=ids.new("msg_"), thread_id=to, run_id=None)
-                row = {"id": message.id, "resource": resource, "thread_id": to, "doc": encode(message)}
-                rows.append({**row, "run_id": None, "seq": seq})
-        if rows:
-            conn.execute(_COPY, rows)
+        batch = conn.execute(_COPIED, {**place, "above": above}).all()
+        copies = [(_copy_of(decode(row.doc, Message), to), row.seq) for row in batch]
+        if rows := [_row(resource, message, seq) for message, seq in copies if message.status != "in_progress"]:
+            conn.execute(_INSERT_ROWS, rows)
         if len(batch) < _COPY_BATCH:
-            return
+            return upto
         above = batch[-1].seq
+        if is_over():
+            return above
+
+
+def _copy_of(message: Message, thread_id: str) -> Message:
+    return msgspec.structs.replace(message, id=ids.new("msg_"), thread_id=thread_id, run_id=None)

@@ -59,6 +59,15 @@ thread_labels = sa.Table(
 )
 sa.Index("ix_thread_labels_value", thread_labels.c.resource, thread_labels.c.key, thread_labels.c.value)
 
+thread_remains = sa.Table(
+    "thread_remains",
+    metadata,
+    # Threads that do not exist and yet have rows: see thread_remains.py.
+    sa.Column("thread_id", sa.String(64), primary_key=True),
+    _resource(),
+    sa.Column("due_at", sa.Float, nullable=False),
+)
+
 messages = sa.Table(
     "messages",
     metadata,

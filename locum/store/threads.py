@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from locum.domain.pages import Listing, Page
+from locum.domain.runs import ACTIVE
 from locum.domain.threads import Thread
 from locum.errors import NotFound
 from locum.store import file_uses
@@ -21,6 +24,20 @@ _DELETE = delete_row(table)
 _LABEL = sa.insert(thread_labels)
 _UNLABEL = sa.delete(thread_labels).where(
     thread_labels.c.thread_id == sa.bindparam("at"), thread_labels.c.resource == sa.bindparam("of")
+)
+_REMOVED_ROWS = 20
+"""By one statement: each may be of many megabytes."""
+
+
+def _removal(of: sa.Table) -> sa.Delete:
+    mine = sa.and_(of.c.thread_id == sa.bindparam("at"), of.c.resource == sa.bindparam("of"))
+    some = sa.select(of.c.seq).where(mine).order_by(of.c.seq).limit(_REMOVED_ROWS)
+    return sa.delete(of).where(mine, of.c.seq.in_(some))
+
+
+_REMOVALS = tuple(map(_removal, (runs, run_steps, messages)))
+_END_RUN = sa.delete(runs).where(
+    runs.c.thread_id == sa.bindparam("at"), runs.c.resource == sa.bindparam("of"), runs.c.status.in_(ACTIVE)
 )
 _other = table.alias()
 _FEW = 1000
@@ -51,12 +68,21 @@ def save(conn: Connection, resource: str, thread: Thread) -> None:
 
 
 def delete(conn: Connection, resource: str, thread_id: str) -> None:
-    """The thread and all that stands in it."""
+    """Remove the thread and its active run: nobody can read or write what stands in it, which `remove_rows` removes."""
     file_uses.replace(conn, resource, thread_id, ())
     conn.execute(_UNLABEL, {"at": thread_id, "of": resource})
-    for each in (runs, run_steps, messages):  # runs first: a worker that writes holds the run's row
-        conn.execute(sa.delete(each).where(each.c.thread_id == thread_id, each.c.resource == resource))
+    conn.execute(_END_RUN, {"at": thread_id, "of": resource})  # before its thread: a worker that writes holds its row
     conn.execute(_DELETE, {"at": thread_id, "of": resource})
+
+
+def remove_rows(conn: Connection, resource: str, thread_id: str, is_over: Callable[[], bool]) -> bool:
+    """Remove runs, steps and messages of a thread that is deleted; return whether none is left, which is so unless
+    `is_over` returned True before."""
+    for statement in _REMOVALS:
+        while conn.execute(statement, {"at": thread_id, "of": resource}).rowcount == _REMOVED_ROWS:
+            if is_over():
+                return False
+    return True
 
 
 def page(conn: Connection, resource: str, page: Page, *, metadata: dict[str, str]) -> Listing[Thread]:

@@ -50,6 +50,7 @@ RELEASES["0003"] = [
 ]
 RELEASES["0004"] = RELEASES["0003"]
 RELEASES["0005"] = RELEASES["0004"]
+RELEASES["0006"] = RELEASES["0005"]
 
 
 def build(conn: sa.Connection, revision: str) -> None:
