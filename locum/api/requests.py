@@ -30,6 +30,8 @@ MAX_METADATA_PAIRS = 16
 HOLD_SECONDS = 5.0
 """How long a polling SDK's question is held when nothing has changed."""
 
+_LARGE_BYTES = 256 * 1024
+"""A larger body is parsed in a thread: other requests have their turn between the steps of it."""
 _PREFIXES = {"assistant_id": "asst", "thread_id": "thread", "message_id": "msg", "run_id": "run", "step_id": "step"}
 _PREFIXES |= {"vector_store_id": "vs", "batch_id": "vsfb"}
 _FILE_SEARCH_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
@@ -142,6 +144,11 @@ class ApiRequest(Request):
     async def read(self, model: type[M]) -> M:
         """The JSON body as a model."""
         self._raw = await bodies.read(self.stream())
+        if len(self._raw) > _LARGE_BYTES:
+            return await asyncio.to_thread(self._parse, model)
+        return self._parse(model)
+
+    def _parse(self, model: type[M]) -> M:
         body = bodies.parse_object(self._raw)
         parsed = validation.parse(
             model, body, surface=self.call.surface, stores_per_object=self.services.vector_stores.per_object

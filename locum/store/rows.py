@@ -6,6 +6,7 @@ Statements are made once, at import: building one costs SQLAlchemy more than run
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,11 @@ from locum.domain.pages import Listing, Page
 from locum.errors import NotFound
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+MAX_PAGE_LENGTH = 8 * 1024 * 1024
+"""Of the docs of a page, in characters; the first of them may be longer."""
+_FIRST_ROWS = 21
+"""Read by the first statement of a list, before the length of its docs is known: enough for a page of default size."""
 
 
 def encode(value: msgspec.Struct) -> str:
@@ -62,10 +68,11 @@ def page_of(
     """The rows of `table` that match `where`, cut to `page`.
 
     `after` and `before` look the cursor up among the same rows: a cursor of another thread or resource is unknown.
-    With `before` alone the page is the one that ends just before it.
+    With `before` alone the page is the one that ends just before it. A page of long docs has fewer rows than asked for
+    and says that there are more.
     """
     position = table.c.seq
-    query = sa.select(table.c.doc).where(where)
+    query = sa.select(position, table.c.doc).where(where)
     forward = page.order == "asc"
     for cursor, later in ((page.after, forward), (page.before, not forward)):
         if cursor is not None:
@@ -74,11 +81,32 @@ def page_of(
                 raise NotFound(f"No {noun} found with id '{cursor}'.")
             query = query.where(position > seq if later else position < seq)
     backwards = page.before is not None and page.after is None
-    ascending = forward != backwards
-    query = query.order_by(position.asc() if ascending else position.desc()).limit(page.limit + 1)
-    docs = list(conn.execute(query).scalars())
-    has_more = len(docs) > page.limit
-    docs = docs[: page.limit]
+    docs: list[str] = []
+    has_more, room = False, MAX_PAGE_LENGTH
+    for doc in _docs(conn, query, position, ascending=forward != backwards, most=page.limit + 1):
+        if len(docs) == page.limit or (docs and len(doc) > room):
+            has_more = True
+            break
+        docs.append(doc)
+        room -= len(doc)
     if backwards:
         docs.reverse()
     return Listing(data=tuple(decode(doc, kind) for doc in docs), has_more=has_more)
+
+
+def _docs(
+    conn: Connection, query: sa.Select[int, str], position: sa.Column[int], *, ascending: bool, most: int
+) -> Iterator[str]:
+    """The docs of the first `most` rows, in order. No statement reads many more than fit into a page."""
+    query = query.order_by(position.asc() if ascending else position.desc())
+    part, batch, count, length = query, _FIRST_ROWS, 0, 0
+    while count < most:
+        before = count
+        with conn.execute(part.limit(min(batch, most - count))) as rows:
+            for row in rows:
+                yield row.doc
+                count, length = count + 1, length + len(row.doc)
+        if count - before < batch:
+            return
+        part = query.where(position > row.seq if ascending else position < row.seq)
+        batch = MAX_PAGE_LENGTH * count // length + 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from locum.api.bodies import MAX_DEPTH, parse_object, read
+from locum.api.bodies import MAX_DEPTH, MAX_VALUES, parse_object, read
 from locum.errors import InvalidRequest, TooLarge
 
 
@@ -40,7 +40,7 @@ def test_an_empty_body_is_an_empty_object(raw: bytes) -> None:
         b'{"a": "\x00"}',
         b"\x00",
         b'{"a": ' + b"9" * 5000 + b"}",
-        b"[" * 100_000,
+        b"[" * 20_000,
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
         '{"a": 1}'.encode("utf-16"),
         b"--boundary\r\n",
@@ -89,6 +89,42 @@ def test_integers_that_no_encoder_takes_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="integer out of range") as refused:
         parse_object(b'{"a": [1, 123456789012345678901234567890]}')
     assert refused.value.param == "a[1]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [[]] * MAX_VALUES},
+        {"messages": [{}] * MAX_VALUES},
+        {"messages": [[[]] * (MAX_VALUES // 2), [[]] * (MAX_VALUES // 2)]},
+        {"messages": [0] * MAX_VALUES},
+        {"messages": ["a"] * MAX_VALUES},
+        {"messages": ['"'] * MAX_VALUES},
+        {"messages": ["\\"] * MAX_VALUES},
+        {"messages": ['\\"'] * MAX_VALUES},
+        {"metadata": {str(number): 1 for number in range(MAX_VALUES)}},
+        {"messages": [{"role": "user", "content": "a"}] * (MAX_VALUES // 3)},
+    ],
+    ids=lambda body: str(body)[:30],
+)
+def test_more_values_than_the_maximum_are_refused_before_they_are_decoded(body: dict[str, Any]) -> None:
+    raw = json.dumps(body).encode()
+    for sent in (raw, raw[:-1]):  # the second is no JSON: it was not decoded
+        with pytest.raises(TooLarge, match=f"more than the maximum of {MAX_VALUES} values"):
+            parse_object(sent)
+
+
+@pytest.mark.parametrize("text", ["a, ", "[", "{,", '",', '\\",', '"', "\\", '\\\\"[', "한, "])
+def test_texts_may_hold_any_number_of_commas_and_brackets(text: str) -> None:
+    body = {"role": "user", "content": [{"type": "text", "text": text * MAX_VALUES}] * 2, "metadata": {text: text}}
+    assert parse_object(json.dumps(body).encode()) == body
+    assert parse_object(json.dumps(body, ensure_ascii=False).encode()) == body
+
+
+@pytest.mark.parametrize("element", [0, "", '"', '\\"', ",", None])
+def test_as_many_values_as_the_maximum_are_accepted(element: Any) -> None:
+    body = {"messages": [element] * (MAX_VALUES - 1)}
+    assert parse_object(json.dumps(body).encode()) == body
 
 
 @given(st.binary(max_size=200))
