@@ -10,7 +10,7 @@ import pytest
 from tests.models.upstream import ScriptedUpstream
 from tests.serving import ServerProcess
 
-TABLE_OF_EVERY_RUN = "test_a_code_run_survives_a_crash_at_every_point[sqlite]"
+TABLE_OF_EVERY_RUN = "test_a_run_with_tools_survives_a_crash_at_every_point[sqlite-code]"
 SLOW_ON_BOTH = {
     "test_files_of_earlier_runs_come_back_into_a_session_that_is_built_anew[postgresql]",
     "test_rows_make_sense_whatever_happens[postgresql]",

@@ -1,7 +1,7 @@
 """kill -9 of the server, between any two lines: every run completes by itself, nothing is lost, nothing done twice.
 
-`LOCUM_CRASH_AT=n` kills the server at its n-th crash point: after every commit, every model answer, every cell, every
-blob. Each point of each scenario is tried, until one is reached that the run no longer passes.
+`LOCUM_CRASH_AT=commit:n` kills the server after its n-th commit, and so for every model answer, cell, search and blob.
+Each point of each scenario is tried. The number of a run's effects is known; its commits are tried until it passes all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from openai.types.beta.threads import Run
 
 from locum.admin import client as admin
 from locum.admin.protocol import SumUsage, UsageSums
-from locum.leases import LEASE_SECONDS
 from locum.store import staged_blobs
 from locum.store.postgres import Postgres
 from locum.store.sqlite import SQLiteReader
@@ -94,6 +93,18 @@ class Scenario:
     step_types: tuple[str, ...]
     files: int
     cells: int
+    searches: int = 0
+
+    @property
+    def effects(self) -> dict[str, int]:
+        """Return how often a run that nothing interrupts reaches each point but a commit."""
+        counts = {
+            "model answered": self.model_calls,
+            "cell executed": self.cells,
+            "files searched": self.searches,
+            "blob written": self.files,
+        }
+        return {name: count for name, count in counts.items() if count}
 
 
 SCENARIOS = {
@@ -107,7 +118,7 @@ SCENARIOS = {
         1,
     ),
     "functions": Scenario(_functions, 3, ("Sunny.",), ("tool_calls", "tool_calls", "message_creation"), 0, 1),
-    "search": Scenario(_search, 2, ("Nothing  there.",), ("tool_calls", "message_creation"), 0, 0),
+    "search": Scenario(_search, 2, ("Nothing  there.",), ("tool_calls", "message_creation"), 0, 0, 1),
     "error then fix": Scenario(_fix, 3, ("Fixed.",), ("tool_calls", "tool_calls", "message_creation"), 0, 2),
 }
 
@@ -235,94 +246,71 @@ def assert_no_blob_is_lost_or_forgotten(server: ServerProcess, database: dict[st
 
 def try_every_point(
     crashing: ServerProcess, upstream: ScriptedUpstream, name: str, database: dict[str, str] | None
-) -> list[str]:
-    """Crash at point 1, 2, 3 … of the scenario; return the points that were reached.
+) -> None:
+    """Crash at every point of the scenario.
 
     database: the setting that names it, where the blobs are on disk; None where they are in S3, and not examined.
     """
     scenario = SCENARIOS[name]
     upstream.answer = scenario.answer
     assistant = make_assistant(crashing)
-    reached: list[str] = []
-    tries = 0
-    while len(reached) < 100:
-        point = len(reached) + 1
-        with crashing.openai() as api:
-            thread = api.beta.threads.create(messages=[{"role": "user", "content": "go"}]).id
-        crashing.kill()
-        asked = len(upstream.requests)
-        began = time.monotonic()
-        crashing.start(LOCUM_CRASH_AT=str(point))
-        if crashing.is_running and start_run(crashing, assistant, thread):
-            wait_until_over(crashing, thread)
-        took, tries = time.monotonic() - began, tries + 1
-        # The end of the run is seen before the point behind its commit is reached: only a server that ends in order,
-        # with nothing left to commit, has passed them all.
-        passed = crashing.stop(keep_sessions=True) == 0
-        crashing.start()
-        # When it was so slow that a heartbeat's commit counted among the run's, the same point is tried again.
-        if not passed and (took < LEASE_SECONDS / 3 or tries == 3):
-            reached.append(crashing.output.rsplit("crash point: ", 1)[1].splitlines()[0])
-            tries = 0
-        with crashing.openai() as api:
-            if not api.beta.threads.runs.list(thread).data:  # it died before the run was acknowledged
-                assert start_run(crashing, assistant, thread)
-        check(crashing, upstream, scenario, thread, asked)
-        if database is not None:
-            assert_no_blob_is_lost_or_forgotten(crashing, database)
-        if passed:
-            return reached
+    for effect, count in scenario.effects.items():
+        for number in range(1, count + 1):
+            passed = try_point(crashing, upstream, scenario, assistant, f"{effect}:{number}", database)
+            assert passed is None, f"{effect} was reached less than {number} times: {passed}"
+    for number in range(1, 100):
+        passed = try_point(crashing, upstream, scenario, assistant, f"commit:{number}", database)
+        if passed is not None:
+            assert {effect: passed.count(effect) for effect in set(passed) - {"commit"}} == scenario.effects
+            assert number > 4, "a run has more commits than that"
+            return
     raise AssertionError("the scenario never ends")
+
+
+def try_point(
+    crashing: ServerProcess,
+    upstream: ScriptedUpstream,
+    scenario: Scenario,
+    assistant: str,
+    point: str,
+    database: dict[str, str] | None,
+) -> list[str] | None:
+    """Crash there, and check what stands after the next start. Return the points passed if that one was not reached."""
+    with crashing.openai() as api:
+        thread = api.beta.threads.create(messages=[{"role": "user", "content": "go"}]).id
+    crashing.kill()
+    asked, printed = len(upstream.requests), len(crashing.output)
+    crashing.start(LOCUM_CRASH_AT=point)
+    if crashing.is_running and start_run(crashing, assistant, thread):
+        wait_until_over(crashing, thread)
+    # The end of the run is seen before the point behind its commit is reached: only a server that ends in order,
+    # with nothing left to commit, has passed them all.
+    is_past = crashing.stop(keep_sessions=True) == 0
+    lines = crashing.output[printed:].splitlines()
+    crashing.start()
+    with crashing.openai() as api:
+        if not api.beta.threads.runs.list(thread).data:  # it died before the run was acknowledged
+            assert start_run(crashing, assistant, thread)
+    check(crashing, upstream, scenario, thread, asked)
+    if database is not None:
+        assert_no_blob_is_lost_or_forgotten(crashing, database)
+    return [line.removeprefix("passed: ") for line in lines if line.startswith("passed: ")] if is_past else None
 
 
 @pytest.mark.timeout(600)
 def test_a_text_run_survives_a_crash_at_every_point(
     crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
 ) -> None:
-    reached = try_every_point(crashing, upstream, "text", database=own_database)
-    assert reached.count("model answered") == 1
-    assert reached.count("commit") >= 4
+    try_every_point(crashing, upstream, "text", database=own_database)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_a_code_run_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
+@pytest.mark.parametrize("name", ["code", "functions", "search", "error then fix"])
+def test_a_run_with_tools_survives_a_crash_at_every_point(
+    name: str, crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
 ) -> None:
-    reached = try_every_point(crashing, upstream, "code", database=own_database)
-    assert reached.count("model answered") == 2
-    assert reached.count("cell executed") == 1
-    assert reached.count("blob written") == 2
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_a_run_that_waits_for_its_caller_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
-) -> None:
-    reached = try_every_point(crashing, upstream, "functions", database=own_database)
-    assert reached.count("model answered") == 3
-    assert reached.count("cell executed") == 1
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_a_run_that_searches_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
-) -> None:
-    reached = try_every_point(crashing, upstream, "search", database=own_database)
-    assert reached.count("model answered") == 2
-    assert reached.count("files searched") == 1
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_a_run_that_corrects_itself_survives_a_crash_at_every_point(
-    crashing: ServerProcess, upstream: ScriptedUpstream, own_database: dict[str, str]
-) -> None:
-    reached = try_every_point(crashing, upstream, "error then fix", database=own_database)
-    assert reached.count("model answered") == 3
-    assert reached.count("cell executed") == 2
+    try_every_point(crashing, upstream, name, database=own_database)
 
 
 @pytest.mark.long
@@ -340,11 +328,10 @@ def test_a_code_run_with_its_files_in_s3_survives_a_crash_at_every_point(
         server = ServerProcess(tmp_path / "data", env=env)
         server.start()
         try:
-            reached = try_every_point(server, upstream, "code", database=None)
+            try_every_point(server, upstream, "code", database=None)
         finally:
             if server.is_running:
                 server.stop()
-        assert reached.count("blob written") == 2
 
 
 @pytest.mark.long

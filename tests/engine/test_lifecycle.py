@@ -671,6 +671,6 @@ def test_rows_make_sense_whatever_happens(db: Database, runner: asyncio.Runner, 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_rows_make_sense_whatever_happens_for_long(db: Database, runner: asyncio.Runner, tmp_path: Path) -> None:
     live(db, runner, tmp_path, examples=300 if isinstance(db, SQLite) else 80, steps=60)
