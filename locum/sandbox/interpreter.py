@@ -1,7 +1,7 @@
 """Another Python for the sessions than the server's own: where it is, and whether it will do.
 
-Covered: it is asked for its version before anything is built on it. Not covered: what its packages do; they run behind
-the same walls.
+Covered: it reports its version before anything is built on it, and loads none of its packages for that: `-I -S` skips
+`.pth` files and `sitecustomize`. Not covered: the program itself and its standard library run as the server's user.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ def examine(python: Path) -> None:
         raise NoInterpreter(f"{python} is not a program that can be run")
     try:
         asked = subprocess.run(  # noqa: S603
-            [python, "-I", "-c", _QUESTION], capture_output=True, text=True, timeout=_SECONDS, env={}, check=False
+            [python, "-I", "-S", "-c", _QUESTION],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            env={},
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as failure:
         raise NoInterpreter(f"{python} cannot be run: {failure}") from None

@@ -65,7 +65,10 @@ EDITS: dict[str, list[Edit]] = {
         ("isolation/namespaces", "kept = _NEEDED_AS_ROOT if self.first_uid is not None else", "kept ="),
     ],
     "capabilities": [("isolation/namespaces", "        jail.drop_capabilities()\n", "")],
-    "seccomp": [("isolation/namespaces", "        self._filter.install()\n", "")],
+    "seccomp": [
+        ("isolation/namespaces", "        self._filter.install()\n", ""),
+        ("isolation/jail", "    seccomp.Filter(makes_sessions=True).install()\n", ""),
+    ],
     "rlimits": [("isolation/namespaces", "        jail.limit(settings)", "        pass")],
     "tmpfs": [
         (

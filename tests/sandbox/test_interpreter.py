@@ -7,16 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from locum.sandbox.client import Sandbox
+from locum.errors import LocumError
+from locum.sandbox.client import Mode, Sandbox
 from locum.sandbox.interpreter import NoInterpreter, examine, executable
 from locum.sandbox.profile import NOTEBOOK
 from locum.sandbox.session import SandboxUnavailable, Status
-from tests.sandbox.conftest import SMALL, Box, start
+from tests.sandbox.conftest import SMALL, Box, start, system_python
 from tests.serving import serving
 
 
@@ -27,7 +29,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (library,) = (folder / "lib").glob("python*/site-packages")
     (library / "tiny").mkdir()
-    (library / "tiny/__init__.py").write_text("value = 42\n")
+    (library / "tiny/__init__.py").write_text("value = 42\ndef show():\n    import sys\n    print(sys.prefix, exit)\n")
     return folder
 
 
@@ -43,6 +45,88 @@ def test_the_folder_of_an_environment_stands_for_its_python(bare: Path, bare_box
     assert bare_box.cell(key, "import sys\nsys.prefix").logs == f"{str(bare)!r}\n"
     assert bare_box.cell(key, "import tiny\ntiny.value").logs == "42\n"
     assert bare_box.cell(key, "'.' in sys.path").logs == "False\n", "packages beside an installed locum are not its own"
+
+
+@pytest.mark.parametrize("option", ["--without-pip", "--system-site-packages"])
+def test_a_session_has_the_path_that_its_python_has_elsewhere(option: str, tmp_path: Path) -> None:
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", option, folder], check=True)
+    question = "import os, sys, sysconfig\nprint([path for path in sys.path if os.path.isdir(path)], end=' ')\n"
+    question += "print(sys.prefix, sys.base_prefix, sorted(sysconfig.get_paths().values()))"
+    expected = subprocess.run(
+        [folder / "bin/python", "-I", "-c", question], capture_output=True, text=True, check=True
+    ).stdout
+    box = start(tmp_path / "sandbox", python=folder)
+    try:
+        box.open("a")
+        assert box.cell("a", f"import sys\ndel sys.path[:2]  # of the session\n{question}").logs == expected
+    finally:
+        box.close()
+
+
+def test_a_process_that_a_cell_spawns_has_the_environment_too(bare: Path, bare_box: Box) -> None:
+    code = (
+        "import multiprocessing, tiny\n"
+        "process = multiprocessing.get_context('spawn').Process(target=tiny.show)\nprocess.start()\nprocess.join()"
+    )
+    assert bare_box.cell(bare_box.session(), code).logs.startswith(f"{bare} Use exit")
+
+
+_WITNESS = """
+import os, socket
+
+def works(attempt):
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+found = {
+    "writes a file of the host": works(lambda: open(MARK, "a").close()),
+    "reads the password file": works(lambda: open("/etc/shadow").close()),
+    "opens a socket": works(lambda: socket.socket()),
+    "traces a process": works(lambda: open(f"/proc/{SERVER}/environ", "rb").read()),
+    "makes a device": works(lambda: os.mknod(f"{MARK}-device", 0o20600, os.makedev(1, 3))),
+}
+"""
+
+
+@pytest.mark.parametrize("tier", ["namespaces", "landlock", "weak"])
+def test_code_of_an_environment_runs_isolated_only(tier: Mode, tmp_path: Path) -> None:
+    """Both the `.pth` file and `sitecustomize` run where Python starts, before anything is imported."""
+    if tier == "landlock" and os.geteuid() != 0:
+        pytest.skip("only root can give sessions users of their own")
+    with tempfile.TemporaryDirectory(prefix="environment-") as folder:  # which users of sessions may pass through
+        Path(folder).chmod(0o755)
+        base = sys.executable if tier == "namespaces" else system_python()
+        subprocess.run([base, "-m", "venv", "--without-pip", f"{folder}/hostile"], check=True)
+        (packages,) = Path(folder).glob("hostile/lib/python*/site-packages")
+        names = f"MARK, SERVER = {str(tmp_path / 'mark')!r}, {os.getpid()}"
+        (packages / "witness.py").write_text(f"{names}\n{_WITNESS}")
+        (packages / "first.pth").write_text("import witness\n")
+        (packages / "sitecustomize.py").write_text("import witness\n")
+        box = start(tmp_path / "sandbox", profile=NOTEBOOK, mode=tier, python=Path(folder) / "hostile")
+        try:
+            assert box.sandbox.status.tier == tier
+            code = "import sys\nmodule = sys.modules['witness']\n[name for name, done in module.found.items() if done]"
+            assert box.cell(box.session(), code).logs == "[]\n"
+        finally:
+            box.close()
+    assert not list(tmp_path.glob("mark*"))
+
+
+def test_a_broken_site_configuration_is_reported_to_the_caller(bare: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    (packages / "sitecustomize.py").write_text("raise SystemExit('no licence')\n")
+    box = start(tmp_path / "sandbox", profile=NOTEBOOK, python=folder)
+    try:
+        with pytest.raises(LocumError, match="packages of the sandbox's Python cannot be loaded: no licence"):
+            box.session()
+    finally:
+        box.close()
 
 
 def test_without_numpy_and_ipython_a_cell_is_still_a_notebook_s(bare_box: Box) -> None:

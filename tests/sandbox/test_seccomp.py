@@ -14,10 +14,17 @@ EPERM, ENOSYS = 0x5_0000 | errno.EPERM, 0x5_0000 | errno.ENOSYS
 ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
 
-def verdict(machine: str, number: int, *arguments: int, arch: int | None = None, shared: Shared | None = None) -> int:
+def verdict(
+    machine: str,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    shared: Shared | None = None,
+    makes_sessions: bool = False,
+) -> int:
     words = [argument & 0xFFFF_FFFF_FFFF_FFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)][:6]
     data = struct.pack("IIQ6Q", number, ARCH[machine] if arch is None else arch, 0, *words)
-    program = instructions(machine, shared)
+    program = instructions(machine, shared, makes_sessions=makes_sessions)
     at = accumulator = 0
     while True:
         code, when_true, when_false, value = program[at]
@@ -48,6 +55,20 @@ def test_the_kernel_would_take_the_program(machine: str) -> None:
     program = instructions(machine)
     assert len(program) <= 4096
     assert all(0 <= jump <= 255 for _, true, false, _ in program for jump in (true, false))
+
+
+def test_the_fork_server_may_make_sessions_and_nothing_else_besides(machine: str) -> None:
+    session, more = allowed_calls(machine), allowed_calls(machine, makes_sessions=True)
+    numbers = {name: number for name, number in more.items() if name not in session}
+    assert all(verdict(machine, number) == EPERM for number in numbers.values())
+    assert all(verdict(machine, number, makes_sessions=True) == ALLOW for number in numbers.values())
+    assert {"unshare", "setns", "mount", "setresuid", "capset", "landlock_restrict_self"} <= set(numbers)
+    assert not {"socket", "connect", "bind", "ptrace", "mknod", "mknodat", "chroot", "bpf", "seccomp"} & set(more)
+    assert len(set(more.values())) == len(more)
+    # PR_CAPBSET_DROP and PR_SET_KEEPCAPS
+    for option in (24, 8):
+        assert verdict(machine, more["prctl"], option) == EPERM
+        assert verdict(machine, more["prctl"], option, makes_sessions=True) == ALLOW
 
 
 def test_exactly_the_list_is_allowed(machine: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from locum.sandbox.isolation import landlock
 from locum.sandbox.isolation.jail import SLOTS, first_uid
 from locum.sandbox.limits import MIB
-from tests.sandbox.conftest import SMALL, Box, start, wait_until
+from tests.sandbox.conftest import SMALL, Box, start, system_python, wait_until
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,11 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("this kernel has no Landlock")
     if request.param == "landlock" and os.geteuid() != 0:
         pytest.skip("only root can give sessions users of their own")
-    box = start(tmp_path_factory.mktemp("data") / "sandbox", LIMITS, mode=request.param, python=_system_python())
+    box = start(tmp_path_factory.mktemp("data") / "sandbox", LIMITS, mode=request.param, python=system_python())
     assert box.sandbox.status.tier == request.param
     yield box
     box.close()
     assert not _homes()
-
-
-def _system_python() -> str:
-    if not Path("/usr/bin/python3").exists():
-        pytest.skip("there is no /usr/bin/python3")
-    return "/usr/bin/python3"
 
 
 def _homes() -> list[Path]:
@@ -111,7 +105,7 @@ def test_a_session_that_dies_takes_along_what_it_began_and_its_files_are_kept(sh
 
 def test_all_ends_with_the_zygote_also_where_some_of_it_has_just_ended(tmp_path: Path, shared: Box) -> None:
     tier = shared.sandbox.status.tier
-    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=_system_python())
+    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=system_python())
     last = "import time; time.sleep(600)  # last mark"
     code = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {last!r}], start_new_session=True);"
     for _ in range(8):
@@ -140,7 +134,7 @@ def test_the_folders_of_a_session_go_with_it(shared: Box) -> None:
 
 def test_two_sandboxds_of_one_machine_share_no_user(tmp_path: Path, shared: Box) -> None:
     tier = shared.sandbox.status.tier
-    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=_system_python())
+    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=system_python())
     try:
         users = [each.cell(each.session(), "import os; print(os.getuid())").logs for each in (shared, box)]
         assert (users[0] == users[1]) == (tier == "weak")
@@ -191,7 +185,7 @@ def test_a_child_that_forked_and_did_nothing_costs_nothing(shared: Box) -> None:
 def test_kill_of_sandboxd_leaves_nobody_behind(tmp_path: Path, shared: Box) -> None:
     tier = shared.sandbox.status.tier
     others = _homes()
-    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=_system_python())
+    box = start(tmp_path / "sandbox", LIMITS, mode=tier, python=system_python())
     key = box.session()
     lone = "import time; time.sleep(600)  # lone mark"
     box.cell(key, f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {lone!r}], start_new_session=True)")
@@ -261,7 +255,7 @@ def test_the_end_of_a_session_is_nothing_to_those_of_another_server(tmp_path: Pa
     """Processes are ended by user id; no other sandboxd of this machine gives out the same ones."""
     tier = shared.sandbox.status.tier
     with contextlib.ExitStack() as stack:
-        mine, theirs = (start(tmp_path / name, LIMITS, mode=tier, python=_system_python()) for name in ("a", "b"))
+        mine, theirs = (start(tmp_path / name, LIMITS, mode=tier, python=system_python()) for name in ("a", "b"))
         stack.callback(mine.close)
         stack.callback(theirs.close)
         keys = [[box.session() for _ in range(3)] for box in (mine, theirs)]

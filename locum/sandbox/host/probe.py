@@ -43,7 +43,7 @@ print(json.dumps({
     "write to the system": any(works(lambda: writes(path + "/probe")) for path in ("/usr", "/etc", "/", "/opt")),
     "become root": works(lambda: os.setuid(0) is None),
     "make a namespace": libc.unshare(0x10000000) == 0,
-    "get around the system call filter": "Seccomp:\\t2" not in works_text("/proc/self/status"),
+    "get around the system call filter": is_unfiltered(works_text("/proc/self/status")),
     "run without program files": not works(lambda: __import__("wave")),
 }))
 """
@@ -53,6 +53,9 @@ def works_text(path):
         return open(path).read()
     except OSError:
         return "Seccomp:\\t2"
+
+def is_unfiltered(status):  # one filter is the fork server's, which allows more
+    return "Seccomp:\\t2" not in status or "Seccomp_filters:\\t1\\n" in status
 """
 _PROBE_SECONDS = 20.0
 _MARKS_OF_A_CONTAINER = (".dockerenv", "run/.containerenv", "var/run/secrets/kubernetes.io")

@@ -30,7 +30,10 @@ from locum.sandbox.profile import NOTEBOOK, Profile
 from locum.sandbox.session import Tier
 
 _PACKAGE_PARENT = Path(__file__).parents[3]
-_START = "import sys; sys.path.insert(0, '.'); from locum.sandbox.inside.zygote import main; main()"
+_START = (
+    "import sys; sys.path.append('.'); from locum.sandbox.inside import environment; environment.locate(); "
+    "from locum.sandbox.inside.zygote import main; main()"
+)
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -87,7 +90,7 @@ class Zygote:
         self._control.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  the main thread's child: its death takes the zygote along
-                [self.python, "-I", "-B", "-c", _START, str(theirs.fileno())],
+                [self.python, "-I", "-S", "-B", "-c", _START, str(theirs.fileno())],
                 cwd=_PACKAGE_PARENT,
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
@@ -150,13 +153,14 @@ class Zygote:
                 finally:
                     group = await grouping
                 folder, is_inside = await self._ready(control, output)
+                if self._home is not None:  # in the other tier the session can do it itself
+                    processes.end_first(pidfd, self._owner(slot))
                 is_inside = is_inside or group is None or await self._add(group, pidfd)
             if not is_inside:
                 self._machine.remove_group(group)
                 group = None
-            owner = -1 if self._first_uid is None else self._first_uid + slot
             home = None if self._home is None else f"{self._home}/{number}"
-            ends = Ends(pidfd, output, folder, slot, owner, keeper, home)
+            ends = Ends(pidfd, output, folder, slot, self._owner(slot), keeper, home)
             kernel = self._kernels[number] = KernelProcess(ends, control, group, self._limits, self._count_heirs)
             if (status := self._ended_early.pop(number, None)) is not None or not self.alive:
                 self._note_end(number, -signal.SIGKILL if status is None else status)
@@ -180,6 +184,10 @@ class Zygote:
         finally:
             self._waiting.pop(number, None)
             self._ended_early.pop(number, None)
+
+    def _owner(self, slot: int) -> int:
+        """Return the user id of a session; -1 where sessions have none of their own."""
+        return -1 if self._first_uid is None else self._first_uid + slot
 
     async def _group(self, number: int, control: socket.socket) -> Group | None:
         """Made while the zygote zygote; the session waits for its doors, or to hear that there are none."""

@@ -1,11 +1,14 @@
 """The fork server: loads the libraries once inside the stripped root, then forks one process per session. Modules of
-Locum's own that a profile names are loaded before, with what they import: in that root there are none.
+Locum's own that a profile names are loaded before, with what they import: in that root there are none. They belong to
+the server's own Python, whose packages the server runs as well.
 
-Covered: it is started by exec with a clean environment and one inherited descriptor, so that no secret of the server
-is in its memory, arguments or files; it has no network; it reads messages from sandboxd only, never from a session;
-it dies with sandboxd, and everything under it dies with it (it is process 1 of its pid namespace).
+Covered: of another Python nothing but the standard library runs before this process is isolated (`environment`). It is
+started by exec with a clean environment and one inherited descriptor, so that no secret of the server is in its memory,
+arguments or files; it has no network; it reads messages from sandboxd only, never from a session; it dies with
+sandboxd, and everything under it dies with it (it is process 1 of its pid namespace).
 
-Not covered: all sessions share its address layout and hash seed.
+Not covered: all sessions share its address layout and hash seed. Packages that it loads run in the process that makes
+sessions, with the rights that takes: see `namespaces` and `shared_root`.
 
 Runs under any interpreter: standard library only, and what is preloaded is whatever that interpreter has.
 """
@@ -28,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from locum.sandbox import inside
-from locum.sandbox.inside import runner
+from locum.sandbox.inside import environment, runner
 from locum.sandbox.inside.shell import PlainShell, Shell
 from locum.sandbox.isolation import jail, linux, namespaces, shared_root
 
@@ -37,6 +40,8 @@ CODE = "."
 """The entry of `sys.path` that the server starts this process with: its working directory, which holds `locum`."""
 _MESSAGE_BYTES = 64 * 1024
 _DOORS = 8
+_REASON = 1000
+"""Characters of an error that sandboxd reports."""
 _LATE_MODULES = ("notebook.py", "figures.py", "fonts.py")
 """Modules of this package that are imported in the isolated zygote, with the libraries they need."""
 
@@ -53,9 +58,9 @@ def main() -> NoReturn:
     control = socket.socket(fileno=CONTROL)
     settings = json.loads(control.recv(_MESSAGE_BYTES))
     try:
-        for name in settings["profile"]["own"]:
-            importlib.import_module(name)
         sys.path.remove(CODE)  # where Locum is installed as a package, the server's other packages are beside it
+        if settings["profile"]["own"]:
+            _load_own(settings["profile"]["own"])
         isolation = _isolation(settings)
         isolation.enter()
         if isolation.late_modules is not None:
@@ -67,12 +72,22 @@ def main() -> NoReturn:
     ForkServer(control, isolation, settings["profile"]).serve()
 
 
+def _load_own(names: Iterable[str]) -> None:
+    """Import modules of Locum and the packages that they need: those of the server's own Python."""
+    environment.activate()
+    sys.path.insert(0, CODE)
+    for name in names:
+        importlib.import_module(name)
+    sys.path.remove(CODE)
+
+
 def _isolation(settings: dict[str, Any]) -> jail.Isolation:
     tier, cache, share = settings["tier"], settings["cache"], settings["share"]
     if tier == "namespaces":
         late_modules = [Path(__file__).with_name(name) for name in _LATE_MODULES]
         return namespaces.Isolation(settings["root"], cache, share, late_modules)
-    return shared_root.Isolation(settings["home"], cache, share, own_users=tier == "landlock")
+    modules = str(Path(__file__).parent)
+    return shared_root.Isolation(settings["home"], cache, share, modules, own_users=tier == "landlock")
 
 
 def _say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
@@ -118,6 +133,9 @@ class ForkServer:
         os.environ["TMPDIR"] = self._isolation.place.scratch
         Path(self._isolation.place.scratch).mkdir(parents=True, exist_ok=True)
         jail.settle(self._isolation.place)
+        if not self._profile["own"]:
+            self._load_packages()
+        jail.make_tools(Path(self._isolation.place.tools))
         missing = preload(self._profile["preload"])
         if self._profile["notebook"]:
             self._shell = runner.make_shell()
@@ -129,6 +147,15 @@ class ForkServer:
         self._sizes = jail.read_sizes()
         seconds = round(time.perf_counter() - began, 3)
         _say(self._control, {"warm": True, "seconds": seconds, "missing": missing, "threads": count_threads()})
+
+    def _load_packages(self) -> None:
+        """Let the interpreter's packages run; what they raise ends this process with the reason."""
+        try:
+            environment.activate()
+        except (Exception, SystemExit) as failure:
+            words = f"the packages of the sandbox's Python cannot be loaded: {failure}"
+            _say(self._control, {"failed": words[:_REASON], "errno": None})
+            os._exit(1)
 
     def _fork(self, settings: dict[str, Any], fds: list[int]) -> None:
         settings["base_size"], settings["base_data"] = self._sizes

@@ -6,6 +6,12 @@ processes, files, memory per process and disk. Landlock says about files once mo
 every session also has a user id of its own on the host, and its mounts belong to a user namespace above its own; as an
 ordinary user all sessions are that user to the host.
 
+Packages that the zygote loads run in that root as well, with an empty network, no sockets and no capability but those
+that making sessions takes; run by an ordinary user, they are capabilities of the zygote's own user namespace.
+
+Not covered: as real root those capabilities are the machine's. A package written for it could mount file systems of
+the host; sessions could not, but a package of the zygote can also change the code that closes them in.
+
 Not covered: the kernel is shared: a flaw in a call that `seccomp` lets through is a way out. Timing, `uname` and the
 CPU's model can be seen. Whatever the interpreter's own folder holds can be read. Without a control group, kernel memory
 behind pipes and socketpairs is bounded by count only.
@@ -27,7 +33,8 @@ from locum.sandbox.isolation.seccomp import Filter
 
 _SESSION_ROOT, _TMP = "/run/session", "/tmp"  # noqa: S108
 _CACHE = "/var/cache/matplotlib"
-_TOOLS, _LATE_MODULES = "/opt/sandbox/bin", "/opt/sandbox/lib"
+_OWN_PROGRAMS = "/opt/sandbox"
+_TOOLS, _LATE_MODULES = f"{_OWN_PROGRAMS}/bin", f"{_OWN_PROGRAMS}/lib"
 _SCRATCH = f"{_SESSION_ROOT}/{SCRATCH}"
 _PLACE = Place("/mnt/data", _SCRATCH, f"{_SESSION_ROOT}/{IMAGES}", _TOOLS)
 
@@ -88,17 +95,17 @@ class Isolation:
         self._own_pids = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
         self._cache = os.open(_CACHE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         _copy_font_list(self._kept_cache, self._cache)
+        # An ordinary user is 0 in the zygote's user namespace, and to map that id once more takes the right to SETFCAP.
+        kept = _NEEDED_AS_ROOT if self.first_uid is not None else (*_NEEDED_AS_ROOT, linux.CAP_SETFCAP)
+        jail.limit_fork_server(kept)
 
     def seal(self) -> None:
-        """The zygote is warm: from here on its font cache and its scratch folder cannot be written either."""
-        _copy_font_list(self._cache, self._kept_cache)
+        """The zygote is warm: from here on its font cache, scratch folder and tools cannot be written either."""
+        with contextlib.suppress(PermissionError):  # another user's, from an earlier start; the list is made anew then
+            _copy_font_list(self._cache, self._kept_cache)
         os.close(self._cache)
         os.close(self._kept_cache)
         linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID, recursive=True)
-        # An ordinary user is 0 in the zygote's user namespace, and to map that id once more takes the right to SETFCAP.
-        kept = _NEEDED_AS_ROOT if self.first_uid is not None else (*_NEEDED_AS_ROOT, linux.CAP_SETFCAP)
-        rights = sum(1 << capability for capability in kept)
-        linux.set_capabilities(rights, rights)
 
     def fork(self, settings: dict[str, Any], session: Callable[[], NoReturn]) -> Forked:
         """A child in a pid namespace of its own; os.fork keeps libc's and Python's idea of their process right."""
@@ -194,21 +201,20 @@ def _build_root(at: str, modules: Mapping[str, bytes]) -> int:
         _show(root, Path("/etc") / name)
     for name, text in _MADE_UP.items():
         (root / name[1:]).write_text(text)
-    jail.make_tools(root / _TOOLS[1:])
-    library = root / _LATE_MODULES[1:]
-    library.mkdir()
-    for name, code in modules.items():
-        (library / name).write_bytes(code)
     for name in jail.DEVICES:
         _show_device(root, name, name)
     _show_device(root, "zero", "full")  # which reads the same, and cannot be mapped
-    for folder in ("proc", _SESSION_ROOT[1:], "mnt/data", _CACHE[1:]):
+    for folder in ("proc", _SESSION_ROOT[1:], "mnt/data", _CACHE[1:], _OWN_PROGRAMS[1:]):
         (root / folder).mkdir(parents=True, exist_ok=True)
     _link_scratch(root)
     with contextlib.suppress(OSError):  # refused in a container that masks /proc: sessions then live without it
         linux.mount("proc", f"{at}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    for folder in (_SESSION_ROOT, _CACHE):
+    for folder in (_SESSION_ROOT, _CACHE, _OWN_PROGRAMS):
         linux.mount("tmpfs", f"{at}{folder}", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=16m,mode=0755")
+    library = root / _LATE_MODULES[1:]
+    library.mkdir()
+    for name, code in modules.items():
+        (library / name).write_bytes(code)
     linux.pivot_into(at)
     linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY)
     return proc

@@ -13,6 +13,8 @@ when all but one page of it is unmapped, and neither resource limits nor the wat
 likewise. Being stopped between two cells: the kernel continues a process by itself when a timer (timer_create), a
 lease or a notification (fcntl) was told to send SIGCONT.
 
+The fork server has the same list, and the calls with which it makes sessions, from before it loads a package.
+
 Not covered: bugs of the kernel in the calls that are listed.
 """
 
@@ -80,6 +82,17 @@ _ALLOWED = {
     close_range:436 openat2:437 faccessat2:439 epoll_pwait2:441 futex_waitv:449 fchmodat2:452
     """,
 }
+# What the fork server calls besides, to make sessions: namespaces, mounts, users, capabilities, Landlock.
+_MAKING_SESSIONS = {
+    "x86_64": """
+    setgroups:116 setresuid:117 setresgid:119 capset:126 mount:165 umount2:166 sethostname:170 unshare:272 setns:308
+    mount_setattr:442 landlock_create_ruleset:444 landlock_add_rule:445 landlock_restrict_self:446
+    """,
+    "aarch64": """
+    umount2:39 mount:40 capset:91 unshare:97 setresuid:147 setresgid:149 setgroups:159 sethostname:161 setns:268
+    mount_setattr:442 landlock_create_ruleset:444 landlock_add_rule:445 landlock_restrict_self:446
+    """,
+}
 _AUDIT_ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _NEWEST_KNOWN = 462
 _X32_BIT = 0x4000_0000
@@ -122,8 +135,9 @@ _EPERM, _ENOSYS = _refuse(errno.EPERM), _refuse(errno.ENOSYS)
 Instruction = tuple[int, int, int, int]
 
 
-def allowed_calls(machine: str) -> dict[str, int]:
-    pairs = (pair.split(":") for pair in _ALLOWED[machine].split())
+def allowed_calls(machine: str, *, makes_sessions: bool = False) -> dict[str, int]:
+    listed = _ALLOWED[machine] + (_MAKING_SESSIONS[machine] if makes_sessions else "")
+    pairs = (pair.split(":") for pair in listed.split())
     return {name: int(number) for name, number in pairs}
 
 
@@ -219,8 +233,8 @@ def _shared_rules(calls: dict[str, int], shared: Shared) -> list[Instruction]:
     return program
 
 
-def instructions(machine: str, shared: Shared | None = None) -> list[Instruction]:
-    calls = allowed_calls(machine)
+def instructions(machine: str, shared: Shared | None = None, *, makes_sessions: bool = False) -> list[Instruction]:
+    calls = allowed_calls(machine, makes_sessions=makes_sessions)
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH),
         (_JEQ, 1, 0, _AUDIT_ARCH[machine]),
@@ -231,7 +245,8 @@ def instructions(machine: str, shared: Shared | None = None) -> list[Instruction
     ]
     program += _rule(calls["mmap"], _private_or_of_a_file())
     program += _rule(calls["clone"], _without(0, _NEW_NAMESPACES | _CLONE_PARENT))
-    program += _rule(calls["prctl"], _only(0, _PRCTL_ALLOWED))
+    if not makes_sessions:
+        program += _rule(calls["prctl"], _only(0, _PRCTL_ALLOWED))
     program += _rule(calls["ioctl"], _never(1, _IOCTL_REFUSED))
     program += _rule(calls["fcntl"], _never(1, _FCNTL_REFUSED))
     program += _rule(calls["socketpair"], _local_and_connected())
@@ -255,10 +270,10 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """The compiled program of this machine, to be installed in a session."""
+    """The compiled program of this machine, to be installed in a session; with `makes_sessions`, in a fork server."""
 
-    def __init__(self, shared: Shared | None = None) -> None:
-        listing = instructions(os.uname().machine, shared)
+    def __init__(self, shared: Shared | None = None, *, makes_sessions: bool = False) -> None:
+        listing = instructions(os.uname().machine, shared, makes_sessions=makes_sessions)
         self._code = b"".join(struct.pack("HBBI", *instruction) for instruction in listing)
         self._program = _Program(len(listing), self._code)
 

@@ -5,6 +5,14 @@ three folders; files elsewhere cannot be opened. `seccomp` refuses sockets and, 
 Landlock leaves open between processes of one user. As root of a container every session has a user id of its own. A
 keeper above each session ends whatever the session leaves behind when it ends.
 
+Packages that the zygote loads run behind Landlock and `seccomp` as well, without sockets, and as root with five
+capabilities instead of all. Landlock lets the zygote reach what a session may, `/proc` to read, and the folders of all
+sessions.
+
+Not covered: the zygote runs as the server's user. A package that it loads could change the code that closes sessions
+in, reach the files of all sessions, change modes and owners of files that it cannot open, and signal the server before
+Linux 6.12.
+
 Not covered: names, sizes and modes of files, and the numbers of processes, can be seen where they are not hidden
 otherwise. The disk has no quota of its own: the watchdog looks four times a second, and file systems have their end.
 As one user (tier `weak`) the number of processes is bounded for all sessions together, and on kernels before 6.12 a
@@ -33,6 +41,7 @@ _READABLE = (
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/uptime"),
     *("/proc/loadavg", "/proc/filesystems", "/sys/devices/system/cpu/online"),
 )
+_NEEDED_AS_ROOT = (linux.CAP_CHOWN, linux.CAP_KILL, linux.CAP_SETGID, linux.CAP_SETUID, linux.CAP_SETPCAP)
 _RETRY_SECONDS = 0.005
 _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 """What a keeper is told: blocked, so that it comes where it is waited for and nowhere else."""
@@ -41,14 +50,16 @@ _AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 class Isolation:
     """Isolation by Landlock, seccomp and, with `own_users`, a user id for each session, which takes being root.
 
-    home: a folder that other users may pass through, with one folder per session.
+    home: a folder that other users may pass through, with one folder per session. modules: folder of those that
+    the zygote imports after `enter`.
     """
 
     late_modules: str | None = None
 
-    def __init__(self, home: str, cache: str, share: int, *, own_users: bool) -> None:
+    def __init__(self, home: str, cache: str, share: int, modules: str, *, own_users: bool) -> None:
         self.cache = cache
         self._home = Path(home)
+        self._modules = modules
         id_map = Path("/proc/self/uid_map").read_text()
         self.first_uid = jail.first_uid(id_map, share) if own_users else None
         if own_users and self.first_uid is None:
@@ -61,8 +72,7 @@ class Isolation:
         self.place = self._place("zygote")
 
     def enter(self) -> None:
-        """There is nothing to leave. Of other sessions' keepers this process need not know."""
-        jail.make_tools(Path(self.place.tools))
+        """Limit the zygote to the files that sessions share, and to those from which it makes sessions."""
         for folder in (self.place.data, self.place.scratch, self.place.images):
             Path(folder).mkdir(parents=True, exist_ok=True)
         allowed = [(path, landlock.RUN) for path in (*jail.PROGRAM_FILES, *jail.interpreter_folders())]
@@ -72,6 +82,11 @@ class Isolation:
         allowed += [(self.place.tools, landlock.RUN)]
         allowed += [(path, landlock.READ) for path in _READABLE]
         self._allowed = allowed
+        own = [(self._modules, landlock.READ), ("/proc", landlock.READ)]
+        own += [(folder, landlock.OWN) for folder in (str(self._home), self.cache)]
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        landlock.restrict([*allowed, *own], self._landlock)
+        jail.limit_fork_server(_NEEDED_AS_ROOT if self.first_uid is not None else ())
 
     def seal(self) -> None:
         """Nothing was open for the warming up only."""
@@ -136,10 +151,7 @@ class Isolation:
         """Close this freshly forked process in for good."""
         uid = self._uid(settings)
         place = self._place(str(settings["fork"]))
-        folder = os.open(os.path.dirname(place.data), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120
         os.setsid()
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")
         if self.first_uid is not None:
             jail.drop_bounding_set()
             os.setgroups([])
@@ -149,6 +161,7 @@ class Isolation:
         else:
             jail.limit(settings | {"processes": _tasks_of(os.getuid()) + int(settings["processes"])})
         jail.drop_capabilities()
+        folder = os.open(os.path.dirname(place.data), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120
         linux.prctl(linux.PR_SET_DUMPABLE, 1)  # the memory watchdog reads this process from outside
         linux.die_with_parent(signal.SIGKILL)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
