@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from locum.domain.image_urls import ImageURLs
 from locum.errors import StartupError
 from locum.models.chat import MaxTokensParameter, ToolCalling
 
@@ -57,6 +58,11 @@ def _addresses(value: str | None) -> str | None:
         except ValueError:
             raise ValueError(f"{address!r} is no IP address: expected addresses with commas between them") from None
     return ",".join(found)
+
+
+def _image_urls(value: str) -> str:
+    """Return the rule in normal form; ValueError names a part that is none."""
+    return ImageURLs.parse(value).text
 
 
 class ModelTable(BaseModel):
@@ -232,6 +238,12 @@ class Settings(BaseSettings):
     run_slots: int = Field(1000, ge=1, description="How many runs are worked on at a time.")
     vector_stores_per_object: int = Field(
         1, ge=1, le=100, description="How many vector stores an assistant or a thread may have; the hosted API had one."
+    )
+    image_urls: Annotated[str, AfterValidator(_image_urls)] = Field(
+        "public",
+        description="Which image_url parts of messages are accepted: off, or data (data URLs; the others include it), "
+        "public (hosts that are not private by their address or name) and hosts such as images.example.com, "
+        "*.example.org or 10.0.0.7:9000, with commas between.",
     )
     strict: bool = Field(
         False, description="Refuse what the hosted service refused and Locum takes, such as unknown api-versions."

@@ -151,7 +151,11 @@ class ApiRequest(Request):
     def _parse(self, model: type[M]) -> M:
         body = bodies.parse_object(self._raw)
         parsed = validation.parse(
-            model, body, surface=self.call.surface, stores_per_object=self.services.vector_stores.per_object
+            model,
+            body,
+            surface=self.call.surface,
+            stores_per_object=self.services.vector_stores.per_object,
+            image_urls=self.services.messages.image_urls,
         )
         if self.call.strict:
             strict.check(self.call, body)

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from locum.domain.files import Surface
+from locum.domain.image_urls import PUBLIC, ImageURLs
 from locum.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
-STORES_PER_OBJECT = "stores_per_object"
+STORES_PER_OBJECT, IMAGE_URLS = "stores_per_object", "image_urls"
 """What validators find in their context."""
 STRING, OTHER = "<string>", "<other>"
 """Tags of unions; they are no part of a path."""
@@ -56,11 +57,18 @@ def missing(at: str) -> PydanticCustomError:
     return PydanticCustomError("missing", "missing", {"at": at})
 
 
-def parse(model: type[M], body: dict[str, Any], *, surface: Surface, stores_per_object: int = 1) -> M:
+def parse(
+    model: type[M],
+    body: dict[str, Any],
+    *,
+    surface: Surface,
+    stores_per_object: int = 1,
+    image_urls: ImageURLs = PUBLIC,
+) -> M:
     """The body as a model, or InvalidRequest. stores_per_object: how many vector stores an assistant or thread may
-    have."""
+    have. image_urls: the addresses that messages may hold."""
     try:
-        return model.model_validate(body, context={STORES_PER_OBJECT: stores_per_object})
+        return model.model_validate(body, context={STORES_PER_OBJECT: stores_per_object, IMAGE_URLS: image_urls})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     raise explain(first, surface=surface)

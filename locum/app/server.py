@@ -20,6 +20,7 @@ from locum.app.readiness import DatabaseProbe
 from locum.app.search import FileSearch, open_file_search, open_rewriter
 from locum.blobs.open import open_blobs
 from locum.clock import Clock, system_clock
+from locum.domain.image_urls import ImageURLs
 from locum.engine.worker import Worker
 from locum.errors import StartupError, Unavailable
 from locum.metrics import Metrics
@@ -215,6 +216,7 @@ def _build_services(settings: Settings, adapters: _Adapters, code: _CodeInterpre
         model_names=adapters.routes.names,
         rewriter=open_rewriter(settings, adapters.routes),
         stores_per_object=settings.vector_stores_per_object,
+        image_urls=ImageURLs.parse(settings.image_urls),
     )
 
 
@@ -230,6 +232,7 @@ def _start_worker(
         *(adapters.db, clock, adapters.signals, adapters.streams, adapters.routes, tools, blobs),
         owner=adapters.owner,
         slots=settings.run_slots,
+        image_urls=ImageURLs.parse(settings.image_urls),
     )
     worker.start()
     stack.push_async_callback(worker.stop)

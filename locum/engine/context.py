@@ -30,6 +30,7 @@ from locum.domain.steps import (
     ToolCall,
     total_usage,
 )
+from locum.engine.images import NOT_SHOWN
 from locum.models import chat
 from locum.models.chat import ChatMessage, ChatRequest, ToolDefinition
 from locum.tools import code_interpreter, file_search, functions
@@ -230,7 +231,7 @@ def _content(message: Message, journal: Journal) -> str | list[dict[str, Any]]:
             case ImageFilePart(image_file=image) if image.file_id in images:
                 parts.append(_image(images[image.file_id], image))
             case ImageFilePart():
-                parts.append({"type": "text", "text": "[An image that cannot be shown.]"})
+                parts.append({"type": "text", "text": NOT_SHOWN})
             case TextPart(text=text):
                 parts.append({"type": "text", "text": text.value})
             case RefusalPart(refusal=refusal):

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from locum.blobs.base import Blobs
 from locum.domain import deltas
 from locum.domain.events import MessageDelta, StepDelta, StepEvent, ToolCallDelta
+from locum.domain.image_urls import ImageURLs
 from locum.domain.messages import ContentPart, FilePathAnnotation, TextPart, annotated
 from locum.domain.runs import LastError, Run
 from locum.domain.steps import (
@@ -31,7 +32,7 @@ from locum.domain.steps import (
 from locum.domain.tools import FileSearchOptions, FileSearchTool
 from locum.engine import context, turn
 from locum.engine.context import Journal
-from locum.engine.images import data_urls, in_conversation
+from locum.engine.images import data_urls, in_conversation, without_refused
 from locum.engine.model_call import ModelCall
 from locum.engine.output import LiveOutput
 from locum.engine.recorder import CancelRequested, Opened, Recorder, Unanswered
@@ -79,7 +80,10 @@ class Execution:
         routes: Routes,
         tools: HostedTools,
         blobs: Blobs,
+        *,
+        image_urls: ImageURLs,
     ) -> None:
+        self._image_urls = image_urls
         self._recorder = recorder
         self._streams = streams
         self._routes = routes
@@ -147,6 +151,8 @@ class Execution:
 
     async def _load(self, route: Route, before: Journal | None) -> tuple[Journal, Unanswered]:
         journal, unanswered = await self._recorder.load(tokens=_window(route), before=before)
+        if before is None:
+            journal = replace(journal, conversation=without_refused(journal.conversation, self._image_urls))
         if before is None and (wanted := in_conversation(journal.conversation)):
             known = {file.id: file for file in await self._recorder.files(wanted)}
             urls = await data_urls(self._blobs, [known[file_id] for file_id in wanted if file_id in known])

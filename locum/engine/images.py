@@ -6,10 +6,12 @@ import asyncio
 import base64
 
 import structlog
+from msgspec.structs import replace
 
 from locum.blobs.base import Blobs
 from locum.domain.files import File, blob_key
-from locum.domain.messages import ImageFilePart, Message
+from locum.domain.image_urls import ImageURLs
+from locum.domain.messages import ContentPart, ImageFilePart, ImageURLPart, Message, Text, TextPart
 from locum.errors import NotFound, Unavailable
 
 MAX_IMAGES = 50
@@ -18,6 +20,9 @@ MAX_BYTES = 20 * 1024 * 1024
 """Of one image: what model servers take."""
 MAX_TOTAL_BYTES = 40 * 1024 * 1024
 """Of all images of a prompt: the newest are shown as far as that goes."""
+
+NOT_SHOWN = "[An image that cannot be shown.]"
+"""Stands for it in the prompt."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +63,22 @@ def in_conversation(conversation: tuple[Message, ...]) -> tuple[str, ...]:
         if isinstance(part, ImageFilePart)
     ]
     return tuple(dict.fromkeys(reversed(ids)))[:MAX_IMAGES]
+
+
+def without_refused(conversation: tuple[Message, ...], image_urls: ImageURLs) -> tuple[Message, ...]:
+    """Replace the addresses of images that the owner's rule refuses: messages may be older than the rule."""
+    return tuple(
+        replace(message, content=tuple(_allowed(part, image_urls) for part in message.content))
+        if any(isinstance(part, ImageURLPart) for part in message.content)
+        else message
+        for message in conversation
+    )
+
+
+def _allowed(part: ContentPart, image_urls: ImageURLs) -> ContentPart:
+    if isinstance(part, ImageURLPart) and image_urls.refusal(part.image_url.url):
+        return TextPart(Text(value=NOT_SHOWN))
+    return part
 
 
 def image_type(content: bytes) -> str | None:

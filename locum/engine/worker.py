@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from locum.blobs.base import Blobs
 from locum.clock import Clock
 from locum.domain.events import Done, Event
+from locum.domain.image_urls import PUBLIC, ImageURLs
 from locum.domain.runs import Run
 from locum.engine.ending import Ending, end_run
 from locum.engine.execution import Execution
@@ -54,6 +55,7 @@ class Worker:
         *,
         owner: str,
         slots: int,
+        image_urls: ImageURLs = PUBLIC,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -64,6 +66,7 @@ class Worker:
         self._blobs = blobs
         self._owner = owner
         self._slots = slots
+        self._image_urls = image_urls
         self._held: dict[str, _Held] = {}
         self._loop = LeaseLoop("run worker", renew=self._renew, next_duties=self._next_duties)
         self._last_sweep = 0.0
@@ -113,7 +116,9 @@ class Worker:
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
-            execution = Execution(recorder, self._streams, self._routes, self._tools, self._blobs)
+            execution = Execution(
+                *(recorder, self._streams, self._routes, self._tools, self._blobs), image_urls=self._image_urls
+            )
             held_run = _Held(claim, execution)
             self._held[claim.run_id] = held_run
             held_run.task.add_done_callback(lambda _, run_id=claim.run_id: self._finished(run_id))  # type: ignore[misc]

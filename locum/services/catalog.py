@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from locum.clock import Clock
+from locum.domain.image_urls import PUBLIC, ImageURLs
 from locum.domain.search import Rewriter, Search, Texts
 from locum.services.assistants import Assistants
 from locum.services.file_batches import FileBatches
@@ -63,17 +64,19 @@ class Services:
         model_names: Callable[[], Awaitable[list[str]]],
         rewriter: Rewriter | None = None,
         stores_per_object: int = 1,
+        image_urls: ImageURLs = PUBLIC,
     ) -> Services:
         """Wire the services to their adapters.
 
         owner: this node, which claims the runs that it streams. delete_session: ends the code interpreter's session of
         a thread, given its resource and id. stores_per_object: most vector stores of an assistant or thread.
+        image_urls: addresses of images that messages may hold.
         """
         queue, wake = ThreadQueue(signals), wake_ingestion
         return cls(
             assistants=Assistants(db, clock, wake),
             threads=Threads(db, clock, signals, streams, delete_session, wake),
-            messages=Messages(db, clock, queue, wake),
+            messages=Messages(db, clock, queue, wake, image_urls=image_urls),
             runs=Runs(
                 *(db, clock, signals, streams),
                 owner=owner,

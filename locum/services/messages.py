@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from locum import ids
 from locum.access.principals import Principal
 from locum.clock import Clock
+from locum.domain.image_urls import PUBLIC, ImageURLs
 from locum.domain.messages import ImageFilePart, Message
 from locum.domain.pages import Listing, Page
 from locum.domain.threads import Thread
@@ -27,9 +28,19 @@ from locum.store.database import Database
 
 
 class Messages:
-    """`wake` tells the ingestion worker that there may be files to ingest."""
+    """`wake` tells the ingestion worker that there may be files to ingest. image_urls: the addresses of images that
+    messages may hold."""
 
-    def __init__(self, db: Database, clock: Clock, queue: ThreadQueue, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        queue: ThreadQueue,
+        wake: Callable[[], None],
+        *,
+        image_urls: ImageURLs = PUBLIC,
+    ) -> None:
+        self.image_urls = image_urls
         self._db = db
         self._clock = clock
         self._queue = queue

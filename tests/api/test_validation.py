@@ -588,7 +588,7 @@ def test_content_is_a_string_or_parts() -> None:
 
 def test_images_of_a_message_keep_what_was_said_of_them() -> None:
     parts = [
-        {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "high"}},
+        {"type": "image_url", "image_url": {"url": "https://x.example/y.png", "detail": "high"}},
         {"type": "image_file", "image_file": {"file_id": "file-1"}},
     ]
     content = parse(MessageBody, {**SAY, "content": parts}, surface="openai").to_params().content

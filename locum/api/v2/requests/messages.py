@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from locum.api.v2.requests.base import Body, FileId, MessageText, Metadata, Unknown, canonical, kind_of, string_or_other
 from locum.api.v2.requests.tools import CodeInterpreterToolBody
-from locum.api.validation import OTHER, STRING, tag
+from locum.api.validation import IMAGE_URLS, OTHER, STRING, tag
+from locum.domain.image_urls import PUBLIC, ImageURLs
 from locum.domain.messages import (
     Attachment,
     ContentPart,
@@ -26,16 +27,15 @@ from locum.services.params import NewMessage
 _Detail = Literal["auto", "low", "high"]
 
 
-def _image_address(value: str) -> str:
-    """Accept only an address that a model server can open: its content is never fetched here.
+def _image_address(value: str, info: ValidationInfo) -> str:
+    """Accept only an address that the owner lets the model server open: its content is never fetched here.
 
     Blanks are refused: where an error repeats the address, text behind one would look like a part of the error.
     """
     is_one = value.isprintable() and " " not in value
-    if not is_one or not value.startswith(("http://", "https://", "data:image/")):
-        raise PydanticCustomError(
-            "invalid", "Expected a base64-encoded data URL with an image MIME type or a valid URL"
-        )
+    image_urls: ImageURLs = (info.context or {}).get(IMAGE_URLS, PUBLIC)
+    if refusal := image_urls.refusal(value if is_one else ""):
+        raise PydanticCustomError("invalid", "{refusal}", {"refusal": refusal})
     return value
 
 
