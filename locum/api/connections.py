@@ -23,6 +23,10 @@ _DISCARD_SECONDS = 1.0
 _HOP_BY_HOP = (b"upgrade", b"http2-settings")
 _TYPES = {503: "server_error"}
 
+RESPONSE_HEADERS = [("x-content-type-options", "nosniff")]
+"""Headers of every response, for `uvicorn.Config(headers=...)`: no browser may guess a type of its own."""
+_RESPONSE_HEADERS = b"".join(f"{name}: {value}\r\n".encode() for name, value in RESPONSE_HEADERS)
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """head_seconds: from the first byte of a connection, or of its next request, to the end of the head. body_seconds:
@@ -252,7 +256,7 @@ def _response(status: int, message: str) -> bytes:
     error = {"message": message, "type": _TYPES.get(status, "invalid_request_error"), "param": None, "code": None}
     body = msgspec.json.encode({"error": error})
     head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-    return STATUS_LINE[status] + head + body
+    return STATUS_LINE[status] + _RESPONSE_HEADERS + head + body
 
 
 def bounds_for(

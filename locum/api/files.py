@@ -177,6 +177,5 @@ def download_headers(file: File) -> dict[str, str]:
         "content-length": str(file.bytes),
         "accept-ranges": "bytes",
         "etag": _etag(file),
-        "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
     }

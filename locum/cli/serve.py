@@ -119,7 +119,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     with importing.in_one_go():
         import uvicorn
 
-        from locum.api.connections import bounded_protocol, bounds_for
+        from locum.api.connections import RESPONSE_HEADERS, bounded_protocol, bounds_for
         from locum.app.server import running
 
     class Uvicorn(uvicorn.Server):
@@ -160,6 +160,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=RESPONSE_HEADERS,
             http=bounded_protocol(bounds),
             ws="none",
             proxy_headers=bool(settings.proxies),

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import uvicorn
 
 from locum.access.keys import Keys
+from locum.api.connections import RESPONSE_HEADERS
 from locum.api.routes import build
 from locum.blobs.disk import DiskBlobs
 from locum.clock import Clock, system_clock
@@ -187,7 +188,9 @@ class EdgeServer:
         )
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", lifespan="off", headers=RESPONSE_HEADERS)
+        )
         serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag only
             await asyncio.sleep(0.01)

@@ -284,3 +284,37 @@ def test_what_expired_while_no_server_ran_is_removed_at_the_start(tmp_path: Path
     with server, server.openai() as client:
         assert [file.id for file in client.files.list()] == [kept.id]
         assert client.files.content(kept.id).read() == b"c"
+
+
+ANSWERS = {
+    "JSON": b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer a-key-of-24-characters-xx\r\n\r\n",
+    "wrong key": b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "unknown path": b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "health": b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "figures": b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer a-key-of-24-characters-xx\r\n\r\n",
+    "preflight": b"OPTIONS /v1/models HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example.com\r\n"
+    b"access-control-request-method: GET\r\n\r\n",
+    "refused head": b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "no HTTP": b"nonsense\r\n\r\n",
+}
+
+
+def test_every_answer_forbids_browsers_to_guess_its_type(tmp_path: Path) -> None:
+    env = {"LOCUM_API_KEY": "a-key-of-24-characters-xx", "LOCUM_CORS_ORIGINS": "https://app.example.com"}
+    with serving(tmp_path / "data", LOCUM_SANDBOX="off", **env) as server:
+        port = int(server.azure_endpoint.rpartition(":")[2])
+        heads = {}
+        for name, request in ANSWERS.items():
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall(request)
+                heads[name] = _head(connection)
+        missing = [name for name, head in heads.items() if head.count(b"x-content-type-options: nosniff\r\n") != 1]
+        assert not missing, heads
+
+
+def _head(connection: socket.socket) -> bytes:
+    """Read a response as far as the end of its head."""
+    data = b""
+    while b"\r\n\r\n" not in data and (piece := connection.recv(4096)):
+        data += piece
+    return data.partition(b"\r\n\r\n")[0] + b"\r\n"
