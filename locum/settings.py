@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Tables in locum.toml that map a model or deployment name, e.g. [models."gpt-4o"].',
     )
+    explain_errors: bool | None = Field(
+        None,
+        description="Whether errors of runs and of files quote a model server's address and words, which are otherwise "
+        "in the log alone. Unset: only where the server has no key and listens on a loopback address.",
+    )
     embedding_base_url: OptionalText = Field(
         None,
         description="Base URL of an OpenAI-compatible server of embeddings, to search files by meaning as well. Unset: "

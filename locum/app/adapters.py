@@ -94,6 +94,13 @@ def check_key_length(settings: Settings) -> None:
         )
 
 
+def explains_errors(settings: Settings, *, keyless: bool) -> bool:
+    """Return whether callers may read model servers' addresses and words; unset, only where all are at this machine."""
+    if settings.explain_errors is None:
+        return keyless and is_loopback(settings.host)
+    return settings.explain_errors
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach that address."""
     if host == "localhost":

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 
 from locum import logs
+from locum.app.adapters import explains_errors
 from locum.app.embedders import open_embedder
 from locum.blobs.open import open_blobs
 from locum.clock import system_clock
@@ -53,6 +54,7 @@ async def compose(begin: Begin, server: ServerConnection) -> AsyncIterator[Inges
             *(db, system_clock, server.report_finished, builder, indexes),
             owner=begin.owner,
             slots=settings.ingest_slots,
+            explain_errors=explains_errors(settings, keyless=begin.keyless),
         )
         maintenance = Maintenance(db, data, system_clock, builder, indexes, is_shared=settings.database_url is not None)
         worker.on_other_embedder = maintenance.wake

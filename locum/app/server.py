@@ -15,7 +15,15 @@ from locum.access.keys import Keys
 from locum.admin.handler import AdminHandler
 from locum.admin.server import admin_socket
 from locum.api.routes import build
-from locum.app.adapters import check_key_length, is_loopback, node_name, open_database, open_routes, open_signals
+from locum.app.adapters import (
+    check_key_length,
+    explains_errors,
+    is_loopback,
+    node_name,
+    open_database,
+    open_routes,
+    open_signals,
+)
 from locum.app.readiness import DatabaseProbe
 from locum.app.search import FileSearch, open_file_search, open_rewriter
 from locum.blobs.open import open_blobs
@@ -233,6 +241,7 @@ def _start_worker(
         owner=adapters.owner,
         slots=settings.run_slots,
         image_urls=ImageURLs.parse(settings.image_urls),
+        explain_errors=explains_errors(settings, keyless=adapters.keys.is_keyless),
     )
     worker.start()
     stack.push_async_callback(worker.stop)

@@ -82,6 +82,7 @@ class Execution:
         blobs: Blobs,
         *,
         image_urls: ImageURLs,
+        explain_errors: bool,
     ) -> None:
         self._image_urls = image_urls
         self._recorder = recorder
@@ -89,6 +90,7 @@ class Execution:
         self._routes = routes
         self._tools = tools
         self._blobs = blobs
+        self._explain_errors = explain_errors
         self._call: ModelCall | None = None
         self._cell: tuple[CodeInterpreterCall, LiveOutput] | None = None
         self._stopped: StopReason | None = None
@@ -105,6 +107,8 @@ class Execution:
         """Work until the run is over, waits for its caller, or is stopped."""
         self._task = asyncio.current_task()
         claim = self._recorder.claim
+        # Of this task: whatever fails below, in a search or at a model server, is logged with the run's id.
+        structlog.contextvars.bind_contextvars(run_id=claim.run_id, thread_id=claim.thread_id)
         try:
             if self._stopped is None:
                 await self._work()
@@ -138,7 +142,7 @@ class Execution:
         try:
             route = await self._routes.resolve(self._recorder.claim.run.model)
         except ModelError as error:
-            return await self._recorder.end("failed", error=turn.failure(error))
+            return await self._recorder.end("failed", error=self._model_failed(error))
         journal: Journal | None = None
         while True:
             journal, unanswered = await self._load(route, journal)
@@ -148,6 +152,11 @@ class Execution:
                 is_over = await self._turn(route, journal, unanswered)
             if is_over:
                 return None
+
+    def _model_failed(self, error: ModelError) -> LastError:
+        """Log the model server's address and words, which the run's `last_error` leaves out unless it may explain."""
+        log.warning("the model gave no answer", kind=error.kind, reason=error.message)
+        return turn.failure(error, explain=self._explain_errors)
 
     async def _load(self, route: Route, before: Journal | None) -> tuple[Journal, Unanswered]:
         journal, unanswered = await self._recorder.load(tokens=_window(route), before=before)
@@ -171,7 +180,7 @@ class Execution:
             await self._recorder.end("incomplete", budget="max_prompt_tokens")
             return True
         except ModelError as error:
-            await self._recorder.end("failed", error=turn.failure(error), said=self._said())
+            await self._recorder.end("failed", error=self._model_failed(error), said=self._said())
             return True
         match turn.decide(journal.offer, reply, must_answer=must_answer, budgeted=is_budgeted):
             case turn.Answer():

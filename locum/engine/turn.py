@@ -22,6 +22,10 @@ from locum.models.chat import ModelError
 from locum.tools import code_interpreter, file_search
 from locum.tools.functions import Offer
 
+_SORRY = "Sorry, something went wrong."
+_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+"""The hosted API's own sentences."""
+
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What the model said in one call, whole: parts of a message, and calls."""
@@ -83,15 +87,19 @@ def decide(offer: Offer, reply: Reply, *, must_answer: bool, budgeted: bool) -> 
     return UseTools(tuple(calls))
 
 
-def failure(error: ModelError) -> LastError:
-    """What a run's `last_error` says when the model gave no answer."""
+def failure(error: ModelError, *, explain: bool) -> LastError:
+    """Return a run's `last_error` for a model that gave no answer.
+
+    explain: the caller is the owner, and may read the model server's address and words.
+    """
+    message = error.message if explain else f"{_QUOTA if error.kind == 'rate_limited' else _SORRY} {error.reason}"
     match error.kind:
         case "rate_limited":
-            return LastError(code="rate_limit_exceeded", message=error.message)
+            return LastError(code="rate_limit_exceeded", message=message)
         case "refused":
-            return LastError(code="invalid_prompt", message=error.message)
+            return LastError(code="invalid_prompt", message=message)
         case _:
-            return LastError(code="server_error", message=error.message)
+            return LastError(code="server_error", message=message)
 
 
 def _fail(code: Literal["server_error", "invalid_prompt"], message: str) -> Fail:

@@ -56,7 +56,9 @@ class Worker:
         owner: str,
         slots: int,
         image_urls: ImageURLs = PUBLIC,
+        explain_errors: bool = False,
     ) -> None:
+        """explain_errors: callers may read model servers' addresses and words."""
         self._db = db
         self._clock = clock
         self._signals = signals
@@ -67,6 +69,7 @@ class Worker:
         self._owner = owner
         self._slots = slots
         self._image_urls = image_urls
+        self._explain_errors = explain_errors
         self._held: dict[str, _Held] = {}
         self._loop = LeaseLoop("run worker", renew=self._renew, next_duties=self._next_duties)
         self._last_sweep = 0.0
@@ -116,8 +119,9 @@ class Worker:
         )
         for claim in claims:
             recorder = Recorder(self._db, self._clock, self._signals, self._streams, claim)
+            shared = (self._streams, self._routes, self._tools, self._blobs)
             execution = Execution(
-                *(recorder, self._streams, self._routes, self._tools, self._blobs), image_urls=self._image_urls
+                *(recorder, *shared), image_urls=self._image_urls, explain_errors=self._explain_errors
             )
             held_run = _Held(claim, execution)
             self._held[claim.run_id] = held_run

@@ -26,6 +26,7 @@ from locum.ingestion.extract.parser import Unreadable
 from locum.ingestion.indexes import KeywordIndexes
 from locum.ingestion.writes import ClaimFiles, CompleteFiles, FailFile, ReleaseFiles, RenewLeases
 from locum.leases import LEASE_SECONDS, ROUND_SECONDS, Duty, LeaseLoop
+from locum.models.chat import ModelError
 from locum.store import vector_store_files as rows
 from locum.store.database import Database
 from locum.store.vector_store_files import Claim, Ingested
@@ -38,8 +39,19 @@ GATHER_SECONDS = 0.25
 long for one file as for fifty."""
 _MOST_READY = 64
 """Most files that wait for a commit of their index; no further one is begun."""
+_INTERNAL_ERROR = "An internal error occurred."
 _CLAIMED_PER_SLOT = 2
 """Files claimed for each slot: several at a time, before their slots are free."""
+
+
+def failure_message(error: LocumError, *, explain: bool) -> str:
+    """Return a file's `last_error.message`, in the hosted API's words unless the caller may read more.
+
+    explain: the caller is the owner, and may read addresses, folders and a model server's words.
+    """
+    if explain:
+        return f"The file could not be ingested: {error.message}"
+    return f"{_INTERNAL_ERROR} {error.reason}" if isinstance(error, ModelError) else _INTERNAL_ERROR
 
 
 class _Ready:
@@ -70,6 +82,7 @@ class IngestionWorker:
         owner: str,
         slots: int,
         gather_seconds: float = GATHER_SECONDS,
+        explain_errors: bool = False,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -80,6 +93,7 @@ class IngestionWorker:
         self._slots = slots
         self._turns = asyncio.Semaphore(slots)
         self._gather_seconds = gather_seconds
+        self._explain_errors = explain_errors
         self._held: dict[int, asyncio.Task[None]] = {}
         self._suspects: set[int] = set()  # of those, the ones that were in hand when a process died
         self._at_work: set[int] = set()  # of those, the ones that are not ready yet, or wait for a slot
@@ -181,7 +195,8 @@ class IngestionWorker:
             )
             await self._give_back(claim, keep_attempts=False)
         except LocumError as error:
-            await self._fail(claim, "server_error", f"The file could not be ingested: {error.message}")
+            message = failure_message(error, explain=self._explain_errors)
+            await self._fail(claim, "server_error", message, reason=error.message)
         except Exception:
             log.exception("a file could not be ingested", file_id=claim.file.id, attempt=claim.attempts)
             await self._give_back(claim, keep_attempts=True)
@@ -256,12 +271,13 @@ class IngestionWorker:
         if result.is_other:
             self.on_other_embedder()
 
-    async def _fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
+    async def _fail(self, claim: Claim, code: ErrorCode, message: str, *, reason: str | None = None) -> None:
+        """Write the error that callers read. reason: for the log, where it may say more than the message."""
         error = FileError(code=code, message=message)
         with suppress(Unavailable):  # its lease runs out, and it is tried again
             if await self._db.write(FailFile(worker=self._owner, claim=claim, error=error)):
                 self.outcomes[code] += 1
-                log.info("a file could not be ingested", file_id=claim.file.id, code=code, reason=message)
+                log.info("a file could not be ingested", file_id=claim.file.id, code=code, reason=reason or message)
 
     async def _give_back(self, claim: Claim, *, keep_attempts: bool) -> None:
         with suppress(Unavailable):

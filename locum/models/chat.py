@@ -99,8 +99,21 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 Chunk = TextDelta | RefusalDelta | ToolCallDelta | Finish
 
 
+ErrorKind = Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"]
+
+_REASONS: dict[ErrorKind, str] = {
+    "rate_limited": "The model server takes no more requests at the moment.",
+    "refused": "The model server refused the request.",
+    "misconfigured": "This server is not set up for the model.",
+    "context_overflow": "The prompt does not fit into the model's context window.",
+    "unavailable": "The model server gave no usable answer.",
+    "cut": "The model's answer broke off.",
+}
+
+
 class ModelError(LocumError):
-    """The model gave no usable answer. The message goes into the run's `last_error`, so it is written for the owner.
+    """The model gave no usable answer. `message` is for the owner and the log: it names the server's address and quotes
+    its words, which callers must not read. `reason` is for callers.
 
     kind: `rate_limited` (429 after the retries), `refused` (4xx that is about the prompt's content),
     `misconfigured` (401/403/404: key, address or model name; the message names the setting),
@@ -114,12 +127,17 @@ class ModelError(LocumError):
         self,
         message: str,
         *,
-        kind: Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"],
+        kind: ErrorKind,
         window: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind: ErrorKind = kind
         self.window = window
+
+    @property
+    def reason(self) -> str:
+        """A sentence without any of the server's words, address or settings."""
+        return _REASONS[self.kind]
 
 
 class ChatModel(Protocol):

@@ -10,7 +10,7 @@ import asyncio
 import email.utils
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -20,7 +20,7 @@ from yarl import URL
 from locum import __version__
 from locum.clock import Clock, system_clock
 from locum.errors import StartupError
-from locum.models.chat import ChatRequest, Chunk, MaxTokensParameter, ModelError
+from locum.models.chat import ChatRequest, Chunk, ErrorKind, MaxTokensParameter, ModelError
 from locum.models.refusals import DROPPABLE, Habits, Problem, is_overflow, is_without_tools, most_tokens_of, window_of
 from locum.models.wire import (
     Answer,
@@ -46,8 +46,6 @@ _TAIL_SECONDS = 2.0
 """An answer that has said its finish_reason gets this long for the usage and the end of the stream."""
 _DRAIN_SECONDS = 0.05
 """The end of the body follows `[DONE]` at once on a healthy server; having read it keeps the connection for reuse."""
-
-_Kind = Literal["rate_limited", "refused", "misconfigured", "context_overflow", "unavailable", "cut"]
 
 
 class SettingNames(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +80,7 @@ class Connections:
 class _PassingError(ModelError):
     """Trouble met before the answer began that may be gone a moment later."""
 
-    def __init__(self, message: str, *, kind: _Kind = "unavailable", retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, kind: ErrorKind = "unavailable", retry_after: float | None = None) -> None:
         super().__init__(message, kind=kind)
         self.retry_after = retry_after
 
@@ -90,7 +88,7 @@ class _PassingError(ModelError):
 class RefusedError(ModelError):
     """The server has read the request and does not take it."""
 
-    def __init__(self, message: str, problem: Problem, *, kind: _Kind, window: int | None = None) -> None:
+    def __init__(self, message: str, problem: Problem, *, kind: ErrorKind, window: int | None = None) -> None:
         super().__init__(message, kind=kind, window=window)
         self.problem = problem
 
@@ -330,7 +328,7 @@ class OpenAICompatible:
             hint = f'if the model cannot call tools by itself, set {self._names.tool_calling} to "prompt"'
             return ModelError(f"{start}: {said}; {hint}", kind="misconfigured")
         if status in (408, 409, 429) or status >= 500:
-            kind: _Kind = "rate_limited" if status == 429 else "unavailable"
+            kind: ErrorKind = "rate_limited" if status == 429 else "unavailable"
             if problem.code == "insufficient_quota":  # waiting does not help
                 return ModelError(f"{start}: {said}", kind=kind)
             retry_after = _seconds(response.headers.get("Retry-After"), self._now)

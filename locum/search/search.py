@@ -24,7 +24,7 @@ from locum.documents.text import clean
 from locum.documents.types import Derived, Part, Span
 from locum.domain.search import Passage, Query
 from locum.domain.vector_stores import VectorStore, VectorStoreFile
-from locum.errors import InvalidRequest, NotFound, Unavailable
+from locum.errors import InvalidRequest, LocumError, NotFound, Unavailable
 from locum.search import ranking
 from locum.search.embedders.base import Embedder
 from locum.search.keyword.index import IndexUnusable, KeywordHit
@@ -257,7 +257,8 @@ class Search:
                 raise ValueError("the embedder gave what is no number")
             return dict(zip(texts, vectors, strict=True))
         except Exception as error:  # whatever it is, there are still the words
-            _log.warning("queries could not be embedded and are searched by words", error=type(error).__name__)
+            reason = error.message if isinstance(error, LocumError) else type(error).__name__
+            _log.warning("queries could not be embedded and are searched by words", reason=reason)
             return {}
 
     async def _ask_keyword(self, searched: Searched, ask: Callable[[], Answer], otherwise: Answer) -> Answer:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from locum.domain.messages import Text, TextPart
-from locum.domain.runs import Usage
+from locum.domain.runs import LastError, Usage
 from locum.domain.steps import CodeInterpreterCall, FunctionCall
 from locum.domain.tools import CodeInterpreterTool, FunctionDefinition, FunctionTool
 from locum.engine import turn
@@ -111,4 +111,7 @@ def test_a_model_that_was_to_answer_and_calls_tools_fails_the_run() -> None:
     ],
 )
 def test_a_models_failure_becomes_the_runs_last_error(kind: Any, code: str) -> None:
-    assert failure(ModelError("words", kind=kind)).code == code
+    error = ModelError("words of http://model.internal", kind=kind)
+    assert failure(error, explain=True) == LastError(code=code, message=error.message)  # type: ignore[arg-type]
+    assert failure(error, explain=False).code == code
+    assert "words" not in failure(error, explain=False).message

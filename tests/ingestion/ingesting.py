@@ -103,6 +103,7 @@ class Ingestion:
             owner=owner,
             slots=slots,
             gather_seconds=gather_seconds,
+            explain_errors=True,
         )
         self.maintenance = Maintenance(db, data, clock, self.builder, self.indexes)
 
