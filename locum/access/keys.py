@@ -8,7 +8,8 @@ import re
 import secrets
 import string
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from locum import ids
@@ -38,16 +39,26 @@ class Keys:
     All digests are in memory. An unknown key waits for digests read after its arrival, which slows guesses and finds
     keys that another server has just created. A known key never waits for that.
 
+    Answers that last (`watch`) end once their key is revoked: at once on the server that revokes it, and with the next
+    read on the others, which is made every 5 seconds while there are such answers.
+
     `keyless` holds as long as no key exists, and never returns: a server that has required keys may be listening on a
     public address, so revoking the last key closes it instead of opening it.
     """
 
     def __init__(
-        self, db: Database, clock: Clock, *, keyless: bool, monotonic: Callable[[], float] = time.monotonic
+        self,
+        db: Database,
+        clock: Clock,
+        *,
+        keyless: bool,
+        monotonic: Callable[[], float] = time.monotonic,
+        fresh_seconds: float = _FRESH_SECONDS,
     ) -> None:
         self._db = db
         self._clock = clock
         self._monotonic = monotonic
+        self._fresh_seconds = fresh_seconds
         self._keyless = keyless
         self._principals: Mapping[str, Principal] = {}
         self._fresh_until = float("-inf")
@@ -56,6 +67,8 @@ class Keys:
         self._newest_read = 0
         self._refresh: asyncio.Task[None] | None = None
         self._spaced_read: asyncio.Task[None] | None = None
+        self._watches: dict[object, tuple[str | None, Callable[[], None]]] = {}
+        self._next_look: asyncio.TimerHandle | None = None
         self.rejections = Rejections()
 
     @property
@@ -136,11 +149,47 @@ class Keys:
             raise Unauthenticated("The API key is not known.", presented=presented[0])
         return principal
 
+    @contextmanager
+    def watch(self, presented: list[str], revoked: Callable[[], None]) -> Iterator[None]:
+        """Call `revoked` once the keys of an admitted request would be rejected, for an answer that lasts."""
+        digest, watch = _digest(presented[0]) if presented else None, object()
+        self._watches[watch] = digest, revoked
+        self._end_revoked()  # it may have been revoked since the request was admitted
+        self._look_later()
+        try:
+            yield
+        finally:
+            self._watches.pop(watch, None)
+
+    def _end_revoked(self) -> None:
+        if self._keyless:
+            return
+        for watch, (digest, revoked) in tuple(self._watches.items()):
+            if digest not in self._principals:
+                del self._watches[watch]
+                revoked()
+
+    def _look_later(self) -> None:
+        """Read the digests when they are stale, as long as there are watches."""
+        if self._next_look is None and self._watches:
+            fresh = self._fresh_until - self._monotonic()
+            delay = fresh if fresh > 0 else self._fresh_seconds  # the database does not answer
+            self._next_look = asyncio.get_running_loop().call_later(delay, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        if self._watches and self._monotonic() >= self._fresh_until:
+            self._begin_refresh()
+        self._look_later()
+
     async def _read_stale_digests(self) -> None:
         """Read the digests, in one read for all callers that wait."""
+        await asyncio.shield(self._begin_refresh())
+
+    def _begin_refresh(self) -> asyncio.Task[None]:
         if self._refresh is None or self._refresh.done():
             self._refresh = _started(self._read_digests())
-        await asyncio.shield(self._refresh)
+        return self._refresh
 
     async def _read_new_digests(self) -> None:
         """Wait for digests whose read begins after this call."""
@@ -162,9 +211,10 @@ class Keys:
             return
         self._newest_read = read
         self._principals = {digest: _principal(key) for digest, key in digests.items()}
-        self._fresh_until = began_at + _FRESH_SECONDS
+        self._fresh_until = began_at + self._fresh_seconds
         if digests:
             self._keyless = False
+        self._end_revoked()
 
 
 def _principal(key: StoredKey) -> Principal:

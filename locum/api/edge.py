@@ -10,6 +10,8 @@ import inspect
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -32,6 +34,9 @@ T = TypeVar("T")
 Authenticate = Callable[[list[str]], "Principal | Awaitable[Principal]"]
 """The keys a request presents, none twice -> who calls; raises Unauthenticated."""
 
+Watch = Callable[[list[str], Callable[[], None]], AbstractContextManager[None]]
+"""The keys a request presents, and a function to call once they would be rejected, as long as the context lasts."""
+
 Ready = Callable[[], "Awaitable[Status] | Status"]
 """How the code interpreter's code is held. Raises Unavailable, with the reason, while the server cannot serve."""
 
@@ -53,6 +58,7 @@ class Edge:
         app: ASGIApp,
         *,
         authenticate: Authenticate,
+        watch: Watch,
         guard_hosts: bool,
         ready: Ready,
         metrics: Metrics,
@@ -61,6 +67,7 @@ class Edge:
     ) -> None:
         self._app = app
         self._authenticate = authenticate
+        self._watch = watch
         self._guard_hosts = guard_hosts
         self._ready = ready
         self._metrics = metrics
@@ -88,8 +95,10 @@ class Edge:
                 return await answer(scope, receive, outgoing)
             if address is None:
                 raise UnknownRoute
-            call = await self._identify(address, headers, scope["query_string"], request_id)
-            inner = {**scope, "path": address.path, "root_path": "", "state": {**scope.get("state", {}), "call": call}}
+            presented = presented_keys(headers)
+            call = await self._identify(address, presented, headers, scope["query_string"], request_id)
+            state = {**scope.get("state", {}), "call": call, "watch_key": partial(self._watch, presented)}
+            inner = {**scope, "path": address.path, "root_path": "", "state": state}
             await self._app(inner, receive, outgoing)
         except ClientDisconnect:
             return None  # nobody is left to answer
@@ -102,8 +111,10 @@ class Edge:
                 response = Json(problem.body(shown), status_code=problem.status, headers=problem.headers)
                 await response(scope, receive, outgoing)
 
-    async def _identify(self, address: Address, headers: Headers, query: bytes, request_id: str) -> Call:
-        principal = await _value(self._authenticate(presented_keys(headers)))
+    async def _identify(
+        self, address: Address, presented: list[str], headers: Headers, query: bytes, request_id: str
+    ) -> Call:
+        principal = await _value(self._authenticate(presented))
         version = version_of(
             address,
             api_version=QueryParams(query).get("api-version"),

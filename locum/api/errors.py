@@ -111,7 +111,8 @@ def describe(error: Exception, *, method: str, path: str) -> Problem:
 
 def stream_error(message: str, code: str) -> dict[str, Any]:
     """An `error` event, flat as in the schema and nested too: the SDKs raise on the second only."""
-    error = {"message": message, "type": "server_error", "param": None, "code": code}
+    type_ = "server_error" if code == "server_error" else "invalid_request_error"
+    error = {"message": message, "type": type_, "param": None, "code": code}
     return {"error": error, **error}
 
 

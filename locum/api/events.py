@@ -12,4 +12,4 @@ async def follow(request: ApiRequest) -> Sse:
     after = request.headers.get("last-event-id") or request.query("last_event_id")
     render = request.shapes.events(with_content=request.includes_content())
     reader = await request.services.runs.events(request.principal, thread_id, run_id, after=after)
-    return Sse(reader, render)
+    return Sse(reader, render, watch_key=request.watch_key)

@@ -115,13 +115,13 @@ async def content(request: ApiRequest) -> Response:
     headers, asked = download_headers(file), _asked_range(request, file)
     if asked is None:
         _, chunks = await files.content(request.principal, file_id)
-        return StreamingResponse(chunks, headers=headers)
+        return StreamingResponse(request.while_valid(chunks), headers=headers)
     start, end = asked
     if start >= end:
         return _unsatisfiable(request, file)
     _, chunks = await files.content(request.principal, file_id, start, end)
     part = {"content-length": str(end - start), "content-range": f"bytes {start}-{end - 1}/{file.bytes}"}
-    return StreamingResponse(chunks, status_code=206, headers={**headers, **part})
+    return StreamingResponse(request.while_valid(chunks), status_code=206, headers={**headers, **part})
 
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
@@ -16,8 +16,9 @@ from locum.access.principals import Principal
 from locum.api import bodies, paging, strict, validation
 from locum.api.dialect import Call
 from locum.api.shapes import SHAPES, Shapes
+from locum.api.sse import WatchKey
 from locum.domain.pages import Page
-from locum.errors import InvalidRequest
+from locum.errors import InvalidRequest, Unauthenticated
 from locum.services.idempotency import IdempotencyKey
 
 if TYPE_CHECKING:
@@ -178,18 +179,37 @@ class ApiRequest(Request):
         request = b"\n".join((self.method.encode(), self.scope["path"].encode(), self._raw if body is None else body))
         return IdempotencyKey(key, hashlib.sha256(request).hexdigest())
 
+    @property
+    def watch_key(self) -> WatchKey:
+        """Give a function to call once the request's key is revoked, to an answer that lasts."""
+        return cast(WatchKey, self.state.watch_key)
+
     async def unless_gone(self, working: Coroutine[Any, Any, T]) -> T:
-        """Wait for the work, for as long as the client does. The body must have been read."""
+        """Wait for the work as long as the client does and its key holds. The body must have been read."""
         work, gone = asyncio.ensure_future(working), asyncio.ensure_future(self._gone())
+        revoked = asyncio.Event()
+        ended = asyncio.ensure_future(revoked.wait())
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientDisconnect
-            return work.result()
+            with self.watch_key(revoked.set):
+                await asyncio.wait({work, gone, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if revoked.is_set():
+                raise Unauthenticated("The API key was revoked while the request waited.", presented="")
+            raise ClientDisconnect
         finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            for task in (work, gone, ended):
+                task.cancel()
+            await asyncio.gather(work, gone, ended, return_exceptions=True)
+
+    async def while_valid(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the chunks of an answer as long as the request's key holds."""
+        revoked = asyncio.Event()
+        with self.watch_key(revoked.set):
+            async for chunk in chunks:
+                if revoked.is_set():
+                    raise Unauthenticated("The API key was revoked during the download.", presented="")
+                yield chunk
 
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -24,7 +24,7 @@ from locum.api import (
     vector_stores,
 )
 from locum.api.dialect import Call, UnknownRoute
-from locum.api.edge import Authenticate, Edge, Metrics, Ready
+from locum.api.edge import Authenticate, Edge, Metrics, Ready, Watch
 from locum.api.errors import WrongMethod
 from locum.api.openapi.document import document
 from locum.api.replies import Json
@@ -127,6 +127,7 @@ def build(
     services: Services,
     *,
     authenticate: Authenticate,
+    watch: Watch,
     guard_hosts: bool,
     ready: Ready,
     metrics: Metrics,
@@ -143,6 +144,7 @@ def build(
     edge = Edge(
         router,
         authenticate=authenticate,
+        watch=watch,
         guard_hosts=guard_hosts,
         ready=ready,
         metrics=metrics,

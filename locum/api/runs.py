@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from locum.api.paging import listing
 from locum.api.replies import Json
 from locum.api.requests import HOLD_SECONDS, ApiRequest
-from locum.api.shapes import Shapes
 from locum.api.sse import Sse
 from locum.api.v2.requests.base import MetadataBody
 from locum.api.v2.requests.runs import ToolOutputsBody
@@ -35,7 +34,7 @@ async def create(request: ApiRequest) -> Json | Sse:
         wait_seconds=wait or 0.0,
     )
     started = await (request.unless_gone(creating) if wait else creating)
-    return _started(request.shapes, started, with_content=with_content)
+    return _started(request, started, with_content=with_content)
 
 
 async def create_and_run(request: ApiRequest) -> Json | Sse:
@@ -48,7 +47,7 @@ async def create_and_run(request: ApiRequest) -> Json | Sse:
         stream=bool(body.stream),
         idempotency_key=request.idempotency_key(),
     )
-    return _started(request.shapes, started)
+    return _started(request, started)
 
 
 async def retrieve(request: ApiRequest) -> Json:
@@ -94,10 +93,10 @@ async def submit_tool_outputs(request: ApiRequest) -> Json | Sse:
         stream=bool(body.stream),
         idempotency_key=request.idempotency_key(),
     )
-    return _started(request.shapes, started)
+    return _started(request, started)
 
 
-def _started(shapes: Shapes, started: Started, *, with_content: bool = False) -> Json | Sse:
+def _started(request: ApiRequest, started: Started, *, with_content: bool = False) -> Json | Sse:
     if started.reader is None:
-        return Json(shapes.render_run(started.run))
-    return Sse(started.reader, shapes.events(with_content=with_content))
+        return Json(request.shapes.render_run(started.run))
+    return Sse(started.reader, request.shapes.events(with_content=with_content), watch_key=request.watch_key)

@@ -271,6 +271,7 @@ def _build_app(
     return build(
         services,
         authenticate=adapters.keys.authenticate,
+        watch=adapters.keys.watch,
         guard_hosts=adapters.keys.is_keyless,
         ready=check_ready,
         metrics=Metrics(

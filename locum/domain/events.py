@@ -160,7 +160,7 @@ class StreamError(msgspec.Struct, frozen=True, kw_only=True):
     """`error`: the stream itself failed (a run that fails says so by `thread.run.failed`)."""
 
     message: str
-    code: Literal["server_error"] = "server_error"
+    code: Literal["server_error", "invalid_api_key"] = "server_error"
 
 
 Event = ThreadCreated | RunEvent | StepEvent | MessageEvent | MessageDelta | StepDelta | Done | StreamError

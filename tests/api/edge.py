@@ -180,6 +180,7 @@ class EdgeServer:
         app = build(
             self.services,
             authenticate=keys.authenticate,
+            watch=keys.watch,
             guard_hosts=self._key is None,
             ready=self._check_ready,
             metrics=self._figures,

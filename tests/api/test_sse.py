@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ def play(scene: Callable[[Streams, Client, asyncio.Task[None]], Awaitable[None]]
 
     async def run() -> Client:
         streams, client = Streams(max_events=MOST), Client()
+        options.setdefault("watch_key", lambda revoked: nullcontext())
         response = Sse(streams.open("run_1"), options.pop("render", render_event), **options)
         task = asyncio.create_task(response({"type": "http"}, client.receive, client.send))
         async with asyncio.timeout(10):
@@ -156,3 +158,40 @@ def test_a_stream_that_breaks_says_so_and_ends() -> None:
     assert b"event: error\n" in body
     assert b"secret" not in body
     assert body.endswith(DONE)
+
+
+def test_stream_ends_with_an_error_event_once_its_key_is_revoked() -> None:
+    revocations: list[Callable[[], None]] = []
+
+    @contextmanager
+    def watch_key(revoked: Callable[[], None]) -> Iterator[None]:
+        revocations.append(revoked)
+        yield
+        revocations.clear()
+
+    async def scene(streams: Streams, client: Client, task: asyncio.Task[None]) -> None:
+        streams.publish("run_1", say("a"))
+        await client.until(2)
+        revocations[0]()
+        streams.publish("run_1", say("of no concern to a revoked key"))
+
+    client = play(scene, watch_key=watch_key)
+    assert b"of no concern" not in b"".join(client.bodies)
+    assert b'"code":"invalid_api_key"' in client.bodies[1]
+    assert b"".join(client.bodies).endswith(DONE)
+    assert client.sent[-1]["more_body"] is False
+    assert not revocations
+
+
+def test_stream_of_a_key_revoked_before_its_first_event_tells_nothing() -> None:
+    @contextmanager
+    def watch_key(revoked: Callable[[], None]) -> Iterator[None]:
+        revoked()
+        yield
+
+    async def scene(streams: Streams, client: Client, task: asyncio.Task[None]) -> None:
+        streams.publish("run_1", say("a"))
+
+    client = play(scene, watch_key=watch_key)
+    assert [body.count(b"event: error") for body in client.bodies] == [1, 0]
+    assert b"msg_1" not in b"".join(client.bodies)

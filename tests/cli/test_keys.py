@@ -6,36 +6,43 @@ import asyncio
 import re
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
+import httpx2
 import openai
 import pytest
+from sqlalchemy import Connection
 
 from locum.access.keys import Keys
 from locum.admin import protocol
 from locum.clock import system_clock
-from locum.errors import Unauthenticated
+from locum.errors import Unauthenticated, Unavailable
 from locum.store.data_dir import lock_data_dir
 from locum.store.sqlite import SQLite
 from tests.cli.commands import assert_one_line, locum, said
 from tests.databases import PostgresServer
+from tests.models.upstream import Hang, ScriptedUpstream
 from tests.serving import ServerProcess, serving
+
+T = TypeVar("T")
 
 
 def create(server: ServerProcess, *options: str) -> str:
     return said("keys", "create", "--data-dir", str(server.data_dir), *options, cwd=server.data_dir).strip()
 
 
-def listed(server: ServerProcess) -> list[list[str]]:
+def listed(server: ServerProcess, **env: str) -> list[list[str]]:
     """The lines of `locum keys list` below its heading, in words."""
-    lines = said("keys", "list", "--data-dir", str(server.data_dir), cwd=server.data_dir).splitlines()
+    lines = said("keys", "list", "--data-dir", str(server.data_dir), cwd=server.data_dir, **env).splitlines()
     return [line.split() for line in lines[1:]]
 
 
-def revoke(server: ServerProcess, key_id: str) -> str:
-    return said("keys", "revoke", key_id, "--data-dir", str(server.data_dir), cwd=server.data_dir)
+def revoke(server: ServerProcess, key_id: str, **env: str) -> str:
+    return said("keys", "revoke", key_id, "--data-dir", str(server.data_dir), cwd=server.data_dir, **env)
 
 
 def is_let_in(server: ServerProcess, key: str) -> bool:
@@ -183,6 +190,91 @@ def test_servers_on_one_database_share_keys(tmp_path: Path, postgres: PostgresSe
         assert is_let_in(second, create(first))
 
 
+# ---- answers that last
+
+
+def id_of(server: ServerProcess, name: str, **env: str) -> str:
+    return next(row[0] for row in listed(server, **env) if row[-1] == name)
+
+
+def start_run(api: openai.OpenAI) -> tuple[str, str]:
+    """Start a run whose model says nothing more after its first words; return the ids of thread and run."""
+    assistant = api.beta.assistants.create(model="m").id
+    run = api.beta.threads.create_and_run(
+        assistant_id=assistant, thread={"messages": [{"role": "user", "content": "hello"}]}
+    )
+    return run.thread_id, run.id
+
+
+def follow_until_revoked(server: ServerProcess, key: str, run: tuple[str, str], revoke: Callable[[], object]) -> str:
+    """Follow a run, revoke the key behind its first event, and return the rest of the stream."""
+    path = f"{server.base_url}/threads/{run[0]}/runs/{run[1]}/events"
+    headers = {"authorization": f"Bearer {key}", "openai-beta": "assistants=v2"}
+    with httpx2.stream("GET", path, headers=headers, timeout=30) as response:
+        lines = response.iter_lines()
+        next(lines)
+        revoke()
+        return "\n".join(lines)
+
+
+def test_revoked_key_ends_its_streams_and_its_held_requests_alone(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream:
+        upstream.script([Hang("part")] * 2)
+        env = {"LOCUM_SANDBOX": "off", "LOCUM_MODEL_BASE_URL": upstream.base_url}
+        with serving(tmp_path / "data", **env) as server, ThreadPoolExecutor() as pool:
+            kept, lost = create(server, "--name", "kept"), create(server, "--name", "lost")
+            lost_id = id_of(server, "lost")
+            with server.openai(api_key=kept, max_retries=0) as api, server.openai(api_key=lost, max_retries=0) as held:
+                run = start_run(api)
+                runs = held.with_options(timeout=30).beta.threads.runs
+                holding = pool.submit(runs.retrieve, run[1], thread_id=run[0], extra_query={"wait": "60"})
+                rest = follow_until_revoked(server, lost, run, lambda: revoke(server, lost_id))
+                assert rest.endswith("event: done\ndata: [DONE]\n")
+                assert '"code":"invalid_api_key"' in rest
+                with pytest.raises(openai.AuthenticationError):
+                    holding.result(30)
+                other = start_run(api)
+                rest = follow_until_revoked(
+                    server, kept, other, lambda: api.beta.threads.runs.cancel(other[1], thread_id=other[0])
+                )
+                assert "event: thread.run.cancelled" in rest
+
+
+def test_revoked_key_ends_its_download(tmp_path: Path) -> None:
+    size = 32 * 1024**2
+    with serving(tmp_path / "data", LOCUM_SANDBOX="off") as server:
+        create(server, "--name", "kept")
+        key = create(server, "--name", "lost")
+        with server.openai(api_key=key) as api:
+            file = api.files.create(file=("a.txt", bytes(size)), purpose="assistants").id
+        with (
+            httpx2.stream(
+                "GET", f"{server.base_url}/files/{file}/content", headers={"authorization": f"Bearer {key}"}, timeout=30
+            ) as response,
+            pytest.raises(httpx2.RemoteProtocolError, match="without sending complete message body"),
+        ):
+            pieces = response.iter_raw()
+            next(pieces)
+            revoke(server, id_of(server, "lost"))
+            for _ in pieces:
+                pass
+
+
+def test_key_revoked_at_one_server_ends_its_streams_at_the_others(tmp_path: Path, postgres: PostgresServer) -> None:
+    with ScriptedUpstream() as upstream:
+        upstream.script([Hang("part")])
+        database = {"LOCUM_DATABASE_URL": postgres.create()}
+        env = {"LOCUM_SANDBOX": "off", "LOCUM_MODEL_BASE_URL": upstream.base_url, **database}
+        with ServerProcess(tmp_path / "1", env=env) as first, ServerProcess(tmp_path / "2", env=env) as second:
+            create(first, "--name", "kept")
+            key = create(first, "--name", "lost")
+            key_id = id_of(first, "lost", **database)
+            with second.openai(api_key=key) as api:
+                run = start_run(api)
+            rest = follow_until_revoked(second, key, run, lambda: revoke(first, key_id, **database))
+            assert '"code":"invalid_api_key"' in rest
+
+
 # ---- the cache, with the time in the test's hand
 
 
@@ -215,6 +307,75 @@ def test_what_one_server_makes_and_revokes_the_others_know_seconds_later(tmp_pat
             now[0] += 10
             with pytest.raises(Unauthenticated):
                 await second.authenticate([key])
+
+    asyncio.run(scenario())
+
+
+def test_watch_ends_without_any_request_once_another_server_has_revoked_its_key(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        db = SQLite(tmp_path / "locum.db")
+        first, second = (Keys(db, system_clock, keyless=False, fresh_seconds=0.01) for _ in range(2))
+        row, key = await first.create("default", None)
+        _, other = await first.create("default", None)
+        await second.apply_setting(None)
+        revoked, kept = asyncio.Event(), asyncio.Event()
+        with second.watch([key], revoked.set), second.watch([other], kept.set):
+            await first.revoke(row.id)
+            await asyncio.wait_for(revoked.wait(), 10)
+            assert not kept.is_set()
+        await db.close()
+
+    asyncio.run(scenario())
+
+
+def test_watch_of_a_key_that_is_revoked_already_ends_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two_servers(tmp_path, now=[1000.0]) as (keys, _):
+            row, key = await keys.create("default", None)
+            await keys.revoke(row.id)
+            revoked = asyncio.Event()
+            with keys.watch([key], revoked.set):
+                assert revoked.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_watch_without_a_key_ends_once_the_first_key_exists(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two_servers(tmp_path, now=[1000.0]) as (keys, _):
+            revoked = asyncio.Event()
+            with keys.watch([], revoked.set):
+                assert not revoked.is_set()
+                await keys.create("default", None)
+                assert revoked.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_watch_outlasts_an_outage_of_the_database(tmp_path: Path) -> None:
+    class FailingDatabase(SQLite):
+        failures = 0
+
+        async def read(self, fn: Callable[[Connection], T]) -> T:
+            if self.failures:
+                self.failures -= 1
+                raise Unavailable("The database cannot be reached.")
+            return await super().read(fn)
+
+    async def scenario() -> None:
+        db, failing = SQLite(tmp_path / "locum.db"), FailingDatabase(tmp_path / "locum.db")
+        first = Keys(db, system_clock, keyless=False)
+        second = Keys(failing, system_clock, keyless=False, fresh_seconds=0.01)
+        row, key = await first.create("default", None)
+        await second.apply_setting(None)
+        revoked = asyncio.Event()
+        with second.watch([key], revoked.set):
+            failing.failures = 3
+            await first.revoke(row.id)
+            await asyncio.wait_for(revoked.wait(), 10)
+        assert not failing.failures
+        await failing.close()
+        await db.close()
 
     asyncio.run(scenario())
 

@@ -229,6 +229,7 @@ class SearchingServer:
         app = build(
             self._services(blobs, routes),
             authenticate=keys.authenticate,
+            watch=keys.watch,
             guard_hosts=True,
             ready=lambda: sandbox.status,
             metrics=Metrics(self._db, self._streams, lambda: sandbox.status, sandbox.stats, {}, keys.rejections),
