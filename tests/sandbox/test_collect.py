@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,3 +219,23 @@ def test_a_folder_goes_however_deep_and_closed_it_is(folder: int, tmp_path: Path
     assert not tmp_path.exists()
     assert Path("/etc").exists()
     tmp_path.mkdir()
+
+
+def test_loop_runs_while_a_thread_works_on_a_folder(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "data/a").write_text("x")
+    released = threading.Event()
+
+    def work(own: int) -> list[str]:
+        assert own != folder
+        assert released.wait(10)  # the loop below sets it: held, it would never come to that
+        return names(own)
+
+    async def scenario() -> list[str]:
+        working = asyncio.ensure_future(collect.in_thread(folder, work))
+        await asyncio.sleep(0)
+        released.set()
+        return await working
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert asyncio.run(scenario()) == ["a"]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

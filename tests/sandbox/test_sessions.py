@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from locum.errors import LocumError
 from locum.sandbox.session import NotWritable, QuotaExceeded, SessionLost
-from tests.sandbox.conftest import SMALL, Box, pieces
+from tests.sandbox.conftest import SMALL, Box, pieces, start
+
+
+@pytest.fixture
+def many_files(tmp_path: Path) -> Iterator[Box]:
+    """Sessions that may have thousands of files."""
+    box = start(tmp_path / "sandbox", msgspec.structs.replace(SMALL, inodes=20_000))
+    yield box
+    box.close()
 
 
 def test_variables_survive_between_cells(box: Box, key: str) -> None:
@@ -373,3 +384,31 @@ def test_cells_of_many_sessions_run_side_by_side(box: Box) -> None:
         return await asyncio.gather(*(one(number) for number in range(8)))
 
     assert box.run(all_of_them()) == [f"{number * 2}\n" for number in range(8)]
+
+
+MANY_FILES = """
+import os
+for number in range({count}):
+    os.close(os.open(f'/mnt/data/{{"x" * 150}} {{number}}', os.O_CREAT))
+"""
+
+
+def test_others_are_served_while_thousands_of_outputs_are_collected(many_files: Box) -> None:
+    one, other = many_files.session(), many_files.session()
+    many_files.cell(one, MANY_FILES.format(count=3900))
+    ended = asyncio.Event()
+
+    async def serve_meanwhile() -> int:
+        """Count the calls of the other session that are answered while the first one's outputs are collected."""
+        execute = many_files.sandbox.execute
+        last = "for name in os.listdir('/mnt/data'): os.remove(f'/mnt/data/{name}')\nprint('last words')"
+        running = asyncio.ensure_future(execute(one, "last", last, lambda piece: ended.set()))
+        await ended.wait()
+        answered = 0
+        while not running.done():
+            await many_files.sandbox.open(other)
+            answered += 1
+        assert len((await running).removed) == 3900
+        return answered
+
+    assert many_files.run(serve_meanwhile()) >= 20

@@ -10,13 +10,16 @@ Not covered: what is in the files. Whoever serves them must not let a browser ta
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -25,6 +28,10 @@ from locum.sandbox.limits import Limits
 from locum.sandbox.output import clean
 from locum.sandbox.session import NotWritable
 
+T = TypeVar("T")
+
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="collect")
+"""Of their own and many: a session with thousands of files must not keep others in a queue."""
 _CHUNK = 256 * 1024
 _MOST_ENTRIES = 4000
 _MOST_DEPTH = 8
@@ -43,6 +50,47 @@ class Found(msgspec.Struct, frozen=True):
 
 
 Snapshot = dict[bytes, tuple[int, int, int]]
+
+
+class Collection(msgspec.Struct, frozen=True):
+    """Outputs of a cell. removed: names of files from before the cell that are outdated."""
+
+    files: list[Found]
+    files_left_out: int
+    images: list[Found]
+    images_left_out: int
+    removed: tuple[str, ...]
+
+
+def prepare(folder: int) -> Snapshot:
+    """Remove the images of earlier cells; return the files there are before the next one."""
+    clear_images(folder)
+    return snapshot(folder)
+
+
+def collect(folder: int, before: Snapshot, limits: Limits) -> Collection:
+    """Find the outputs of a cell that has ended. With thousands of files it takes up to seconds."""
+    files, files_left_out = changed_files(folder, before, limits)
+    pictures, images_left_out = images(folder, limits)
+    removed = outdated_files(folder, before, files_left_out)
+    return Collection(files, len(files_left_out), pictures, images_left_out, removed)
+
+
+async def in_thread(folder: int, work: Callable[[int], T]) -> T:
+    """Run `work` on a session's folder in a thread, so that other sessions are served meanwhile.
+
+    The thread has a descriptor of its own: the number of a session that ends may soon be another's.
+    """
+    own = os.dup(folder) if folder >= 0 else -1
+
+    def run() -> T:
+        try:
+            return work(own)
+        finally:
+            if own >= 0:
+                os.close(own)
+
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, run)
 
 
 def walk(folder: int, top: str) -> Iterator[tuple[bytes, os.stat_result]]:

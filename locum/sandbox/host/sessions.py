@@ -196,9 +196,9 @@ class Sessions:
         if cell.interrupt.is_set():
             return CellResult(logs="[The cell was interrupted before it began.]\n", ok=False, error="KeyboardInterrupt")
         lost_before, session.lost_variables = session.lost_variables, False
-        collect.clear_images(kernel.folder)
         session.outputs = {}
-        before = collect.snapshot(kernel.folder)
+        before = await collect.in_thread(kernel.folder, collect.prepare)
+        self._ask_whether_deleted(session)
         transcript = Transcript(self._limits.output_bytes, cell.add, kernel.names)
         transcript.begin(preface + (_reset_note(session) if lost_before else ""))
         session.cell_count += 1
@@ -208,18 +208,17 @@ class Sessions:
         self._count(ending, self._clock() - began)
         # Who interrupts a cell does not wait for what becomes of it: that is for the next one to say.
         session.lost_reported = ending.lost and ending.how != "interrupted"
-        files, files_left_out = collect.changed_files(kernel.folder, before, self._limits)
-        images, images_left_out = collect.images(kernel.folder, self._limits)
-        note = self._note(ending, len(files_left_out), images_left_out)
+        outputs = await collect.in_thread(kernel.folder, lambda folder: collect.collect(folder, before, self._limits))
+        note = self._note(ending, outputs.files_left_out, outputs.images_left_out)
         error = {"timeout": "Timeout", "interrupted": "KeyboardInterrupt", "died": "SessionDied"}.get(ending.how)
         error = error or ending.error
         return CellResult(
             logs=transcript.close(note),
             ok=error is None,
             error=error,
-            images=_offer(session, "image", images),
-            files=_offer(session, "file", files),
-            removed=collect.outdated_files(kernel.folder, before, files_left_out),
+            images=_offer(session, "image", outputs.images),
+            files=_offer(session, "file", outputs.files),
+            removed=outputs.removed,
             reset=lost_before or ending.lost,
             reason=ending.reason,
             usage=session.usage(self._clock()),
