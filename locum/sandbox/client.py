@@ -315,7 +315,7 @@ class Sandbox:
                 await asyncio.sleep(_POLL_SECONDS)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        log = os.open(self._directory / "sandboxd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(self._directory / protocol.LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         package_parent = str(Path(__file__).parents[2])
         try:
             process = subprocess.Popen(  # noqa: S603

@@ -17,6 +17,7 @@ from locum.sandbox.session import CellResult, Opened, Status, Tier
 from locum.sandbox.stats import Stats
 
 SOCKET_NAME = "sandboxd.sock"
+LOG_NAME = "sandboxd.log"
 CHUNK = 256 * 1024
 _MAX_FRAME_BYTES = 64 * 1024 * 1024
 _JSON, _BYTES = 0, 1

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from locum.sandbox.client import Sandbox, end
+from locum.sandbox.host.bounded_log import MAX_BYTES, rotate
 from locum.sandbox.limits import Limits
 from locum.sandbox.session import SandboxUnavailable, SessionLost
 from tests.sandbox.conftest import BARE, SMALL, Box, Gate, folders_with, start, wait_until
@@ -448,3 +449,48 @@ def test_nothing_heavy_is_loaded_into_the_server_or_sandboxd() -> None:
 
 def _needs_sandbox(tmp_path: Path) -> None:
     start(tmp_path / "needed").close()
+
+
+# ---- the log
+
+
+def test_log_begins_anew_after_its_size_and_keeps_the_end_of_the_one_before(tmp_path: Path) -> None:
+    log = tmp_path / "sandbox/sandboxd.log"
+    log.parent.mkdir()
+    log.write_bytes(b"old\n" * 1024**2 * 5 + b"the last line\n")
+    box = start(tmp_path / "sandbox")
+    try:
+        assert b"tier " in log.with_name("sandboxd.log.1").read_bytes() + log.read_bytes()
+        assert log.stat().st_size < MAX_BYTES
+        before = log.with_name("sandboxd.log.1")
+        assert b"the last line\n" in before.read_bytes()
+        assert before.stat().st_size == MAX_BYTES
+        assert stat.S_IMODE(before.stat().st_mode) == 0o600
+    finally:
+        box.close()
+
+
+def test_every_writer_goes_on_in_the_log_that_begins_anew(tmp_path: Path) -> None:
+    log = tmp_path / "sandboxd.log"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    own, zygote = os.open(log, flags), os.open(log, flags)
+    os.write(zygote, b"x" * 100)
+    rotate(own, log, 100)
+    assert log.read_bytes() == b"x" * 100
+    os.write(own, b"end")
+    rotate(own, log, 100)
+    os.write(zygote, b"more")
+    assert log.read_bytes() == b"more"
+    assert log.with_name("sandboxd.log.1").read_bytes() == b"x" * 97 + b"end"
+    for fd in (own, zygote):
+        os.close(fd)
+
+
+def test_log_elsewhere_than_standard_error_is_left_alone(tmp_path: Path) -> None:
+    log, other = tmp_path / "sandboxd.log", tmp_path / "other"
+    log.write_bytes(b"x" * 200)
+    with other.open("wb") as file:
+        file.write(b"y" * 200)
+        file.flush()
+        rotate(file.fileno(), log, 100)
+    assert (log.stat().st_size, other.stat().st_size) == (200, 200)

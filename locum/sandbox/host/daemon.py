@@ -25,6 +25,7 @@ from setproctitle import setproctitle
 from locum.errors import LocumError
 from locum.sandbox import protocol
 from locum.sandbox.host import cgroups
+from locum.sandbox.host.bounded_log import BoundedLog
 from locum.sandbox.host.cell import Cell
 from locum.sandbox.host.machine import Machine
 from locum.sandbox.host.probe import probe
@@ -227,7 +228,8 @@ def main() -> None:
     directory = Path(sys.argv[1])
     setproctitle(f"locum: sandboxd {directory}")
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=protocol.Config)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    handler = BoundedLog(directory / protocol.LOG_NAME)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[handler])
     lock = (directory / "sandboxd.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
