@@ -291,6 +291,8 @@ async def _sweep_forever(services: Services, blob_sweep: BlobSweep, db: Database
                 log.info("removed an expired file", file_id=file_id)
             for upload_id in await services.uploads.expire():
                 log.info("closed an expired upload", upload_id=upload_id)
+            if count := await uploads.forget():
+                log.info("removed rows of finished uploads", uploads=count)
             for key in await blob_sweep.sweep():
                 log.info("removed a blob without a row", key=key)
             for thread_id in await sweep_remains(db, clock):

@@ -12,6 +12,8 @@ MAX_BYTES = 8 * 1024**3
 MAX_PART_BYTES = 64 * 1024**2
 SECONDS = 3600
 """How long an upload takes parts."""
+KEEP_SECONDS = 24 * 3600
+"""After its hour, a finished upload still says its status so long to a client that asks again."""
 
 Status = Literal["pending", "completed", "cancelled", "expired"]
 

@@ -1,4 +1,4 @@
-"""Uploads: create, stage and add parts, complete, cancel; and the end of those whose hour is over.
+"""Uploads: create, stage and add parts, complete, cancel; and the end of those whose hour, then whose day, is over.
 
 An upload's parts are blobs of their own. Completing it joins them, from blob to blob, into the blob of a file.
 """
@@ -19,7 +19,15 @@ from locum.access.principals import Principal
 from locum.blobs.base import Written
 from locum.clock import Clock
 from locum.domain.files import Purpose, Surface
-from locum.domain.uploads import MAX_BYTES, MAX_PART_BYTES, SECONDS, Upload, UploadPart, part_blob_key
+from locum.domain.uploads import (
+    KEEP_SECONDS,
+    MAX_BYTES,
+    MAX_PART_BYTES,
+    SECONDS,
+    Upload,
+    UploadPart,
+    part_blob_key,
+)
 from locum.errors import InvalidRequest, NotFound
 from locum.services.files import checked_filename, file_of
 from locum.services.staging import Staged, stage
@@ -140,6 +148,13 @@ class Uploads:
         for resource, upload_id in overdue:
             await self._drop(await self._db.write(partial(_expire, resource=resource, upload_id=upload_id, now=now)))
         return tuple(upload_id for _, upload_id in overdue)
+
+    async def forget(self) -> int:
+        """Delete the rows of uploads that ended and whose day is over, a portion at a time; return their number."""
+        before, count = self._now() - KEEP_SECONDS, 0
+        while portion := await self._db.write(lambda conn: store.delete_finished(conn, before)):
+            count += portion
+        return count
 
     def _pending(self, conn: Connection, resource: str, upload_id: str, *, for_update: bool = False) -> Upload:
         upload = store.get(conn, resource, upload_id, for_update=for_update).at(self._now())

@@ -17,6 +17,14 @@ _GET = select_doc(table, table.c.id)
 _LOCK = _GET.with_for_update()
 _SAVE = update_doc(table, "status")
 _INSERT_PART = sa.insert(upload_parts)
+_FINISHED = (
+    sa.select(table.c.seq)
+    .where(table.c.status != "pending", table.c.expires_at <= sa.bindparam("before"))
+    .order_by(table.c.seq)
+    .limit(500)  # other writers wait no longer than that takes
+    .with_for_update(skip_locked=True)
+)
+_DELETE_FINISHED = sa.delete(table).where(table.c.seq.in_(_FINISHED))
 _PARTS = select_doc(upload_parts, upload_parts.c.upload_id).order_by(upload_parts.c.seq)
 
 
@@ -66,6 +74,14 @@ def overdue(conn: Connection, now: int) -> list[tuple[str, str]]:
         sa.select(table.c.resource, table.c.id).where(table.c.status == "pending", table.c.expires_at <= now)
     )
     return [(resource, upload_id) for resource, upload_id in rows]
+
+
+def delete_finished(conn: Connection, before: int) -> int:
+    """Delete some rows of uploads of all resources that take no parts and whose hour was over by then.
+
+    Return their number; 0 when there are no more. Their parts have no rows, and their files have rows of their own.
+    """
+    return conn.execute(_DELETE_FINISHED, {"before": before}).rowcount
 
 
 def known_part_ids(conn: Connection) -> set[str]:

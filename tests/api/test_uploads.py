@@ -18,8 +18,10 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from msgspec.structs import replace
 
-from locum.domain.uploads import MAX_PART_BYTES
+from locum.domain.uploads import MAX_PART_BYTES, Upload
+from locum.store import uploads as store
 from tests.api.edge import Answer, EdgeServer, HandClock, wait_until
 from tests.blobs.buckets import BUCKET, S3Server
 from tests.databases import PostgresServer
@@ -481,3 +483,35 @@ def test_a_part_may_be_sent_by_any_http_client(edge: EdgeServer) -> None:
     url = f"{edge.base_url}/uploads/{upload_id}"
     part = httpx2.post(f"{url}/parts", files={"data": b"abc"}).json()["id"]
     assert httpx2.post(f"{url}/complete", json={"part_ids": [part]}).json()["status"] == "completed"
+
+
+def test_finished_uploads_are_forgotten_a_day_after_their_hour(timed: EdgeServer, clock: HandClock) -> None:
+    finished = [create(timed, 10).json["id"] for _ in range(3)]
+    done = complete(timed, finished[0], add(timed, finished[0], b"0123456789")).json
+    cancel(timed, finished[1])
+    clock.now += 3600
+    timed.do(timed.services.uploads.expire())
+    clock.now += 24 * 3600 - 1
+    pending = create(timed, 10).json["id"]
+    assert timed.do(timed.services.uploads.forget()) == 0
+    for upload_id in finished:
+        assert cancel(timed, upload_id).status == 400
+    clock.now += 1
+    assert timed.do(timed.services.uploads.forget()) == 3
+    for upload_id in finished:
+        assert cancel(timed, upload_id).error["message"] == f"No such Upload object: {upload_id}"
+    assert timed.request("GET", f"/v1/files/{done['file']['id']}").status == 200
+    assert cancel(timed, pending).json["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_thousands_of_finished_uploads_are_forgotten_in_portions(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres").create() if database == "postgresql" else None
+    upload = Upload(id="", created_at=1, expires_at=2, filename="a", purpose="vision", bytes=1, status="cancelled")
+    finished = [replace(upload, id=f"upload_{number}") for number in range(1200)]
+    with EdgeServer(tmp_path, database_url=url) as edge:
+        edge.write(lambda conn: [store.insert(conn, "default", upload) for upload in finished])
+        assert edge.write(lambda conn: store.delete_finished(conn, 2)) == 500
+        assert edge.do(edge.services.uploads.forget()) == 700

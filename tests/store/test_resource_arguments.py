@@ -38,6 +38,7 @@ WITHOUT_RESOURCE = {
     "staged_blobs.note_garbage": "blob keys are random; the row of the file had the resource",
     "staged_blobs.renew": "blob keys are random; the row of the file has the resource",
     "thread_remains.due": "the sweep removes rows of every resource; it returns the resource of each",
+    "uploads.delete_finished": "the sweep removes the uploads of every resource",
     "uploads.known_part_ids": "a database claims a blob store whose blobs its rows know",
     "uploads.overdue": "the sweep expires uploads of every resource; it returns the resource of each",
     "vector_store_files.any_claimable": "workers claim files of every resource",
