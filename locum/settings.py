@@ -250,6 +250,13 @@ class Settings(BaseSettings):
         "public (hosts that are not private by their address or name) and hosts such as images.example.com, "
         "*.example.org or 10.0.0.7:9000, with commas between.",
     )
+    expired_store_days: int = Field(
+        90,
+        ge=1,
+        le=36500,
+        description="Days for which an expired vector store can still be read. Then it is removed, unless an assistant "
+        "or a thread names it; its files stay.",
+    )
     strict: bool = Field(
         False, description="Refuse what the hosted service refused and Locum takes, such as unknown api-versions."
     )

@@ -38,7 +38,6 @@ from locum.sandbox.limits import Limits
 from locum.sandbox.session import Status
 from locum.services.blob_sweep import BlobSweep
 from locum.services.catalog import Services
-from locum.services.portions import sweep_remains
 from locum.services.tracked_blobs import TrackedBlobs
 from locum.settings import Settings
 from locum.signals.base import Signals
@@ -88,7 +87,7 @@ async def running(
         if keep_sessions:
             stack.callback(code.sandbox.leave)  # before the worker stops: its cells go on
         blob_sweep = BlobSweep(adapters.db, adapters.blobs, clock)
-        sweeping = _sweep_forever(services, blob_sweep, adapters.db, clock)
+        sweeping = _sweep_forever(services, blob_sweep, expired_store_days=settings.expired_store_days)
         stack.callback(asyncio.create_task(sweeping, name="blob sweep").cancel)
         admin = AdminHandler(adapters.db, adapters.keys, adapters.routes)
         await stack.enter_async_context(admin_socket(settings.data_dir, admin))
@@ -283,7 +282,7 @@ def _build_app(
     )
 
 
-async def _sweep_forever(services: Services, blob_sweep: BlobSweep, db: Database, clock: Clock) -> None:
+async def _sweep_forever(services: Services, blob_sweep: BlobSweep, *, expired_store_days: int) -> None:
     """At start and every hour, remove what has expired, noted bytes without a row and noted rows without a thread."""
     while True:
         try:
@@ -291,11 +290,13 @@ async def _sweep_forever(services: Services, blob_sweep: BlobSweep, db: Database
                 log.info("removed an expired file", file_id=file_id)
             for upload_id in await services.uploads.expire():
                 log.info("closed an expired upload", upload_id=upload_id)
-            if count := await uploads.forget():
+            if count := await services.uploads.forget():
                 log.info("removed rows of finished uploads", uploads=count)
+            for store_id in await services.vector_stores.delete_expired(expired_store_days):
+                log.info("removed an expired vector store", vector_store_id=store_id)
             for key in await blob_sweep.sweep():
                 log.info("removed a blob without a row", key=key)
-            for thread_id in await sweep_remains(db, clock):
+            for thread_id in await services.threads.sweep():
                 log.info("removed the rows of a thread that does not exist", thread_id=thread_id)
         except Exception:  # whatever it was this time, the next hour may be better
             log.exception("files could not be swept")

@@ -42,7 +42,7 @@ async def remove_remains(
         pass
 
 
-async def sweep_remains(db: Database, clock: Clock) -> list[str]:
+async def sweep_remains(db: Database, clock: Clock) -> tuple[str, ...]:
     """Remove the rows of noted threads that are due; return the ids of these threads."""
     now = clock()
     removed: list[str] = []
@@ -50,4 +50,4 @@ async def sweep_remains(db: Database, clock: Clock) -> list[str]:
         for resource, thread_id in due:
             await remove_remains(db, resource, thread_id)
             removed.append(thread_id)
-    return removed
+    return tuple(removed)

@@ -18,7 +18,7 @@ from locum.services.forks import Fork, fork
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.messages import attach_files, insert_messages
 from locum.services.params import NewThread, ThreadChanges, are_searched, said
-from locum.services.portions import portion, remove_remains
+from locum.services.portions import portion, remove_remains, sweep_remains
 from locum.signals.base import Signals
 from locum.store import runs as run_store
 from locum.store import thread_remains
@@ -139,6 +139,10 @@ class Threads:
         if not is_empty:
             await remove_remains(self._db, resource, thread_id)
         await self._forget_session(resource, thread_id)
+
+    async def sweep(self) -> tuple[str, ...]:
+        """Remove rows that a crash has left of threads; return the ids of these threads."""
+        return await sweep_remains(self._db, self._clock)
 
 
 def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:

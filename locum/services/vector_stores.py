@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
@@ -14,7 +15,8 @@ from locum.domain import vector_stores as domain
 from locum.domain.files import File
 from locum.domain.pages import Listing, Page
 from locum.domain.search import Passage, Query, Rewriter, Search
-from locum.domain.vector_stores import Held, StoreStatus, VectorStore
+from locum.domain.vector_stores import SECONDS_PER_DAY, Held, StoreStatus, VectorStore
+from locum.errors import NotFound
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewVectorStore, VectorStoreChanges, said
 from locum.services.vector_store_files import add_files
@@ -106,6 +108,32 @@ class VectorStores:
         await self._db.write(remove)
         self._signals.changed(store_id)
 
+    async def delete_expired(self, keep_days: int) -> tuple[str, ...]:
+        """Delete the stores that expired so many days ago and that no assistant or thread names; return their ids."""
+        time = int(self._clock()) - keep_days * SECONDS_PER_DAY
+        by_resource: dict[str, set[str]] = {}
+        for resource, store_id in await self._db.read(lambda conn: store.expired_by(conn, time)):
+            by_resource.setdefault(resource, set()).add(store_id)
+        deleted = []
+        for resource, store_ids in by_resource.items():
+            for store_id in sorted(store_ids - await self._named(resource)):
+                if await self._db.write(partial(_delete_expired, resource=resource, store_id=store_id, time=time)):
+                    self._signals.changed(store_id)
+                    deleted.append(store_id)
+        return tuple(deleted)
+
+    async def _named(self, resource: str) -> set[str]:
+        """Return the ids of the stores that any assistant or thread of the resource names."""
+        named: set[str] = set()
+        kinds: tuple[store.Owners, ...] = ("assistants", "threads")
+        for owners in kinds:
+            after: int | None = 0
+            while after is not None:
+                look = partial(store.named_by, resource=resource, owners=owners, after=after)
+                portion, after = await self._db.read(look)
+                named |= portion
+        return named
+
     async def search(self, principal: Principal, store_id: str, query: Query) -> tuple[Query, tuple[Passage, ...]]:
         """The passages that answer best, best first, and the query that found them: in other words, where it may be."""
         await self._db.read(lambda conn: store.get(conn, principal.resource, store_id))
@@ -115,6 +143,18 @@ class VectorStores:
 
     def _state(self, conn: Connection, resource: str, store_id: str) -> StoreState:
         return _states(conn, resource, (store.get(conn, resource, store_id),), now=int(self._clock()))[0]
+
+
+def _delete_expired(conn: Connection, resource: str, store_id: str, time: int) -> bool:
+    """Delete the store, unless it was deleted or brought back meanwhile; return whether it was."""
+    try:
+        expired = store.get(conn, resource, store_id, for_update=True)
+    except NotFound:
+        return False
+    if not expired.is_expired(time):
+        return False
+    store.delete(conn, resource, store_id)
+    return True
 
 
 def _states(conn: Connection, resource: str, stores: Iterable[VectorStore], *, now: int) -> tuple[StoreState, ...]:

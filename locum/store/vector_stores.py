@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +18,7 @@ from locum.domain.vector_stores import FileCounts, Held, VectorStore
 from locum.errors import NotFound
 from locum.store import files as file_rows
 from locum.store.rows import decode, delete_row, encode, page_of, select_doc, update_doc
-from locum.store.tables import file_batch_files, file_batches
+from locum.store.tables import assistants, file_batch_files, file_batches, threads
 from locum.store.tables import vector_store_files as files
 from locum.store.tables import vector_stores as table
 
@@ -30,6 +32,12 @@ _GENERATION = sa.select(table.c.generation).where(_AT)
 _GENERATION_LOCK = _GENERATION.with_for_update()
 _STATE = sa.select(table.c.doc, table.c.generation).where(_AT)
 _NEXT_GENERATION = sa.update(table).where(_AT).values(generation=table.c.generation + 1).returning(table.c.generation)
+
+
+Owners = Literal["assistants", "threads"]
+_OWNERS = {"assistants": assistants, "threads": threads}
+_ID = re.compile(r'"(vs_[^"]+)"')
+_OWNERS_AT_ONCE = 2000
 
 
 def insert(conn: Connection, resource: str, store: VectorStore) -> None:
@@ -82,6 +90,25 @@ def delete(conn: Connection, resource: str, store_id: str) -> None:
     for each in (file_batches, files):
         conn.execute(sa.delete(each).where(each.c.vector_store_id == store_id, each.c.resource == resource))
     conn.execute(_DELETE, {"at": store_id, "of": resource})
+
+
+def expired_by(conn: Connection, time: int) -> list[tuple[str, str]]:
+    """Return (resource, id) of the stores of every resource that had expired by then."""
+    rows = conn.execute(sa.select(table.c.resource, table.c.doc))
+    stores = [(resource, decode(doc, VectorStore)) for resource, doc in rows]
+    return [(resource, store.id) for resource, store in stores if store.is_expired(time)]
+
+
+def named_by(conn: Connection, resource: str, owners: Owners, *, after: int) -> tuple[set[str], int | None]:
+    """Return the ids of stores that some assistants or threads name, and the `after` of the next ones, None at the end.
+
+    An id in their metadata counts as well.
+    """
+    rows = _OWNERS[owners].c
+    query = sa.select(rows.seq, rows.doc).where(rows.resource == resource, rows.seq > after)
+    portion = conn.execute(query.order_by(rows.seq).limit(_OWNERS_AT_ONCE)).all()
+    named = {store_id for _, doc in portion for store_id in _ID.findall(doc)}
+    return named, portion[-1][0] if len(portion) == _OWNERS_AT_ONCE else None
 
 
 def page(conn: Connection, resource: str, page: Page) -> Listing[VectorStore]:

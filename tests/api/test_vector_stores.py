@@ -3,6 +3,7 @@ in the place of an ingestion worker."""
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from locum.domain.files import blob_key
+from locum.domain.threads import Thread
 from locum.store import files as file_rows
 from locum.store import tables
+from locum.store import threads as thread_rows
 from locum.store import vector_store_files as rows
 from tests.api.edge import EdgeServer, wait_until
 from tests.api.here import Here
@@ -92,6 +95,43 @@ def test_a_store_expires_and_lives_again_on_other_terms(here: Here) -> None:
         here.sdk.vector_stores.search(store, query="sea")
     assert here.sdk.vector_stores.update(store, expires_after=None).status == "completed"
     assert len(here.sdk.vector_stores.search(store, query="sea").data) == 1
+
+
+def test_expired_store_stays_readable_until_its_days_are_over_or_while_it_is_named(here: Here) -> None:
+    ends = {"anchor": "last_active_at", "days": 1}
+    file = here.file()
+    alone, of_thread, of_assistant, revived = (here.store(file, expires_after=ends) for _ in range(4))
+    endless = here.store(file)
+    here.sdk.beta.threads.create(tool_resources={"file_search": {"vector_store_ids": [of_thread]}})
+    here.sdk.beta.assistants.create(
+        model="m",
+        tools=[{"type": "file_search"}],
+        tool_resources={"file_search": {"vector_store_ids": [of_assistant]}},
+    )
+    here.ingest()
+    here.clock.now += 91 * DAY - 1
+    stores = here.server.services.vector_stores
+    assert not {alone, of_thread, of_assistant, revived, endless} & {*here.server.do(stores.delete_expired(90))}
+    assert here.sdk.vector_stores.retrieve(alone).status == "expired"
+    assert here.sdk.vector_stores.files.list(alone).data[0].id == file
+    here.sdk.vector_stores.update(revived, expires_after={"anchor": "last_active_at", "days": 2})
+    here.clock.now += 1
+    deleted = {*here.server.do(stores.delete_expired(90))}
+    assert {alone, of_thread, of_assistant, revived, endless} & deleted == {alone}
+    assert here.refused(lambda: here.sdk.vector_stores.retrieve(alone), status=404)
+    kept = (of_thread, of_assistant, revived)
+    assert [here.sdk.vector_stores.retrieve(store).status for store in kept] == ["expired"] * 3
+    assert here.sdk.vector_stores.retrieve(endless).status == "completed"
+    assert here.sdk.files.retrieve(file).id == file
+
+
+def test_names_of_stores_are_found_in_any_number_of_threads(here: Here) -> None:
+    threads = [Thread(id=f"thread_{secrets.token_hex(8)}", created_at=1) for _ in range(2500)]
+    here.server.write(lambda conn: [thread_rows.insert(conn, here.resource, thread) for thread in threads])
+    store = here.store(expires_after={"anchor": "last_active_at", "days": 1})
+    here.sdk.beta.threads.create(tool_resources={"file_search": {"vector_store_ids": [store]}})
+    here.clock.now += 91 * DAY
+    assert store not in here.server.do(here.server.services.vector_stores.delete_expired(90))
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_rows_of_a_copy_that_was_never_completed_are_swept_an_hour_later(place: 
             with pytest.raises(Stopped):
                 await fork(db, lambda: 5.0, Fork(ME, "thread_old", None, {}), None, begin_portion=begin)
             assert await db.read(lambda conn: count_rows(conn, message_table)) > COUNT
-            assert await sweep_remains(db, lambda: 5.0 + HOUR - 1) == []
+            assert await sweep_remains(db, lambda: 5.0 + HOUR - 1) == ()
             assert len(await sweep_remains(db, lambda: 5.0 + HOUR)) == 1
             assert await db.read(lambda conn: count_rows(conn, message_table)) == COUNT
             assert await db.read(lambda conn: count_rows(conn, remains_table)) == 0

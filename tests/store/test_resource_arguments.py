@@ -50,6 +50,7 @@ WITHOUT_RESOURCE = {
     "vector_store_files.renew": "a heartbeat extends all leases of a worker",
     "vector_stores.all_ids": "maintenance compares all indexes with all stores; it returns the resource of each",
     "vector_stores.embedders": "maintenance keeps the vectors that any store uses",
+    "vector_stores.expired_by": "the sweep removes expired stores of every resource; it returns the resource of each",
     "vector_stores.generations": "maintenance follows every store; it returns the resource of each",
     "vector_stores.is_any": "the ingestion worker starts with the first store of any resource",
 }
