@@ -283,6 +283,12 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="Form of the log on standard error.")
 
     @property
+    def local_url(self) -> str:
+        """Return the address under which this machine reaches the server."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host.strip("[]"))  # noqa: S104
+        return f"{'https' if self.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """`cors_origins`, one by one."""
         return tuple(self.cors_origins.split(",")) if self.cors_origins else ()

@@ -9,12 +9,14 @@ import platform
 import shutil
 import socket
 import sqlite3
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
@@ -528,26 +530,28 @@ async def _port(settings: Settings, server: protocol.Health | None) -> Finding:
         if error.errno != errno.EADDRINUSE:
             words = f"cannot listen on {host} ({error.strerror}): choose an address with --host or LOCUM_HOST"
             return Finding("fix", about, words)
-        if server is not None and await _is_locum(host, port):
+        if server is not None and await _is_locum(settings.local_url):
             return Finding("ok", about, f"{port} on {host}, where the server answers")
         return Finding("fix", about, f"{port} on {host} is in use: choose another with --port or LOCUM_PORT")
     return Finding("ok", about, f"{port} on {host} is free")
 
 
-async def _is_locum(host: str, port: int) -> bool:
-    """Whether what listens there says what a server of ours says of its health."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+async def _is_locum(base_url: str) -> bool:
+    """Return whether a Locum server answers there."""
+    address = urlsplit(base_url)
+    # The certificate may name another host: a health check authenticates nothing.
+    tls = ssl._create_unverified_context() if address.scheme == "https" else None  # noqa: S323
     try:
         async with asyncio.timeout(_HEALTH_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=tls)
             try:
                 writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                said = await reader.read()
+                answer = await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
         return False
-    return said.endswith(b'{"status":"ok"}')
+    return answer.endswith(b'{"status":"ok"}')
 
 
 def _size(count: int) -> str:

@@ -42,7 +42,7 @@ def import_files(
     """
     settings = Settings.load()
     found = _found(paths)
-    failed = asyncio.run(_import(url or _address(settings), settings.api_key or "any", store, found))
+    failed = asyncio.run(_import(url or settings.local_url, settings.api_key or "any", store, found))
     typer.echo(f"{len(found) - len(failed)} of {len(found)} files can be searched.")
     for path, reason in sorted(failed.items()):
         typer.echo(f"{path}: {printable(reason)}", err=True)
@@ -64,11 +64,6 @@ def _found(paths: Iterable[Path]) -> list[Path]:
     if not found:
         raise StartupError("There is no file that can be searched in what was named.")
     return list(found)
-
-
-def _address(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host.strip("[]"))  # noqa: S104
-    return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 async def _import(address: str, key: str, store: str, paths: Sequence[Path]) -> dict[Path, str]:

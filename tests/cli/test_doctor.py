@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from locum.cli.doctor import about_sqlite, about_stored_files
 from locum.store.migrations import HEAD, upgrade
 from locum.store.sqlite import sqlite_engine
+from tests.certificates import Certificate
 from tests.cli.commands import assert_one_line, locum
 from tests.databases import PostgresServer
 from tests.models.upstream import ScriptedUpstream, Status, Text
@@ -115,6 +116,14 @@ def test_a_running_server_is_recognised_and_not_disturbed(tmp_path: Path) -> Non
     found = examined("--data-dir", "data", cwd=tmp_path)
     assert "no server is running" in found["Data directory"][1]
     assert found["Database"] == ("ok", f"SQLite in data/locum.db, revision {HEAD}")
+
+
+def test_server_with_tls_is_recognised(tmp_path: Path) -> None:
+    tls = Certificate(tmp_path / "tls", address=None).env
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off", **tls}) as server:
+        port = server.azure_endpoint.rpartition(":")[2]
+        words = examined("--data-dir", "data", "--port", port, cwd=tmp_path, **tls)["Port"]
+        assert words == ("ok", f"{port} on 127.0.0.1, where the server answers")
 
 
 def test_damaged_databases_are_to_be_restored_or_removed(tmp_path: Path) -> None:

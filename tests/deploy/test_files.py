@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,7 +17,8 @@ import yaml
 
 import locum
 from locum.settings import Settings
-from tests.serving import ServerProcess
+from tests.certificates import Certificate
+from tests.serving import ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -70,14 +70,26 @@ def test_the_images_python_is_one_that_locum_supports() -> None:
     assert int(version) >= 11
 
 
-def test_the_images_health_check_tells_a_server_from_none(server: ServerProcess) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
+def test_health_check_of_the_image_distinguishes_a_server_from_none(tls: bool, tmp_path: Path) -> None:
+    settings = Certificate(tmp_path / "tls", address=None).env if tls else {}
+    with ServerProcess(tmp_path / "data", env={"LOCUM_SANDBOX": "off", **settings}) as server:
+        port = str(urlsplit(server.base_url).port)
+        assert health_check(tmp_path, LOCUM_PORT=port, **settings) == 0
+        assert health_check(tmp_path, LOCUM_PORT=port, **settings, http_proxy="http://127.0.0.1:1") == 0
+        assert health_check(tmp_path, LOCUM_PORT="1", **settings) == 1
+        toml = {"port": int(port), **{name.removeprefix("LOCUM_").lower(): value for name, value in settings.items()}}
+        (tmp_path / "locum.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in toml.items()))
+        assert health_check(tmp_path) == 0
+
+
+def health_check(cwd: Path, **env: str) -> int:
+    """Return the exit code of the image's health check with these settings."""
     program = json.loads(last("HEALTHCHECK").partition(" CMD ")[2])
     assert program[0] == "python"
-    ports = {str(urlsplit(server.base_url).port): 0, "1": 1}
-    for port, code in ports.items():
-        env = {**os.environ, "LOCUM_PORT": port}
-        done = subprocess.run([sys.executable, *program[1:]], env=env, capture_output=True, timeout=30, check=False)
-        assert done.returncode == code, done.stderr
+    command = [sys.executable, *program[1:]]
+    environment = clean_environment(LOCUM_HOST="0.0.0.0", **env)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=30, check=False).returncode
 
 
 # ---- Compose
