@@ -15,15 +15,18 @@ export PYTHONDONTWRITEBYTECODE :=
 PARALLEL := --numprocesses 4 --no-loadscope-reorder
 # They measure the memory of the machine, or keep all of it busy.
 ALONE := tests/sandbox/test_leaks.py tests/sandbox/test_floods.py
+LOCKED_GROUPS := build test check bench lock
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Installs only files whose hashes are in constraints.txt.
+LOCKED_INSTALL := $(PIP_INSTALL) --require-hashes --constraint constraints.txt
 
-.PHONY: serve demo test test-wheel test-pythons test-all conformance conformance-selftest sdk-matrix sdks check bench format clean
+.PHONY: serve demo test test-wheel test-pythons test-all conformance conformance-selftest sdk-matrix sdks check bench format lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/locum serve $(ARGS)
 
 demo: $(VENV)/.serve
-	@$(BIN)/python -c 'import openai' 2>/dev/null || $(PIP_INSTALL) --constraint constraints.txt openai
+	@$(BIN)/python -c 'import openai' 2>/dev/null || $(LOCKED_INSTALL) openai
 	@$(BIN)/locum demo $(ARGS)
 
 test: $(VENV)/.test $(OLD_SDK)/.ready
@@ -33,7 +36,7 @@ test: $(VENV)/.test $(OLD_SDK)/.ready
 test-wheel: $(OLD_SDK)/.ready
 	@$(MAKE) --no-print-directory VENV=$(WHEEL_VENV) $(WHEEL_VENV)/.test
 	@rm -rf dist build/sdist && mkdir -p build/sdist
-	@$(WHEEL_VENV)/bin/python -m build --outdir dist >build/log.txt 2>&1 || { cat build/log.txt >&2; exit 1; }
+	@$(WHEEL_VENV)/bin/python -m build --no-isolation --outdir dist >build/log.txt 2>&1 || { cat build/log.txt >&2; exit 1; }
 	@$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	@tar --extract --file dist/*.tar.gz --directory build/sdist --strip-components 1 && rm -r build/sdist/locum
 	@ln -s $(CURDIR)/$(OLD_SDK) build/sdist/
@@ -78,11 +81,18 @@ check: $(VENV)/.test
 	@$(BIN)/python -m checks.changelog
 
 bench: $(VENV)/.test
-	@$(PIP_INSTALL) --constraint constraints.txt --group bench
+	@$(LOCKED_INSTALL) --group bench
 	@$(BIN)/python -m bench $(ARGS)
 
 format: $(VENV)/.test
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+# Writes constraints.txt: versions and hashes of all packages, for every supported Python and machine. Versions stay as
+# they are where they can; ARGS=--upgrade takes the newest.
+lock: $(VENV)/.venv
+	@$(LOCKED_INSTALL) --group lock
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --all-extras $(LOCKED_GROUPS:%=--group %) --output-file constraints.txt $(ARGS) pyproject.toml
 
 clean:
 	rm -rf $(VENV) .venv-* .sdk build dist .mypy_cache .ruff_cache .pytest_cache
@@ -92,16 +102,18 @@ $(VENV)/.venv:
 	  { echo "Locum needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
 	  echo "This Python cannot make virtual environments: install the package python3-venv (Debian, Ubuntu), then try again." >&2; exit 1; }
+	@sed -n '/^pip==/,/[^\\]$$/p' constraints.txt | $(PIP_INSTALL) --require-hashes --requirement /dev/stdin
 	@touch $@
 
 $(VENV)/.serve: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "Installing Locum into $(VENV) (once; a minute or two) ..."
-	@$(PIP_INSTALL) --upgrade 'pip>=25.1'
-	@$(PIP_INSTALL) --constraint constraints.txt --editable '.[postgres,s3]'
+	@$(LOCKED_INSTALL) --group build
+	@$(PIP_INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	@$(LOCKED_INSTALL) 'locum[postgres,s3]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	@$(PIP_INSTALL) --constraint constraints.txt --group test --group check
+	@$(LOCKED_INSTALL) --group test --group check
 	@touch $@
 
 # Each SDK of the matrix in an environment of its own: old ones need an httpx that newer packages do not.
@@ -116,7 +128,7 @@ $(VENV)/.test: $(VENV)/.serve
 	elif [ -x $(PACKED_NODE)/bin/node ]; then \
 	  npm="$(PACKED_NODE)/bin/node $(PACKED_NODE)/lib/node_modules/npm/bin/npm-cli.js"; \
 	else echo "There is no Node here: the SDK matrix will skip $(@D)." >&2; exit 0; fi; \
-	cd $(@D) && $$npm ci --loglevel=error --no-audit --no-fund && touch .ready
+	cd $(@D) && $$npm ci --ignore-scripts --loglevel=error --no-audit --no-fund && touch .ready
 
 # A Node for the SDKs that the machine's own is too old for, and for machines that have none.
 .sdk/node/.ready: | $(VENV)/.venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shlex
@@ -65,8 +66,11 @@ def test_the_image_runs_as_an_ordinary_user_by_default() -> None:
     assert (last("ENTRYPOINT"), last("CMD")) == ('["locum"]', '["serve"]')
 
 
-def test_the_images_python_is_one_that_locum_supports() -> None:
-    (version,) = re.findall(r"^python:3\.(\d+)-slim$", last("FROM"))
+def test_base_image_is_an_argument_so_that_a_digest_can_name_it() -> None:
+    (argument,) = (rest for word, rest in DOCKERFILE if word == "ARG")
+    name, _, default = argument.partition("=")
+    assert last("FROM") == f"${{{name}}}"
+    (version,) = re.findall(r"^python:3\.(\d+)-slim$", default)
     assert int(version) >= 11
 
 
@@ -130,6 +134,51 @@ def test_the_pods_mounts_and_ports_are_defined() -> None:
     ports = {port["name"] for port in locum["ports"]}
     assert {port["targetPort"] for port in manifests()["Service"]["spec"]["ports"]} <= ports
     assert {locum[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")} == {"/readyz", "/healthz"}
+
+
+def test_storage_that_the_pod_takes_of_its_node_is_limited() -> None:
+    pod = manifests()["StatefulSet"]["spec"]["template"]["spec"]
+    for container in pod["containers"]:
+        assert container["resources"]["limits"].keys() >= {"memory", "ephemeral-storage"}
+        assert container["resources"]["requests"].keys() >= {"memory", "ephemeral-storage"}
+    assert all("sizeLimit" in volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume)
+
+
+def test_network_policy_covers_the_pod_in_both_directions() -> None:
+    kinds = manifests()
+    policy = kinds["NetworkPolicy"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == kinds["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == ["http"]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_allowed"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("169.254.169.254", False),
+        ("100.100.100.200", False),
+        ("127.0.0.1", False),
+        ("10.96.0.1", False),
+        ("172.31.0.1", False),
+        ("192.168.1.1", False),
+        ("fd00:ec2::254", False),
+        ("fe80::1", False),
+        ("::1", False),
+    ],
+)
+def test_pod_reaches_public_addresses_by_https_and_no_others(address: str, is_allowed: bool) -> None:
+    target = ipaddress.ip_address(address)
+    rules = manifests()["NetworkPolicy"]["spec"]["egress"]
+    blocks = [(peer["ipBlock"], rule["ports"]) for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+    reached = [
+        ports
+        for block, ports in blocks
+        if target in ipaddress.ip_network(block["cidr"])
+        and not any(target in ipaddress.ip_network(cidr) for cidr in block.get("except", ()))
+    ]
+    assert reached == ([[{"port": 443}]] if is_allowed else [])
 
 
 def test_the_pod_gives_up_what_it_needs_not_and_gets_the_profile() -> None:
