@@ -85,6 +85,11 @@ class ToolResources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def code_interpreter_file_ids(self) -> tuple[str, ...]:
         return self.code_interpreter.file_ids if self.code_interpreter else ()
 
+    @property
+    def used_ids(self) -> tuple[str, ...]:
+        """Ids of all files and vector stores."""
+        return self.code_interpreter_file_ids + self.vector_store_ids
+
     def with_code_interpreter_files(self, file_ids: tuple[str, ...]) -> ToolResources:
         """The same resources and these files, each once, in the order they came."""
         merged = tuple(dict.fromkeys((*self.code_interpreter_file_ids, *file_ids)))

@@ -17,6 +17,7 @@ from locum.services import tool_resources
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import AssistantParams, said
 from locum.services.shared_files import share
+from locum.services.vector_stores import delete_made_for
 from locum.store import assistants as store
 from locum.store.database import Database
 
@@ -90,11 +91,12 @@ class Assistants:
         return assistant
 
     async def delete(self, principal: Principal, assistant_id: str) -> None:
-        """Remove the assistant; its threads and runs stay."""
+        """Delete the assistant, and a vector store that v1 made for it. Threads, runs and other stores stay."""
 
         def remove(conn: Connection) -> None:
-            store.get(conn, principal.resource, assistant_id)
+            store.get(conn, principal.resource, assistant_id, for_update=True)
             store.delete(conn, principal.resource, assistant_id)
+            delete_made_for(conn, principal.resource, assistant_id)
 
         await self._db.write(remove)
 
@@ -108,5 +110,5 @@ def _with_resources(
         resources = msgspec.structs.replace(resources, file_search=had.file_search)
     resources = tool_resources.resolve(conn, resource, resources, params.new_stores, current=had, now=now)
     if params.shares_files:
-        resources = share(conn, resource, resources, assistant.tools, had=had, now=now)
+        resources = share(conn, resource, resources, assistant.tools, had=had, assistant_id=assistant.id, now=now)
     return msgspec.structs.replace(assistant, tool_resources=resources)

@@ -127,14 +127,14 @@ def add_messages(
     conn: Connection, resource: str, thread: Thread, new: Sequence[NewMessage], *, now: int
 ) -> list[Message]:
     """Insert messages into a thread that takes them; merge their attachments into its tool resources."""
-    messages, resources = attach_files(conn, resource, thread.tool_resources, new, now=now)
+    messages, resources = attach_files(conn, resource, thread.tool_resources, new, thread_id=thread.id, now=now)
     if resources != thread.tool_resources:
         thread_store.save(conn, resource, msgspec.structs.replace(thread, tool_resources=resources))
     return insert_messages(conn, resource, thread.id, messages, now=now)
 
 
 def attach_files(
-    conn: Connection, resource: str, resources: ToolResources, new: Sequence[NewMessage], *, now: int
+    conn: Connection, resource: str, resources: ToolResources, new: Sequence[NewMessage], *, thread_id: str, now: int
 ) -> tuple[list[NewMessage], ToolResources]:
     """Read the files of messages; return the messages with attachments for their `file_ids`, and a thread's resources
     with all attachments. NotFound for a file that does not exist."""
@@ -142,7 +142,9 @@ def attach_files(
     files = read_files(conn, resource, named, now=now, for_share=are_searched((), tuple(new)))
     messages = [tool_resources.from_file_ids(message, files) for message in new]
     select_files(files, (attachment.file_id for message in messages for attachment in message.attachments))
-    resources = tool_resources.merge_attachments(conn, resource, resources, messages, files, now=now)
+    resources = tool_resources.merge_attachments(
+        conn, resource, resources, messages, files, thread_id=thread_id, now=now
+    )
     for message in messages:  # last: a request that is wrong in several ways keeps the error it has always had
         select_files(files, _image_ids(message))
     return messages, resources

@@ -277,7 +277,7 @@ class Runs:
     ) -> Run:
         assistant = assistant_store.get(conn, resource, new.assistant_id)
         resources = tool_resources.resolve(
-            conn, resource, new.tool_resources, new.new_stores, expires_after=tool_resources.OF_THREADS, now=int(now)
+            conn, resource, new.tool_resources, new.new_stores, thread_id=thread.id, now=int(now)
         )
         new = msgspec.structs.replace(new, tool_resources=resources)
         run = effective_run(

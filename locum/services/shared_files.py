@@ -19,10 +19,18 @@ from locum.store import vector_stores as store
 
 
 def share(
-    conn: Connection, resource: str, resources: ToolResources, tools: tuple[Tool, ...], *, had: ToolResources, now: int
+    conn: Connection,
+    resource: str,
+    resources: ToolResources,
+    tools: tuple[Tool, ...],
+    *,
+    had: ToolResources,
+    assistant_id: str,
+    now: int,
 ) -> ToolResources:
-    """The resources of an assistant with these tools, its store in step with its files: what it `had` and has no more
-    leaves the store; what else the store has stays.
+    """Return the resources of an assistant with these tools, its store in step with its files: files that it `had` and
+    has no more leave the store; other files of the store stay. A new store is deleted with the assistant: v1 does not
+    show it.
 
     InvalidRequest in the hosted words for a file that none of the tools could read.
     """
@@ -44,5 +52,7 @@ def share(
     if known:
         add_files(conn, resource, known[0], searched, now=now, refuse_at="file_ids")
         return resources
-    made = insert_store(conn, resource, NewVectorStore(files=searched), now=now, refuse_at="file_ids")
+    made = insert_store(
+        conn, resource, NewVectorStore(files=searched), now=now, refuse_at="file_ids", made_for=assistant_id
+    )
     return resources.with_vector_stores((made.id,))

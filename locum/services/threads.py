@@ -19,6 +19,7 @@ from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.messages import attach_files, insert_messages
 from locum.services.params import NewThread, ThreadChanges, are_searched, said
 from locum.services.portions import portion, remove_remains, sweep_remains
+from locum.services.vector_stores import delete_made_for
 from locum.signals.base import Signals
 from locum.store import runs as run_store
 from locum.store import thread_remains
@@ -105,7 +106,7 @@ class Threads:
                 after.tool_resources,
                 changes.new_stores,
                 current=before.tool_resources,
-                expires_after=tool_resources.OF_THREADS,
+                thread_id=thread_id,
                 now=int(self._clock()),
             )
             after = msgspec.structs.replace(after, tool_resources=resources)
@@ -118,20 +119,24 @@ class Threads:
         return thread
 
     async def delete(self, principal: Principal, thread_id: str) -> None:
-        """Remove the thread with its messages and runs; a run at work on it stops. Files it made stay."""
+        """Delete the thread with its messages, its runs and the vector stores that were made for it. An active run
+        stops. Files stay."""
 
         resource = principal.resource
 
-        def remove(conn: Connection) -> tuple[str | None, bool]:
+        def remove(conn: Connection) -> tuple[str | None, list[str], bool]:
             store.get(conn, resource, thread_id, for_update=True)
             active = run_store.active(conn, resource, thread_id)
             store.delete(conn, resource, thread_id)
+            store_ids = delete_made_for(conn, resource, thread_id)
             is_empty = store.remove_rows(conn, resource, thread_id, portion())
             if not is_empty:
                 thread_remains.note(conn, resource, thread_id, due_at=self._clock())
-            return active.id if active else None, is_empty
+            return active.id if active else None, store_ids, is_empty
 
-        stopped, is_empty = await self._db.write(remove)
+        stopped, store_ids, is_empty = await self._db.write(remove)
+        for store_id in store_ids:
+            self._signals.changed(store_id)
         if stopped:
             self._streams.break_off(stopped, "its thread was deleted.")
             self._signals.cancel(stopped)
@@ -147,11 +152,10 @@ class Threads:
 
 def insert_thread(conn: Connection, resource: str, new: NewThread, *, now: int) -> Thread:
     """Insert a thread and the messages it begins with."""
-    resources = tool_resources.resolve(
-        conn, resource, new.tool_resources, new.new_stores, expires_after=tool_resources.OF_THREADS, now=now
-    )
-    messages, resources = attach_files(conn, resource, resources, new.messages, now=now)
-    thread = Thread(id=ids.new("thread_"), created_at=now, metadata=new.metadata, tool_resources=resources)
+    thread_id = ids.new("thread_")
+    resources = tool_resources.resolve(conn, resource, new.tool_resources, new.new_stores, thread_id=thread_id, now=now)
+    messages, resources = attach_files(conn, resource, resources, new.messages, thread_id=thread_id, now=now)
+    thread = Thread(id=thread_id, created_at=now, metadata=new.metadata, tool_resources=resources)
     store.insert(conn, resource, thread)
     insert_messages(conn, resource, thread.id, messages, now=now)
     return thread

@@ -29,10 +29,11 @@ def resolve(
     new_stores: Sequence[NewVectorStore] = (),
     *,
     current: ToolResources = _NONE,
-    expires_after: ExpiresAfter | None = None,
+    thread_id: str | None = None,
     now: int,
 ) -> ToolResources:
-    """Create the described stores, which expire as `expires_after` says; return the requested resources with them.
+    """Create the described stores; return the requested resources with them. Those of a thread expire, and are deleted
+    with it.
 
     NotFound for a file or store that does not exist, unless `current` names it too.
     """
@@ -40,8 +41,14 @@ def resolve(
     file_ids = (file_id for file_id in requested.code_interpreter_file_ids if file_id not in kept_files)
     require_files(conn, resource, file_ids, now=now)
     require_stores(conn, resource, (store_id for store_id in requested.vector_store_ids if store_id not in kept_stores))
+    expires_after = None if thread_id is None else OF_THREADS
     created = [
-        insert_store(conn, resource, replace(new, expires_after=expires_after), now=now, refuse_at=_files_of(index)).id
+        insert_store(
+            *(conn, resource, replace(new, expires_after=expires_after)),
+            now=now,
+            refuse_at=_files_of(index),
+            made_for=thread_id,
+        ).id
         for index, new in enumerate(new_stores)
     ]
     return requested.with_vector_stores((*requested.vector_store_ids, *created)) if created else requested
@@ -69,6 +76,7 @@ def merge_attachments(
     messages: Iterable[NewMessage],
     files: Mapping[str, File],
     *,
+    thread_id: str,
     now: int,
 ) -> ToolResources:
     """Return a thread's resources with the attachments of these messages. files: all attached files, read for share.
@@ -89,5 +97,5 @@ def merge_attachments(
             add_files(conn, resource, store_id, searched, now=now, refuse_at="attachments", files=files)
             return resources
     new = NewVectorStore(files=searched, expires_after=OF_THREADS)
-    created = insert_store(conn, resource, new, now=now, refuse_at="attachments", files=files)
+    created = insert_store(conn, resource, new, now=now, refuse_at="attachments", files=files, made_for=thread_id)
     return resources.with_vector_stores((created.id,))

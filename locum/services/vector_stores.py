@@ -21,6 +21,7 @@ from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.params import NewVectorStore, VectorStoreChanges, said
 from locum.services.vector_store_files import add_files
 from locum.signals.base import Signals
+from locum.store import file_uses
 from locum.store import vector_stores as store
 from locum.store.database import Database
 
@@ -174,8 +175,9 @@ def insert_store(
     now: int,
     refuse_at: str,
     files: Mapping[str, File] | None = None,
+    made_for: str | None = None,
 ) -> VectorStore:
-    """Insert a store with its files. refuse_at, files: as for `add_files`."""
+    """Insert a store with its files. refuse_at, files: as for `add_files`. made_for: as for `delete_made_for`."""
     made = VectorStore(
         id=ids.new("vs_"),
         created_at=now,
@@ -185,7 +187,24 @@ def insert_store(
         expires_after=new.expires_after,
         metadata=new.metadata,
     )
-    store.insert(conn, resource, made)
+    store.insert(conn, resource, made, made_for=made_for)
     if new.files:
         add_files(conn, resource, made.id, new.files, now=now, refuse_at=refuse_at, files=files)
     return made
+
+
+def delete_made_for(conn: Connection, resource: str, object_id: str) -> list[str]:
+    """Delete the stores that were made for a thread or assistant which is deleted; return their ids.
+
+    A store that others use by now stays: with the next thread, or for good where only assistants use it.
+    """
+    deleted = []
+    for store_id in store.made_for(conn, resource, object_id):
+        users = file_uses.users(conn, resource, store_id)
+        if users:
+            threads = sorted(user for user in users if user.startswith("thread_"))
+            store.hand_over(conn, resource, store_id, to=threads[0] if threads else None)
+        else:
+            store.delete(conn, resource, store_id)
+            deleted.append(store_id)
+    return deleted

@@ -21,8 +21,8 @@ _DELETE = delete_row(table)
 
 def insert(conn: Connection, resource: str, assistant: Assistant) -> None:
     conn.execute(_INSERT, {"id": assistant.id, "resource": resource, "doc": encode(assistant)})
-    if file_ids := assistant.tool_resources.code_interpreter_file_ids:
-        file_uses.replace(conn, resource, assistant.id, file_ids)
+    if used_ids := assistant.tool_resources.used_ids:
+        file_uses.replace(conn, resource, assistant.id, used_ids)
 
 
 def get(conn: Connection, resource: str, assistant_id: str, *, for_update: bool = False) -> Assistant:
@@ -35,7 +35,7 @@ def get(conn: Connection, resource: str, assistant_id: str, *, for_update: bool 
 
 def save(conn: Connection, resource: str, assistant: Assistant) -> None:
     conn.execute(_SAVE, {"at": assistant.id, "of": resource, "doc": encode(assistant)})
-    file_uses.replace(conn, resource, assistant.id, assistant.tool_resources.code_interpreter_file_ids)
+    file_uses.replace(conn, resource, assistant.id, assistant.tool_resources.used_ids)
 
 
 def delete(conn: Connection, resource: str, assistant_id: str) -> None:

@@ -135,7 +135,8 @@ sa.Index("ix_files_thread", files.c.thread_id, files.c.seq)
 file_uses = sa.Table(
     "file_uses",
     metadata,
-    # Which assistants and threads have a file in their tool resources: a deleted file leaves them.
+    # The assistants and threads that have a file or vector store in their tool resources: a deleted file leaves them,
+    # and a store that was made for one of them stays as long as another one uses it.
     sa.Column("file_id", sa.String(64), primary_key=True),
     sa.Column("object_id", sa.String(64), primary_key=True),
     _resource(),
@@ -203,8 +204,12 @@ vector_stores = sa.Table(
     # Counts what changes of its files: whoever keeps an index of the store sees whether it is behind.
     sa.Column("generation", sa.BigInteger, nullable=False, server_default="0"),
     _doc(),
+    # The thread or assistant that it was made for and is deleted with; last, where its migration adds it.
+    sa.Column("made_for", sa.String(64)),
 )
 sa.Index("ix_vector_stores_resource", vector_stores.c.resource, vector_stores.c.seq)
+_is_made = vector_stores.c.made_for.is_not(None)
+sa.Index("ix_vector_stores_made_for", vector_stores.c.made_for, sqlite_where=_is_made, postgresql_where=_is_made)
 
 vector_store_files = sa.Table(
     "vector_store_files",

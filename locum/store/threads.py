@@ -46,8 +46,8 @@ _FEW = 1000
 
 def insert(conn: Connection, resource: str, thread: Thread) -> None:
     conn.execute(_INSERT, {"id": thread.id, "resource": resource, "doc": encode(thread)})
-    if file_ids := thread.tool_resources.code_interpreter_file_ids:
-        file_uses.replace(conn, resource, thread.id, file_ids)
+    if used_ids := thread.tool_resources.used_ids:
+        file_uses.replace(conn, resource, thread.id, used_ids)
     _label(conn, resource, thread)
 
 
@@ -62,7 +62,7 @@ def get(conn: Connection, resource: str, thread_id: str, *, for_update: bool = F
 
 def save(conn: Connection, resource: str, thread: Thread) -> None:
     conn.execute(_SAVE, {"at": thread.id, "of": resource, "doc": encode(thread)})
-    file_uses.replace(conn, resource, thread.id, thread.tool_resources.code_interpreter_file_ids)
+    file_uses.replace(conn, resource, thread.id, thread.tool_resources.used_ids)
     conn.execute(_UNLABEL, {"at": thread.id, "of": resource})
     _label(conn, resource, thread)
 

@@ -31,6 +31,13 @@ _AT = sa.and_(table.c.id == sa.bindparam("at"), table.c.resource == sa.bindparam
 _GENERATION = sa.select(table.c.generation).where(_AT)
 _GENERATION_LOCK = _GENERATION.with_for_update()
 _STATE = sa.select(table.c.doc, table.c.generation).where(_AT)
+_MADE_FOR = (
+    sa.select(table.c.id)
+    .where(table.c.made_for == sa.bindparam("owner"), table.c.resource == sa.bindparam("of"))
+    .order_by(table.c.seq)
+    .with_for_update()
+)
+_HAND_OVER = sa.update(table).where(_AT).values(made_for=sa.bindparam("to"))
 _NEXT_GENERATION = sa.update(table).where(_AT).values(generation=table.c.generation + 1).returning(table.c.generation)
 
 
@@ -40,8 +47,9 @@ _ID = re.compile(r'"(vs_[^"]+)"')
 _OWNERS_AT_ONCE = 2000
 
 
-def insert(conn: Connection, resource: str, store: VectorStore) -> None:
-    conn.execute(_INSERT, {"id": store.id, "resource": resource, "doc": encode(store)})
+def insert(conn: Connection, resource: str, store: VectorStore, *, made_for: str | None = None) -> None:
+    """Insert a store. made_for: the thread or assistant that it is deleted with."""
+    conn.execute(_INSERT, {"id": store.id, "resource": resource, "doc": encode(store), "made_for": made_for})
 
 
 def get(conn: Connection, resource: str, store_id: str, *, for_update: bool = False) -> VectorStore:
@@ -109,6 +117,14 @@ def named_by(conn: Connection, resource: str, owners: Owners, *, after: int) -> 
     portion = conn.execute(query.order_by(rows.seq).limit(_OWNERS_AT_ONCE)).all()
     named = {store_id for _, doc in portion for store_id in _ID.findall(doc)}
     return named, portion[-1][0] if len(portion) == _OWNERS_AT_ONCE else None
+def made_for(conn: Connection, resource: str, object_id: str) -> list[str]:
+    """Return the ids of the stores that were made for a thread or assistant, and lock them."""
+    return list(conn.execute(_MADE_FOR, {"owner": object_id, "of": resource}).scalars())
+
+
+def hand_over(conn: Connection, resource: str, store_id: str, *, to: str | None) -> None:
+    """Change the thread that a store is deleted with; None for a store that is deleted by its caller only."""
+    conn.execute(_HAND_OVER, {"at": store_id, "of": resource, "to": to})
 
 
 def page(conn: Connection, resource: str, page: Page) -> Listing[VectorStore]:

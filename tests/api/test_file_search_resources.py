@@ -298,6 +298,134 @@ def test_a_fork_shares_the_store(here: Here) -> None:
     assert fork["tool_resources"] == by_id(*stores_of(thread))
 
 
+# ---- stores that were made for a thread are deleted with it
+
+
+def existing_stores(here: Here) -> list[str]:
+    return [store.id for store in here.sdk.vector_stores.list(order="asc")]
+
+
+def fork_of(here: Here, thread: str) -> str:
+    options: Any = {"headers": {"OpenAI-Beta": "assistants=v2"}}
+    fork: Any = here.sdk.post(f"/threads/{thread}/fork", cast_to=object, body={}, options=options)
+    return str(fork["id"])
+
+
+def make_by_description(here: Here, file: str) -> str:
+    return here.sdk.beta.threads.create(tool_resources=described(file)).id
+
+
+def make_by_update(here: Here, file: str) -> str:
+    thread = here.sdk.beta.threads.create().id
+    here.sdk.beta.threads.update(thread, tool_resources=described(file))
+    return thread
+
+
+def make_by_first_message(here: Here, file: str) -> str:
+    message: Any = {"role": "user", "content": "x", "attachments": [attached(file, "file_search")]}
+    return here.sdk.beta.threads.create(messages=[message]).id
+
+
+def make_by_message(here: Here, file: str) -> str:
+    thread = here.sdk.beta.threads.create().id
+    attachments: Any = [attached(file, "file_search")]
+    here.sdk.beta.threads.messages.create(thread, role="user", content="x", attachments=attachments)
+    return thread
+
+
+def make_by_message_of_run(here: Here, file: str) -> str:
+    thread, assistant = here.sdk.beta.threads.create().id, here.sdk.beta.assistants.create(model="m").id
+    message: Any = {"role": "user", "content": "x", "attachments": [attached(file, "file_search")]}
+    here.sdk.beta.threads.runs.create(thread, assistant_id=assistant, additional_messages=[message])
+    return thread
+
+
+def make_by_thread_of_run(here: Here, file: str) -> str:
+    assistant = here.sdk.beta.assistants.create(model="m").id
+    thread: Any = {"tool_resources": described(file)}
+    return here.sdk.beta.threads.create_and_run(assistant_id=assistant, thread=thread).thread_id
+
+
+def make_by_run(here: Here, file: str) -> str:
+    assistant = here.sdk.beta.assistants.create(model="m").id
+    run = here.sdk.beta.threads.create_and_run(assistant_id=assistant, tool_resources=described(file))
+    return run.thread_id
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(make_by_description, make_by_update, make_by_first_message, make_by_message, make_by_message_of_run),
+        *(make_by_thread_of_run, make_by_run),
+    ],
+)
+def test_deleted_thread_takes_the_store_that_was_made_for_it_along(
+    make: Callable[[Here, str], str], here: Here
+) -> None:
+    file = here.file()
+    thread = make(here, file)
+    (store,) = existing_stores(here)
+    assert files_of(here, store) == [file]
+    here.sdk.beta.threads.delete(thread)
+    assert existing_stores(here) == []
+    assert here.sdk.files.retrieve(file).id == file
+
+
+def test_deleted_thread_leaves_a_store_of_its_user(here: Here) -> None:
+    own, file = here.store(), here.file()
+    thread = here.sdk.beta.threads.create(tool_resources=by_id(own)).id
+    attachments: Any = [attached(file, "file_search")]
+    here.sdk.beta.threads.messages.create(thread, role="user", content="x", attachments=attachments)
+    here.sdk.beta.threads.delete(thread)
+    assert existing_stores(here) == [own]
+    assert files_of(here, own) == [file]
+
+
+def test_store_that_a_thread_was_given_later_stays_and_the_one_made_for_it_goes(here: Here) -> None:
+    own, thread = here.store(), make_by_description(here, here.file())
+    here.sdk.beta.threads.update(thread, tool_resources=by_id(own))
+    assert len(existing_stores(here)) == 2
+    here.sdk.beta.threads.delete(thread)
+    assert existing_stores(here) == [own]
+
+
+def test_store_that_forks_share_is_deleted_with_the_last_thread(here: Here) -> None:
+    first = make_by_description(here, here.file())
+    second = fork_of(here, first)
+    third = fork_of(here, second)
+    (store,) = existing_stores(here)
+    for thread in (first, third):
+        here.sdk.beta.threads.delete(thread)
+        assert existing_stores(here) == [store]
+    here.sdk.beta.threads.delete(second)
+    assert existing_stores(here) == []
+
+
+def test_store_made_for_a_thread_stays_with_an_assistant_that_uses_it(here: Here) -> None:
+    thread = make_by_description(here, here.file())
+    (store,) = existing_stores(here)
+    assistant = here.sdk.beta.assistants.create(model="m").id
+    here.sdk.beta.assistants.update(assistant, tool_resources=by_id(store))
+    fork = fork_of(here, thread)
+    for deleted in (thread, fork):
+        here.sdk.beta.threads.delete(deleted)
+        assert existing_stores(here) == [store]
+    here.sdk.beta.assistants.delete(assistant)
+    assert existing_stores(here) == [store]
+
+
+def test_store_that_was_deleted_before_its_thread_harms_nothing(here: Here) -> None:
+    thread = make_by_description(here, here.file())
+    here.sdk.vector_stores.delete(existing_stores(here)[0])
+    assert here.sdk.beta.threads.delete(thread).deleted
+
+
+def test_deleted_assistant_leaves_the_store_that_was_described_with_it(here: Here) -> None:
+    assistant = here.sdk.beta.assistants.create(model="m", tool_resources=described(here.file()))
+    here.sdk.beta.assistants.delete(assistant.id)
+    assert existing_stores(here) == stores_of(assistant)
+
+
 # ---- v1
 
 
@@ -390,3 +518,21 @@ def test_a_v1_message_brings_its_files_to_the_threads_store(here: Here) -> None:
     assert message["file_ids"] == [file]
     (store,) = stores_of(here.sdk.beta.threads.retrieve(thread))
     assert files_of(here, store) == [file]
+
+
+@needs_the_tool
+def test_deleted_v1_assistant_takes_the_store_that_v1_does_not_show_along(here: Here) -> None:
+    v1, file = V1(here), here.file()
+    assistant = v1("POST", "/assistants", {"model": "m", "tools": [RETRIEVAL], "file_ids": [file]})["id"]
+    assert len(existing_stores(here)) == 1
+    v1("DELETE", f"/assistants/{assistant}")
+    assert existing_stores(here) == []
+    assert here.sdk.files.retrieve(file).id == file
+
+
+def test_deleted_thread_of_v1_takes_its_store_along(here: Here) -> None:
+    v1, message = V1(here), {"role": "user", "content": "x", "file_ids": [here.file()]}
+    thread = v1("POST", "/threads", {"messages": [message]})["id"]
+    assert len(existing_stores(here)) == 1
+    v1("DELETE", f"/threads/{thread}")
+    assert existing_stores(here) == []

@@ -50,7 +50,12 @@ RELEASES["0003"] = [
 ]
 RELEASES["0004"] = RELEASES["0003"]
 RELEASES["0005"] = RELEASES["0004"]
-RELEASES["0006"] = RELEASES["0005"]
+RELEASES["0006"] = [
+    *RELEASES["0005"],
+    """INSERT INTO vector_stores (id, resource, doc) VALUES ('vs_1', 'default',
+    '{"id":"vs_1","created_at":1,"last_active_at":1}')""",
+]
+RELEASES["0007"] = RELEASES["0006"]
 
 
 def build(conn: sa.Connection, revision: str) -> None:

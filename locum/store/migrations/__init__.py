@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from locum.errors import StartupError
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in `versions/` (a test compares): a start on a current database need not import Alembic.
 Revisions are numbers in ascending order."""
 
