@@ -13,7 +13,7 @@ from locum import ids
 from locum.clock import Clock
 from locum.domain.messages import Message
 from locum.domain.threads import Thread
-from locum.errors import InvalidRequest, LocumError, Unavailable
+from locum.errors import InvalidRequest, Unavailable
 from locum.services.idempotency import IdempotencyKey, create_or_find
 from locum.services.portions import IsOver, portion, remove_remains
 from locum.store import messages as message_store
@@ -35,7 +35,7 @@ class Fork(msgspec.Struct, frozen=True):
     """Attributes of the new thread that differ from those of the old one."""
 
 
-class _TooLong(LocumError):
+class _TooLong(Exception):
     """The thread cannot be copied within one portion."""
 
 

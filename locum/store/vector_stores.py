@@ -117,6 +117,8 @@ def named_by(conn: Connection, resource: str, owners: Owners, *, after: int) -> 
     portion = conn.execute(query.order_by(rows.seq).limit(_OWNERS_AT_ONCE)).all()
     named = {store_id for _, doc in portion for store_id in _ID.findall(doc)}
     return named, portion[-1][0] if len(portion) == _OWNERS_AT_ONCE else None
+
+
 def made_for(conn: Connection, resource: str, object_id: str) -> list[str]:
     """Return the ids of the stores that were made for a thread or assistant, and lock them."""
     return list(conn.execute(_MADE_FOR, {"owner": object_id, "of": resource}).scalars())
