@@ -25,6 +25,23 @@ def test_the_settings_page_is_made_from_the_table() -> None:
     assert SETTINGS.read_text() == settings_page(), "run: python docs/generate.py"
 
 
+NAMED_TESTS = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", (ROOT / "docs/security/threat-model.md").read_text())
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED_TESTS)
+def test_tests_that_the_threat_model_names_exist(path: str, name: str) -> None:
+    assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def test_threat_model_names_a_test_in_each_line_of_its_tables() -> None:
+    page = (ROOT / "docs/security/threat-model.md").read_text()
+    means = [
+        line for line in page.splitlines() if line.count(" | ") >= 3 and not line.startswith(("| tries", "| slip"))
+    ]
+    assert len(means) > 30
+    assert [line for line in means if "`tests/" not in line] == []
+
+
 READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
 
 
