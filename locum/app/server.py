@@ -298,6 +298,8 @@ async def _sweep_forever(services: Services, blob_sweep: BlobSweep, *, expired_s
                 log.info("removed a blob without a row", key=key)
             for thread_id in await services.threads.sweep():
                 log.info("removed the rows of a thread that does not exist", thread_id=thread_id)
+        except Unavailable as error:
+            log.warning("the sweep was interrupted; the next hour's goes on", reason=error.message)
         except Exception:  # whatever it was this time, the next hour may be better
             log.exception("files could not be swept")
         await asyncio.sleep(_SWEEP_SECONDS)
