@@ -30,8 +30,9 @@ from locum.sandbox.session import NotWritable
 
 T = TypeVar("T")
 
-_THREADS = ThreadPoolExecutor(64, thread_name_prefix="collect")
-"""Of their own and many: a session with thousands of files must not keep others in a queue."""
+MOST_THREADS = 64
+"""Many: a session with thousands of files must not keep others in a queue. A thread is made when no other is idle."""
+_THREADS = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="collect")
 _CHUNK = 256 * 1024
 _MOST_ENTRIES = 4000
 _MOST_DEPTH = 8
