@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from locum.api.validation import path_of
 from locum.errors import InvalidRequest, TooLarge
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -44,8 +45,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(value, dict):
         raise InvalidRequest("Invalid body: expected an object.", code="invalid_type")
-    if not _can_be_stored(value):
-        _explain(value)
+    _refuse_what_cannot_be_stored(value)
     return value
 
 
@@ -64,50 +64,27 @@ def _count_structure(raw: bytes) -> int:
     return len(raw) - len(raw.translate(None, b",[{"))
 
 
-def _can_be_stored(body: dict[str, Any]) -> bool:
-    """Return False for NUL characters, integers of more than 64 bits and nesting deeper than MAX_DEPTH."""
-    level: list[Any] = [body]
-    for _ in range(MAX_DEPTH):
-        deeper: list[Any] = []
-        for container in level:
-            if isinstance(container, dict):
-                if any("\0" in key for key in container):
-                    return False
-                container = container.values()
-            for value in container:
-                if isinstance(value, str):
-                    if "\0" in value:
-                        return False
-                elif isinstance(value, dict | list):
-                    deeper.append(value)
-                elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
-                    return False
-        if not deeper:
-            return True
-        level = deeper
-    return False
-
-
-def _explain(body: dict[str, Any]) -> None:
-    """Raise InvalidRequest for the first value that cannot be stored, with its path."""
-    pending: list[tuple[Any, str, int]] = [(body, "", 1)]
+def _refuse_what_cannot_be_stored(body: dict[str, Any]) -> None:
+    """Raise InvalidRequest for NUL characters, integers of more than 64 bits and nesting deeper than MAX_DEPTH."""
+    pending: list[tuple[Any, tuple[int | str, ...]]] = [(body, ())]
     while pending:
-        value, path, depth = pending.pop()
-        if depth > MAX_DEPTH:
+        container, loc = pending.pop()
+        if len(loc) >= MAX_DEPTH:
             raise InvalidRequest(f"The body of the request is nested deeper than {MAX_DEPTH} levels.")
-        if isinstance(value, dict):
-            for key, each in value.items():
-                _refuse_nul(key, path)
-                pending.append((each, f"{path}.{key}" if path else key, depth + 1))
-        elif isinstance(value, list):
-            pending.extend((each, f"{path}[{index}]", depth + 1) for index, each in enumerate(value))
-        elif isinstance(value, str):
-            _refuse_nul(value, path)
-        elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
-            raise InvalidRequest(f"Invalid '{path}': integer out of range.", param=path, code="invalid_value")
+        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(key, str) and "\0" in key:
+                raise _nul(loc)
+            if isinstance(value, str):
+                if "\0" in value:
+                    raise _nul((*loc, key))
+            elif isinstance(value, dict | list):
+                pending.append((value, (*loc, key)))
+            elif isinstance(value, int) and abs(value) > _MAX_INTEGER:
+                path = path_of((*loc, key))
+                raise InvalidRequest(f"Invalid '{path}': integer out of range.", param=path, code="invalid_value")
 
 
-def _refuse_nul(text: str, path: str) -> None:
-    if "\0" in text:
-        at = f" '{path}'" if path else ""
-        raise InvalidRequest(f"Invalid{at}: NUL characters are not allowed.", param=path or None, code="invalid_value")
+def _nul(loc: tuple[int | str, ...]) -> InvalidRequest:
+    path = path_of(loc)
+    at = f" '{path}'" if path else ""
+    return InvalidRequest(f"Invalid{at}: NUL characters are not allowed.", param=path or None, code="invalid_value")

@@ -77,7 +77,7 @@ def parse(
 def explain(found: ErrorDetails, *, surface: Surface) -> InvalidRequest:
     """One finding in the API's words."""
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
-    path = _path(found["loc"], context.get("at"))
+    path = path_of(found["loc"], context.get("at"))
     match kind:
         case "missing":
             return _invalid(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
@@ -93,7 +93,7 @@ def explain(found: ErrorDetails, *, surface: Surface) -> InvalidRequest:
         case "literal_error":
             return _invalid_type(path, "a string", value)
         case "string_too_long" if found["loc"][-1] == "[key]" and len(found["loc"]) > 2:
-            return _property_name_too_long(_path(found["loc"][:-2]), len(value), context["max_length"])
+            return _property_name_too_long(path_of(found["loc"][:-2]), len(value), context["max_length"])
         case "string_too_long" | "string_too_short":
             return _wrong_length(path, "string", value, context)
         case "too_long" if isinstance(value, dict):
@@ -131,7 +131,8 @@ def supported_values(values: Iterable[str]) -> str:
     return f"Supported values are: {', '.join(others)}{comma} and {last}."
 
 
-def _path(loc: tuple[int | str, ...], at: str | None = None) -> str:
+def path_of(loc: tuple[int | str, ...], at: str | None = None) -> str:
+    """Return the path of a value as errors name it: `messages[0].content`. at: path inside of the value."""
     path = ""
     for each in (*loc, *([at] if at else [])):
         if isinstance(each, int):
