@@ -67,7 +67,7 @@ MAX_ATTEMPTS = 5
 
 StopReason = Literal["cancelled", "expired", "lease lost", "shutdown"]
 
-_SORRY = LastError(code="server_error", message="Sorry, something went wrong.")
+_SORRY = LastError(code="server_error", message=turn.SORRY)
 
 
 class Execution:

@@ -22,7 +22,7 @@ from locum.models.chat import ModelError
 from locum.tools import code_interpreter, file_search
 from locum.tools.functions import Offer
 
-_SORRY = "Sorry, something went wrong."
+SORRY = "Sorry, something went wrong."
 _QUOTA = "You exceeded your current quota, please check your plan and billing details."
 """The hosted API's own sentences."""
 
@@ -92,7 +92,7 @@ def failure(error: ModelError, *, explain: bool) -> LastError:
 
     explain: the caller is the owner, and may read the model server's address and words.
     """
-    message = error.message if explain else f"{_QUOTA if error.kind == 'rate_limited' else _SORRY} {error.reason}"
+    message = error.message if explain else f"{_QUOTA if error.kind == 'rate_limited' else SORRY} {error.reason}"
     match error.kind:
         case "rate_limited":
             return LastError(code="rate_limit_exceeded", message=message)

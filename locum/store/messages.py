@@ -64,21 +64,20 @@ _PLACE = sa.select(table.c.seq).where(
 
 
 def insert(conn: Connection, resource: str, message: Message) -> None:
-    row = {"id": message.id, "resource": resource, "thread_id": message.thread_id, "run_id": message.run_id}
-    conn.execute(_INSERT, {**row, "doc": encode(message), "in_thread": message.thread_id})
+    conn.execute(_INSERT, {**_columns(resource, message), "in_thread": message.thread_id})
 
 
 def append(conn: Connection, resource: str, thread_id: str, messages: Sequence[Message]) -> None:
     """Insert messages at the end of a thread that the caller has locked or that nobody else knows yet."""
     if messages:
         seq = conn.execute(_next_seq, {"in_thread": thread_id}).scalar_one()
-        rows = [_row(resource, message, seq + at) for at, message in enumerate(messages)]
+        rows = [{**_columns(resource, message), "seq": seq + at} for at, message in enumerate(messages)]
         conn.execute(_INSERT_ROWS, rows)
 
 
-def _row(resource: str, message: Message, seq: int) -> dict[str, Any]:
+def _columns(resource: str, message: Message) -> dict[str, Any]:
     row = {"id": message.id, "resource": resource, "thread_id": message.thread_id, "run_id": message.run_id}
-    return {**row, "seq": seq, "doc": encode(message)}
+    return {**row, "doc": encode(message)}
 
 
 def get(conn: Connection, resource: str, thread_id: str, message_id: str, *, for_update: bool = False) -> Message:
@@ -182,7 +181,9 @@ def copy(
     while True:
         batch = conn.execute(_COPIED, {**place, "above": above}).all()
         copies = [(_copy_of(decode(row.doc, Message), to), row.seq) for row in batch]
-        if rows := [_row(resource, message, seq) for message, seq in copies if message.status != "in_progress"]:
+        if rows := [
+            {**_columns(resource, message), "seq": seq} for message, seq in copies if message.status != "in_progress"
+        ]:
             conn.execute(_INSERT_ROWS, rows)
         if len(batch) < _COPY_BATCH:
             return upto
