@@ -35,24 +35,38 @@ _BATCH = 10_000
 WINDOW = 16_000
 
 
-async def fill(db: SQLite, thread_id: str, count: int) -> None:
-    """A thread of `count` messages, users and assistants in turn."""
-    await db.write(lambda conn: threads.insert(conn, "default", Thread(id=thread_id, created_at=1)))
-    for start in range(0, count, _BATCH):
-        rows = [_row(thread_id, seq) for seq in range(start + 1, min(start + _BATCH, count) + 1)]
+def numbered_words(seq: int) -> str:
+    return f"{seq}: {_WORDS}"
+
+
+async def fill(
+    db: SQLite,
+    thread_id: str,
+    count: int,
+    text: Callable[[int], str] = numbered_words,
+    *,
+    resource: str = "default",
+    batch: int = _BATCH,
+) -> None:
+    """Insert a thread of `count` messages, users and assistants in turn. text: that of a message, by its number from 1.
+    batch: rows of one transaction."""
+    await db.write(lambda conn: threads.insert(conn, resource, Thread(id=thread_id, created_at=1)))
+    for start in range(0, count, batch):
+        seqs = range(start + 1, min(start + batch, count) + 1)
+        rows = [_row(resource, thread_id, seq, text(seq)) for seq in seqs]
         await db.write(lambda conn, rows=rows: conn.execute(messages.insert(), rows))  # type: ignore[misc]
 
 
-def _row(thread_id: str, seq: int) -> dict[str, Any]:
+def _row(resource: str, thread_id: str, seq: int, text: str) -> dict[str, Any]:
     message = Message(
         id=f"msg_{thread_id[7:]}{seq:020}",
         created_at=1,
         completed_at=1,
         thread_id=thread_id,
         role="user" if seq % 2 else "assistant",
-        content=(TextPart(Text(value=f"{seq}: {_WORDS}")),),
+        content=(TextPart(Text(value=text)),),
     )
-    row = {"id": message.id, "resource": "default", "thread_id": thread_id, "run_id": None}
+    row = {"id": message.id, "resource": resource, "thread_id": thread_id, "run_id": None}
     return {**row, "seq": seq, "doc": encode(message)}
 
 
